@@ -1,0 +1,1 @@
+"""The manual's tables: structures, leaf numbers, error codes, faults, CPUID, MSRs."""

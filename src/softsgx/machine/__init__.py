@@ -1,0 +1,1 @@
+"""The state of an SGX machine, and nothing but: EPC, EPCM, processors, package."""

@@ -1,0 +1,94 @@
+"""Sparse columns of integers, for tables with a row a page.
+
+An EPC of a tebibyte has 268 million rows, nearly all of them zero, and one ioctl
+may fill a quarter of a million at once.  Rows live in chunks of 512 that exist only
+while something in them is non-zero, and a run is filled a chunk at a time.
+"""
+
+from array import array
+from collections.abc import Iterator
+
+CHUNK_SHIFT = 9
+CHUNK = 1 << CHUNK_SHIFT
+
+
+class Columns:
+    """Rows of unsigned integers; *typecodes* gives the width of each column."""
+
+    def __init__(self, typecodes: str) -> None:
+        self._typecodes = typecodes
+        self._zero = (0,) * len(typecodes)
+        self._chunks: dict[int, tuple[array[int], ...]] = {}
+
+    def get(self, row: int) -> tuple[int, ...]:
+        """Return one row; a row never written is all zeros."""
+        chunk = self._chunks.get(row >> CHUNK_SHIFT)
+        if chunk is None:
+            return self._zero
+        at = row & (CHUNK - 1)
+        return tuple(column[at] for column in chunk)
+
+    def set(self, row: int, values: tuple[int, ...]) -> None:
+        """Write one row."""
+        chunk = self._chunk(row >> CHUNK_SHIFT)
+        at = row & (CHUNK - 1)
+        for column, value in zip(chunk, values, strict=True):
+            column[at] = value
+
+    def fill(
+        self, first: int, count: int, values: tuple[int, ...], steps: tuple[int, ...]
+    ) -> None:
+        """Write *count* rows; each column starts at its value and rises by its step."""
+        for number, start, stop in _pieces(first, count):
+            done = (number << CHUNK_SHIFT) + start - first
+            if not any(values) and not any(steps) and stop - start == CHUNK:
+                self._chunks.pop(number, None)
+                continue
+            chunk = self._chunk(number)
+            for column, value, step in zip(chunk, values, steps, strict=True):
+                column[start:stop] = _ramp(
+                    column.typecode, value + done * step, step, stop - start
+                )
+
+    def column(self, index: int, first: int, count: int) -> "array[int]":
+        """Return a copy of one column over a run of rows."""
+        out = array(self._typecodes[index])
+        for number, start, stop in _pieces(first, count):
+            chunk = self._chunks.get(number)
+            if chunk is None:
+                out.frombytes(bytes((stop - start) * out.itemsize))
+            else:
+                out.extend(chunk[index][start:stop])
+        return out
+
+    def rows(self) -> Iterator[int]:
+        """Yield, in order, the rows in which a column is non-zero."""
+        for number in sorted(self._chunks):
+            chunk = self._chunks[number]
+            for at in range(CHUNK):
+                if any(column[at] for column in chunk):
+                    yield (number << CHUNK_SHIFT) + at
+
+    def _chunk(self, number: int) -> tuple["array[int]", ...]:
+        chunk = self._chunks.get(number)
+        if chunk is None:
+            chunk = tuple(_ramp(code, 0, 0, CHUNK) for code in self._typecodes)
+            self._chunks[number] = chunk
+        return chunk
+
+
+def _pieces(first: int, count: int) -> Iterator[tuple[int, int, int]]:
+    """Cut a run of rows at the chunk borders: chunk number, start, stop."""
+    row, end = first, first + count
+    while row < end:
+        number = row >> CHUNK_SHIFT
+        start = row & (CHUNK - 1)
+        stop = min(CHUNK, start + end - row)
+        yield number, start, stop
+        row += stop - start
+
+
+def _ramp(typecode: str, value: int, step: int, count: int) -> "array[int]":
+    if step == 0:
+        return array(typecode, [value]) * count
+    return array(typecode, range(value, value + step * count, step))
