@@ -82,6 +82,11 @@ class Layout:
         cls.SIZE, cls.ALIGN, cls._cells = size, align, cells
 
     @classmethod
+    def cells(cls) -> tuple[_Cell, ...]:
+        """Return the table's rows, in the manual's order."""
+        return cls._cells
+
+    @classmethod
     def zero(cls) -> Self:
         """Return the all-zero value; build on it with dataclasses.replace."""
         return cls.from_bytes(bytes(cls.SIZE))
