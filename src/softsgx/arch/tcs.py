@@ -1,0 +1,31 @@
+"""The thread's control structure."""
+
+from softsgx.arch.bits import Bits
+from softsgx.arch.layout import Layout, at
+
+
+class TcsFlags(Bits):
+    """TCS.FLAGS.  SDM: "TCS.FLAGS"."""
+
+    DBGOPTIN = 1 << 0
+    AEXNOTIFY = 1 << 1
+
+
+# fmt: off
+class Tcs(Layout, size=4096, align=4096):
+    """A thread's control structure.  SDM: "Thread Control Structure (TCS)"."""
+
+    stage:    int      = at( 0, 8)
+    flags:    TcsFlags = at( 8, 8)
+    ossa:     int      = at(16, 8)
+    cssa:     int      = at(24, 4)
+    nssa:     int      = at(28, 4)
+    oentry:   int      = at(32, 8)
+    aep:      int      = at(40, 8)
+    ofsbasgx: int      = at(48, 8)
+    ogsbasgx: int      = at(56, 8)
+    fslimit:  int      = at(64, 4)
+    gslimit:  int      = at(68, 4)
+    ocetssa:  int      = at(72, 8)
+    prevssp:  int      = at(80, 8)
+# fmt: on
