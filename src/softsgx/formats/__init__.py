@@ -1,0 +1,1 @@
+"""Enclave files: bytes in, an image to load or to sign out.  Pure."""
