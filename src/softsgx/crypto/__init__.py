@@ -1,0 +1,1 @@
+"""The room that knows the cryptography library: MAC, hash, signature, entropy."""

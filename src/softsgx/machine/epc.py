@@ -1,0 +1,122 @@
+"""The enclave page cache: the bytes of its pages, wherever they live."""
+
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from softsgx.arch.addr import PAGE_SHIFT, PAGE_SIZE
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    first: int
+    count: int
+    memory: memoryview
+    offset: int
+
+    @property
+    def end(self) -> int:
+        return self.first + self.count
+
+    def part(self, first: int, end: int) -> "_Run":
+        offset = self.offset + ((first - self.first) << PAGE_SHIFT)
+        return _Run(first, end - first, self.memory, offset)
+
+    def view(self, first: int, end: int) -> memoryview:
+        start = self.offset + ((first - self.first) << PAGE_SHIFT)
+        return self.memory[start : start + ((end - first) << PAGE_SHIFT)]
+
+
+class Epc:
+    """A number of pages of 4096 bytes.
+
+    A page is private, and made when first asked for, until a run of pages is
+    *placed* in memory that someone else maps too.
+    """
+
+    def __init__(self, pages: int) -> None:
+        self.pages = pages
+        self._runs: list[_Run] = []
+        self._private: dict[int, bytearray] = {}
+
+    def page(self, number: int) -> memoryview:
+        """Return the 4096 writable bytes of a page."""
+        self._check(number, 1)
+        run = self._run_of(number)
+        if run is not None:
+            return run.view(number, number + 1)
+        private = self._private.get(number)
+        if private is None:
+            private = self._private[number] = bytearray(PAGE_SIZE)
+        return memoryview(private)
+
+    def place(self, first: int, count: int, memory: memoryview, offset: int) -> None:
+        """Let pages first..first+count-1 live in *memory* from byte *offset* on."""
+        self._check(first, count)
+        if offset < 0 or offset + (count << PAGE_SHIFT) > memory.nbytes:
+            raise ValueError("the run does not fit its memory")
+        self.unplace(first, count)
+        self._forget_private(first, count)
+        run = _Run(first, count, memory.cast("B"), offset)
+        self._runs.insert(bisect_right(self._runs, first, key=_first_of), run)
+
+    def unplace(self, first: int, count: int) -> None:
+        """Make a run of pages private and zero again; their old memory is untouched."""
+        self._check(first, count)
+        end = first + count
+        at = max(bisect_right(self._runs, first, key=_first_of) - 1, 0)
+        while at < len(self._runs) and self._runs[at].first < end:
+            run = self._runs[at]
+            kept = [
+                run.part(start, stop)
+                for start, stop in ((run.first, first), (end, run.end))
+                if run.first <= start < stop <= run.end
+            ]
+            if run.end <= first:
+                kept = [run]
+            self._runs[at : at + 1] = kept
+            at += len(kept)
+
+    def views(self, first: int, count: int) -> Iterator[memoryview]:
+        """Yield the bytes of a run of pages in as few pieces as they lie in."""
+        self._check(first, count)
+        number, end = first, first + count
+        while number < end:
+            run = self._run_of(number)
+            if run is None:
+                yield self.page(number)
+                number += 1
+                continue
+            stop = min(end, run.end)
+            yield run.view(number, stop)
+            number = stop
+
+    def contents(self) -> dict[int, bytes]:
+        """Return the bytes of each page that is not zero, for a snapshot."""
+        numbers = set(self._private)
+        for run in self._runs:
+            numbers.update(range(run.first, run.end))
+        pages = {number: bytes(self.page(number)) for number in sorted(numbers)}
+        return {number: page for number, page in pages.items() if any(page)}
+
+    def _run_of(self, number: int) -> _Run | None:
+        at = bisect_right(self._runs, number, key=_first_of) - 1
+        if at >= 0 and number < self._runs[at].end:
+            return self._runs[at]
+        return None
+
+    def _forget_private(self, first: int, count: int) -> None:
+        if count < len(self._private):
+            for number in range(first, first + count):
+                self._private.pop(number, None)
+            return
+        for number in [n for n in self._private if first <= n < first + count]:
+            del self._private[number]
+
+    def _check(self, first: int, count: int) -> None:
+        if count <= 0 or first < 0 or first + count > self.pages:
+            raise ValueError(f"no such pages in the EPC: {first}, {count} of them")
+
+
+def _first_of(run: _Run) -> int:
+    return run.first

@@ -1,0 +1,173 @@
+"""The EPC map: what the processor knows of each page.  SDM: "EPCM"."""
+
+from array import array
+from dataclasses import dataclass
+from enum import IntFlag
+from itertools import pairwise
+
+from softsgx.arch.addr import PAGE_SIZE
+from softsgx.machine.columns import Columns
+
+
+class EpcmBits(IntFlag):
+    """Bits 7:0 of a state word; bits 15:8 are the page type.
+
+    The low six are those of SECINFO.FLAGS.
+    """
+
+    R = 1 << 0
+    W = 1 << 1
+    X = 1 << 2
+    PENDING = 1 << 3
+    MODIFIED = 1 << 4
+    PR = 1 << 5
+    VALID = 1 << 6
+    BLOCKED = 1 << 7
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EpcmEntry:
+    """One page: state, permissions, type, owner (its SECS' page) and address.
+
+    *epoch* is the owner's tracking epoch when the page was last blocked, restricted
+    or given a type; the manual leaves its form to the processor.
+    """
+
+    valid: bool = False
+    r: bool = False
+    w: bool = False
+    x: bool = False
+    pt: int = 0
+    enclavesecs: int = 0
+    enclaveaddress: int = 0
+    pending: bool = False
+    modified: bool = False
+    blocked: bool = False
+    pr: bool = False
+    epoch: int = 0
+
+    @property
+    def state(self) -> int:
+        """The state word: 16 bits, 0 for an invalid entry without leftovers."""
+        return (
+            self.r
+            | self.w << 1
+            | self.x << 2
+            | self.pending << 3
+            | self.modified << 4
+            | self.pr << 5
+            | self.valid << 6
+            | self.blocked << 7
+            | self.pt << 8
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Touched:
+    """A run of an enclave's pages whose entries changed to *state*."""
+
+    enclavesecs: int
+    enclaveaddress: int
+    count: int
+    state: int
+
+
+_STATE, _SECS, _ADDRESS = range(3)
+
+
+class Epcm:
+    """The entries of all EPC pages; what changed is noted in *touched*.
+
+    The driver drains *touched* after each operation and publishes it, so that no
+    leaf can forget to.  SECS and VA pages have no address and are not noted.
+    """
+
+    def __init__(self) -> None:
+        self._columns = Columns("HQQL")
+        self.touched: list[Touched] = []
+
+    def __getitem__(self, page: int) -> EpcmEntry:
+        state, secs, address, epoch = self._columns.get(page)
+        return EpcmEntry(
+            valid=bool(state & EpcmBits.VALID),
+            r=bool(state & EpcmBits.R),
+            w=bool(state & EpcmBits.W),
+            x=bool(state & EpcmBits.X),
+            pt=state >> 8,
+            enclavesecs=secs,
+            enclaveaddress=address,
+            pending=bool(state & EpcmBits.PENDING),
+            modified=bool(state & EpcmBits.MODIFIED),
+            blocked=bool(state & EpcmBits.BLOCKED),
+            pr=bool(state & EpcmBits.PR),
+            epoch=epoch,
+        )
+
+    def __setitem__(self, page: int, entry: EpcmEntry) -> None:
+        self.fill(page, 1, entry)
+
+    def fill(self, first: int, count: int, entry: EpcmEntry) -> None:
+        """Write a run of entries; enclaveaddress rises by 4096 from page to page."""
+        self._note_losses(first, count, entry)
+        state = entry.state
+        values = (state, entry.enclavesecs, entry.enclaveaddress, entry.epoch)
+        step = PAGE_SIZE if entry.valid and has_address(state) else 0
+        self._columns.fill(first, count, values, (0, 0, step, 0))
+        if entry.valid and has_address(state):
+            self.touched.append(
+                Touched(entry.enclavesecs, entry.enclaveaddress, count, state)
+            )
+
+    def states(self, first: int, count: int) -> "array[int]":
+        """Return the state words of a run of pages."""
+        return self._columns.column(_STATE, first, count)
+
+    def owners(self, first: int, count: int) -> "array[int]":
+        """Return the enclavesecs of a run of pages."""
+        return self._columns.column(_SECS, first, count)
+
+    def addresses(self, first: int, count: int) -> "array[int]":
+        """Return the enclaveaddress of a run of pages."""
+        return self._columns.column(_ADDRESS, first, count)
+
+    def contents(self) -> dict[int, EpcmEntry]:
+        """Return each entry that is not all zero, for a snapshot."""
+        return {page: self[page] for page in self._columns.rows()}
+
+    def _note_losses(self, first: int, count: int, entry: EpcmEntry) -> None:
+        """Note with state 0 the addresses that the coming write takes away."""
+        states = self.states(first, count)
+        if not any(states):
+            return
+        owners = self.owners(first, count)
+        addresses = self.addresses(first, count)
+        lost = [
+            row
+            for row, state in enumerate(states)
+            if has_address(state)
+            and not (
+                entry.valid
+                and owners[row] == entry.enclavesecs
+                and addresses[row] == entry.enclaveaddress + row * PAGE_SIZE
+            )
+        ]
+        for start, length in _stretches(lost, owners, addresses):
+            self.touched.append(Touched(owners[start], addresses[start], length, 0))
+
+
+def has_address(state: int) -> bool:
+    """Say whether a state word is of a valid page with an enclave address."""
+    return bool(state & EpcmBits.VALID) and state >> 8 not in (0, 3)
+
+
+def _stretches(
+    rows: list[int], owners: "array[int]", addresses: "array[int]"
+) -> list[tuple[int, int]]:
+    """Join rows with one owner and rising addresses: first row, number of rows."""
+    cuts = [
+        at
+        for at, (one, two) in enumerate(pairwise(rows), start=1)
+        if owners[two] != owners[one] or addresses[two] != addresses[one] + PAGE_SIZE
+    ]
+    edges = [0, *cuts, len(rows)]
+    return [(rows[a], b - a) for a, b in pairwise(edges) if b > a]

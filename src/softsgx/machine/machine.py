@@ -1,0 +1,75 @@
+"""A machine: one package with its EPC, and the enclaves in it."""
+
+from dataclasses import dataclass, field
+
+from softsgx.machine.enclave import EnclaveState
+from softsgx.machine.epc import Epc
+from softsgx.machine.epcm import Epcm, EpcmEntry
+from softsgx.machine.model import Model
+from softsgx.machine.package import Package
+from softsgx.machine.trace import Sink, discard
+
+
+@dataclass(frozen=True)
+class EnclaveSnapshot:
+    """One enclave, frozen for comparison."""
+
+    state: tuple[object, ...]
+    mrenclave: bytes
+    inside: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Everything of a machine that a leaf can change, frozen for comparison."""
+
+    epc: dict[int, bytes]
+    epcm: dict[int, EpcmEntry]
+    enclaves: dict[int, EnclaveSnapshot]
+    lepubkeyhash: bytes
+    next_eid: int
+
+
+@dataclass
+class Machine:
+    """All state of one package; *enclaves* is keyed by the SECS' EPC page."""
+
+    model: Model
+    package: Package
+    epc: Epc
+    epcm: Epcm = field(default_factory=Epcm)
+    enclaves: dict[int, EnclaveState] = field(default_factory=dict)
+    trace: Sink = discard
+    next_eid: int = 1
+
+    @classmethod
+    def of(cls, model: Model, package: Package) -> "Machine":
+        """Return a machine whose EPC is the model's, all of it free."""
+        return cls(model, package, Epc(model.epc_pages))
+
+    def snapshot(self) -> Snapshot:
+        """Return a copy of the state, for comparison only."""
+        enclaves = {page: _freeze(state) for page, state in self.enclaves.items()}
+        return Snapshot(
+            self.epc.contents(),
+            self.epcm.contents(),
+            enclaves,
+            self.package.lepubkeyhash,
+            self.next_eid,
+        )
+
+
+def _freeze(enclave: EnclaveState) -> EnclaveSnapshot:
+    return EnclaveSnapshot(
+        (
+            enclave.secs,
+            enclave.eid,
+            enclave.children,
+            enclave.isvfamilyid,
+            enclave.isvextprodid,
+            enclave.epoch,
+            enclave.measurement.blocks,
+        ),
+        enclave.measurement.digest(),
+        tuple(sorted(enclave.inside.items())),
+    )

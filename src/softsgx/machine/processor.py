@@ -1,0 +1,82 @@
+"""A logical processor: registers, and what SGX adds to them."""
+
+from dataclasses import dataclass, field
+
+from softsgx.machine.memory import Linear
+from softsgx.machine.xsave import AREA_MIN_SIZE
+
+RFLAGS_FIXED = 1 << 1
+RFLAGS_CF = 1 << 0
+RFLAGS_PF = 1 << 2
+RFLAGS_AF = 1 << 4
+RFLAGS_ZF = 1 << 6
+RFLAGS_SF = 1 << 7
+RFLAGS_TF = 1 << 8
+RFLAGS_RF = 1 << 16
+RFLAGS_OF = 1 << 11
+RFLAGS_ARITHMETIC = (
+    RFLAGS_CF | RFLAGS_PF | RFLAGS_AF | RFLAGS_ZF | RFLAGS_SF | RFLAGS_OF
+)
+"""Bits of RFLAGS that leaves read or write."""
+
+
+@dataclass
+class Regs:
+    """The general registers, RIP, RFLAGS and the FS and GS bases."""
+
+    rax: int = 0
+    rbx: int = 0
+    rcx: int = 0
+    rdx: int = 0
+    rsi: int = 0
+    rdi: int = 0
+    rbp: int = 0
+    rsp: int = 0
+    r8: int = 0
+    r9: int = 0
+    r10: int = 0
+    r11: int = 0
+    r12: int = 0
+    r13: int = 0
+    r14: int = 0
+    r15: int = 0
+    rip: int = 0
+    rflags: int = RFLAGS_FIXED
+    fsbase: int = 0
+    gsbase: int = 0
+
+
+@dataclass
+class Processor:
+    """One logical processor.  The cr_ names are the manual's internal registers.
+
+    *xsave* is the present extended state in the standard format; *event_pending* is
+    for EINIT to see.
+    """
+
+    id: int
+    memory: Linear
+    regs: Regs = field(default_factory=Regs)
+    cpl: int = 3
+    xsave: bytearray = field(default_factory=lambda: bytearray(AREA_MIN_SIZE))
+    xcr0: int = 0x7
+    cr4_osfxsr: bool = True
+    cr4_osxsave: bool = True
+    event_pending: bool = False
+    enclave_mode: bool = False
+    cr_active_secs: int = 0
+    cr_elrange: tuple[int, int] = (0, 0)
+    cr_tcs_la: int = 0
+    cr_tcs_pa: int = 0
+    cr_gpr_pa: int = 0
+    cr_save_tf: bool = False
+    cr_save_fs: int = 0
+    cr_save_gs: int = 0
+    cr_save_xcr0: int = 0
+    cr_save_xsave: bytes = b""
+    aep: int = 0
+
+    @classmethod
+    def kernel(cls, memory: Linear, processor: int = 0) -> "Processor":
+        """Return a processor at CPL 0, as ENCLS needs it."""
+        return cls(processor, memory, cpl=0)
