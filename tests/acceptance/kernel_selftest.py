@@ -1,0 +1,101 @@
+"""Runs the kernel's SGX selftest under softsgx and reads what it printed."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.acceptance.kernel_source import Suite
+
+TOTALS = "# Totals: pass:16 fail:0 xfail:0 xpass:0 skip:0 error:0"
+"""The only last line that counts; a skipped test is not a passed one."""
+
+LONGEST_RUN_S = 45.0
+PATIENCE_S = 240.0
+"""When a run that hangs is ended; the kernel's own runner gives it 45 s."""
+
+EPC = ("--epc", "64M")
+EXACT = ("--exact",)
+MASKED = ("--inject", "mask-pf-sgx")
+NO_SGX2 = ("--no-sgx2",)
+
+RESULT = re.compile(r"^(?P<no>not )?ok \d+ enclave\.(?P<test>\w+)(?P<rest>.*)$", re.M)
+
+
+def softsgx() -> str:
+    """Find the command of the environment that runs these tests."""
+    return str(Path(sys.executable).with_name("softsgx"))
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one run of the suite gave: exit code, output, and seconds it took."""
+
+    code: int
+    output: str
+    seconds: float
+
+    @property
+    def last_line(self) -> str:
+        """The last line that is not empty."""
+        lines = [line for line in self.output.splitlines() if line.strip()]
+        return lines[-1] if lines else ""
+
+    @property
+    def failed(self) -> set[str]:
+        """Names of the tests that are `not ok`."""
+        return {m["test"] for m in RESULT.finditer(self.output) if m["no"]}
+
+    @property
+    def skipped(self) -> set[str]:
+        """Names of the tests that were skipped, which the harness calls `ok`."""
+        found = RESULT.finditer(self.output)
+        return {m["test"] for m in found if not m["no"] and "SKIP" in m["rest"]}
+
+    @property
+    def passed(self) -> set[str]:
+        """Names of the tests that ran and passed."""
+        names = {m["test"] for m in RESULT.finditer(self.output) if not m["no"]}
+        return names - self.skipped
+
+    def complaint(self) -> str:
+        """Say in words what keeps this run from being a good one; empty if nothing."""
+        if self.last_line != TOTALS:
+            bad = sorted(self.failed | self.skipped)
+            return f"last line is {self.last_line!r}, not ok or skipped: {bad}"
+        if self.code != 0:
+            return f"exit code {self.code}"
+        if self.seconds >= LONGEST_RUN_S:
+            return f"took {self.seconds:.1f} s, has {LONGEST_RUN_S:.0f} s"
+        return ""
+
+
+def run_suite(suite: Suite, *options: str) -> Run:
+    """Run `./test_sgx` in its directory under softsgx, and end it if it hangs."""
+    command = [softsgx(), "run", *EPC, *options, "--", "./test_sgx"]
+    return run_program(command, suite.directory)
+
+
+def run_program(command: list[str], cwd: Path) -> Run:
+    """Run a command in a session of its own; all of its output in one stream."""
+    start = time.monotonic()
+    with subprocess.Popen(
+        command,
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    ) as process:
+        try:
+            output, _ = process.communicate(timeout=PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            output, _ = process.communicate()
+            output += f"\n(ended after {PATIENCE_S:.0f} s)\n".encode()
+        code = process.returncode
+    return Run(code, output.decode(errors="replace"), time.monotonic() - start)
