@@ -108,6 +108,8 @@ class PrivateApt:
             *("-o", f"Dir::Etc::sourcelist={state / 'sources.list'}"),
             *("-o", "Dir::Etc::sourceparts=-"),
             *("-o", f"Dir::State::lists={state / 'lists'}"),
+            # What is installed here would count as a version that can be had.
+            *("-o", f"Dir::State::status={state / 'status'}"),
             *("-o", f"Dir::Cache={state / 'cache'}"),
             *("-o", "Acquire::Languages=none"),
             *("-o", "Acquire::Retries=2"),
@@ -117,6 +119,7 @@ class PrivateApt:
         for folder in ("lists/partial", "cache/archives/partial"):
             (state / folder).mkdir(parents=True, exist_ok=True)
         (state / "sources.list").write_text(source.line(suite))
+        (state / "status").touch()
 
     def update(self) -> None:
         """Fetch the suite's list of packages."""
