@@ -1,0 +1,35 @@
+"""Files that a kill at any point leaves either old or new, never half."""
+
+import os
+from pathlib import Path
+
+
+def write_durably(path: Path, data: bytes, mode: int = 0o644) -> None:
+    """Replace the file at *path*: write beside it, fsync, rename, fsync the place."""
+    beside = name_beside(path)
+    fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    try:
+        with os.fdopen(fd, "wb") as file:
+            os.fchmod(fd, mode)
+            file.write(data)
+            file.flush()
+            os.fsync(fd)
+        beside.replace(path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+    sync_directory(path.parent)
+
+
+def name_beside(path: Path) -> Path:
+    """Return a fresh name in the same directory, for what will become *path*."""
+    return path.with_name(f".{path.name}.{os.urandom(6).hex()}")
+
+
+def sync_directory(path: Path) -> None:
+    """Make what was renamed in a directory survive a power cut."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

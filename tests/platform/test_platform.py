@@ -1,0 +1,129 @@
+from pathlib import Path
+
+import pytest
+
+from softsgx.arch.msr import FeatureControl
+from softsgx.machine.model import Model
+from softsgx.platform import platform as platform_module
+from softsgx.platform.errors import PlatformError
+from softsgx.platform.models import MODELS
+from softsgx.platform.platform import Platform
+from softsgx.platform.record import decode_record, encode_record
+
+
+def test_an_ephemeral_platform_is_on_and_its_keys_are_its_own() -> None:
+    one, other = Platform.ephemeral(), Platform.ephemeral()
+    assert one.is_on
+    assert one.directory is None
+    assert one.machine().package.is_opted_in()
+    assert one.machine().package.fuses != other.machine().package.fuses
+
+
+def test_a_new_platform_is_off(tmp_path: Path) -> None:
+    platform = Platform.create(tmp_path / "p")
+    assert not platform.is_on
+    assert not Platform.open(tmp_path / "p").machine().package.is_opted_in()
+
+
+def test_a_platform_comes_back_as_it_was(tmp_path: Path) -> None:
+    model = Model(sgx2=False, epc_bytes=8 << 20)
+    made = Platform.create(tmp_path / "deep" / "p", model)
+    opened = Platform.open(tmp_path / "deep" / "p")
+    assert opened == made
+    assert opened.identity == made.identity
+    assert opened.machine().package.fuses == made.machine().package.fuses
+    assert opened.machine().epc.pages == 2048
+
+
+def test_switching_lasts(tmp_path: Path) -> None:
+    Platform.create(tmp_path / "p").switch(on=True)
+    assert Platform.open(tmp_path / "p").is_on
+    assert not Platform.open(tmp_path / "p").switch(on=False).is_on
+    assert not Platform.open(tmp_path / "p").is_on
+
+
+def test_a_model_without_flexible_launch_control_has_its_hash_locked() -> None:
+    flexible = Platform.ephemeral(Model(flc=True)).record.feature_control
+    locked = Platform.ephemeral(Model(flc=False)).record.feature_control
+    assert flexible & FeatureControl.SGX_LC_ENABLE
+    assert not locked & FeatureControl.SGX_LC_ENABLE
+    assert locked & FeatureControl.LOCK
+
+
+def test_the_seed_is_for_its_owner_only(tmp_path: Path) -> None:
+    Platform.create(tmp_path / "p")
+    seed = tmp_path / "p" / "seed"
+    assert seed.stat().st_mode & 0o777 == 0o600
+    seed.chmod(0o640)
+    with pytest.raises(PlatformError, match="others may read it"):
+        Platform.open(tmp_path / "p")
+
+
+def test_a_seed_of_another_size_is_refused(tmp_path: Path) -> None:
+    Platform.create(tmp_path / "p")
+    (tmp_path / "p" / "seed").write_bytes(bytes(33))
+    with pytest.raises(PlatformError, match="not 32 bytes"):
+        Platform.open(tmp_path / "p")
+
+
+def test_a_platform_is_never_made_over_another(tmp_path: Path) -> None:
+    before = Platform.create(tmp_path / "p")
+    with pytest.raises(PlatformError, match="p: Directory not empty"):
+        Platform.create(tmp_path / "p")
+    assert Platform.open(tmp_path / "p") == before
+    assert [path.name for path in tmp_path.iterdir()] == ["p"]
+
+
+def test_no_platform_is_said_so(tmp_path: Path) -> None:
+    with pytest.raises(PlatformError, match="no platform here"):
+        Platform.open(tmp_path / "nothing")
+
+
+def test_a_failed_write_leaves_the_old_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    platform = Platform.create(tmp_path / "p")
+
+    def fail(_fd: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", fail)
+    with pytest.raises(PlatformError, match="No space left"):
+        platform.switch(on=True)
+    monkeypatch.undo()
+    assert not Platform.open(tmp_path / "p").is_on
+    names = sorted(path.name for path in (tmp_path / "p").iterdir())
+    assert names == [platform_module.RECORD_NAME, platform_module.SEED_NAME]
+
+
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_every_named_model_survives_its_file(name: str) -> None:
+    record = Platform.ephemeral(MODELS[name]).record
+    assert decode_record(encode_record(record)) == record
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("version = 1", "version = 2", "version 2, this softsgx knows 1"),
+        ("version = 1", "version = [", "not TOML"),
+        ("[msr]", "[msrs]", r"no table \[msr\]"),
+        ("sgx2 = true", "sgx2 = 1", "sgx2 = 1: true or false"),
+        ("sgx2 = true", "sgx3 = true", "unknown sgx3"),
+        ("xfrm = 7", "xfrm = 4", "xfrm 0x4: not a mask"),
+        ("xfrm = 7", "xfrm = -1", "xfrm = -1: a number below"),
+        ("epc_bytes = 67108864", "epc_bytes = 100", "whole pages"),
+        ("max_size_64 = 36", "max_size_64 = 60", "max_size_64 is 12 to 56"),
+        ('cpusvn = "01', 'cpusvn = "zz', "16 bytes in hex"),
+    ],
+)
+def test_a_wrong_line_is_named(
+    tmp_path: Path, old: str, new: str, message: str
+) -> None:
+    Platform.create(tmp_path / "p")
+    path = tmp_path / "p" / "platform.toml"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    with pytest.raises(PlatformError, match=message):
+        Platform.open(tmp_path / "p")
