@@ -81,9 +81,8 @@ def quotients(modulus: bytes, signature: bytes) -> Quotients:
     if s >= m:
         raise SignatureError("the signature is not below the modulus")
     q1, rest = divmod(s * s, m)
-    return Quotients(
-        q1.to_bytes(SIZE, "little"), (s * rest // m).to_bytes(SIZE, "little")
-    )
+    q2 = s * rest // m
+    return Quotients(q1.to_bytes(SIZE, "little"), q2.to_bytes(SIZE, "little"))
 
 
 def check_signature(

@@ -88,19 +88,7 @@ def derive_report_key(package: Package, target: Targetinfo, keyid: bytes) -> byt
 
     SDM: "EREPORT—Create a Cryptographic Report of the Enclave".
     """
-    material = replace(
-        _base(Keyname.REPORT_KEY),
-        sgxownerepoch=package.ownerepoch,
-        attributes=target.attributes,
-        mrenclave=target.measurement,
-        keyid=keyid,
-        seal_key_fuses=package.fuses.seal_fuses,
-        cpusvn=package.cpusvn,
-        miscselect=target.miscselect,
-        configid=target.configid,
-        configsvn=target.configsvn,
-    )
-    return derive_key(package, material)
+    return derive_key(package, _report(package, target, keyid))
 
 
 def derive_requested_key(
@@ -110,20 +98,7 @@ def derive_requested_key(
 
     KEYREQUEST.KEYNAME must be one of Keyname.
     """
-    match Keyname(request.keyname):
-        case Keyname.REPORT_KEY:
-            return derive_report_key(
-                package, targetinfo_of(enclave.secs), request.keyid
-            )
-        case Keyname.EINITTOKEN_KEY:
-            material = _einittoken(package, enclave.secs, request)
-        case Keyname.PROVISION_KEY:
-            material = _provision(enclave.secs, request)
-        case Keyname.PROVISION_SEAL_KEY:
-            material = _provision_seal(package, enclave, request)
-        case Keyname.SEAL_KEY:
-            material = _seal(package, enclave, request)
-    return derive_key(package, material)
+    return derive_key(package, _material(package, enclave, request))
 
 
 def targetinfo_of(secs: Secs) -> Targetinfo:
@@ -153,8 +128,40 @@ def _base(keyname: Keyname) -> Keydependencies:
     )
 
 
+def _material(
+    package: Package, enclave: EnclaveState, request: Keyrequest
+) -> Keydependencies:
+    secs = enclave.secs
+    match Keyname(request.keyname):
+        case Keyname.REPORT_KEY:
+            return _report(package, targetinfo_of(secs), request.keyid)
+        case Keyname.EINITTOKEN_KEY:
+            return _einittoken(package, secs, request)
+        case Keyname.PROVISION_KEY:
+            return _provision(secs, request)
+        case Keyname.PROVISION_SEAL_KEY:
+            return _provision_seal(package, enclave, request)
+        case Keyname.SEAL_KEY:
+            return _seal(package, enclave, request)
+
+
+def _report(package: Package, target: Targetinfo, keyid: bytes) -> Keydependencies:
+    return replace(
+        _base(Keyname.REPORT_KEY),
+        sgxownerepoch=package.ownerepoch,
+        attributes=target.attributes,
+        mrenclave=target.measurement,
+        keyid=keyid,
+        seal_key_fuses=package.fuses.seal_fuses,
+        cpusvn=package.cpusvn,
+        miscselect=target.miscselect,
+        configid=target.configid,
+        configsvn=target.configsvn,
+    )
+
+
 def _requested(keyname: Keyname, secs: Secs, request: Keyrequest) -> Keydependencies:
-    """What every key has that may be asked for an older security version."""
+    """Fill in what each key has that may be asked for an older security version."""
     return replace(
         _base(keyname),
         isvprodid=secs.isvprodid,
