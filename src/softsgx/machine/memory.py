@@ -24,10 +24,11 @@ class Linear(Protocol):
         """Write bytes; PageFault, before anything is written, where it cannot."""
         ...
 
-    def page(self, address: int) -> int:
-        """Return the number of the EPC page that an address resolves to.
+    def page(self, address: int, *, write: bool = False) -> int:
+        """Return the EPC page that an address resolves to, for a read or a write.
 
-        Raises PageFault, or GeneralProtection when the address is not canonical.
+        PageFault where the page tables forbid it; GeneralProtection when the address
+        is not canonical.
         """
         ...
 
@@ -64,10 +65,10 @@ class FlatMemory:
         if not self._is_epc(address):
             self._cell(address, len(data), error_code=PFEC_W)[:] = data
 
-    def page(self, address: int) -> int:
+    def page(self, address: int, *, write: bool = False) -> int:
         """Return the number of the EPC page at *address*."""
         if not self._is_epc(address):
-            raise PageFault(address, 0, "not in the EPC")
+            raise PageFault(address, PFEC_W if write else 0, "not in the EPC")
         return (address - EPC_BASE) >> PAGE_SHIFT
 
     def _is_epc(self, address: int) -> bool:

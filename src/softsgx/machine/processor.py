@@ -12,12 +12,25 @@ RFLAGS_AF = 1 << 4
 RFLAGS_ZF = 1 << 6
 RFLAGS_SF = 1 << 7
 RFLAGS_TF = 1 << 8
-RFLAGS_RF = 1 << 16
+RFLAGS_IF = 1 << 9
+RFLAGS_DF = 1 << 10
 RFLAGS_OF = 1 << 11
+RFLAGS_IOPL = 3 << 12
+RFLAGS_NT = 1 << 14
+RFLAGS_RF = 1 << 16
+RFLAGS_VM = 1 << 17
+RFLAGS_AC = 1 << 18
+RFLAGS_ID = 1 << 21
 RFLAGS_ARITHMETIC = (
     RFLAGS_CF | RFLAGS_PF | RFLAGS_AF | RFLAGS_ZF | RFLAGS_SF | RFLAGS_OF
 )
-"""Bits of RFLAGS that leaves read or write."""
+RFLAGS_RESTORED = (
+    RFLAGS_ARITHMETIC | RFLAGS_DF | RFLAGS_NT | RFLAGS_RF | RFLAGS_AC | RFLAGS_ID
+)
+"""Bits of RFLAGS that leaves read or write; the last, those that ERESUME restores."""
+
+ENCLU_SIZE = 3
+"""Bytes of the instruction ENCLU (and ENCLS)."""
 
 
 @dataclass
@@ -68,7 +81,9 @@ class Processor:
     cr_elrange: tuple[int, int] = (0, 0)
     cr_tcs_la: int = 0
     cr_tcs_pa: int = 0
+    cr_xsave_page: tuple[int, ...] = ()
     cr_gpr_pa: int = 0
+    cr_dbgoptin: bool = False
     cr_save_tf: bool = False
     cr_save_fs: int = 0
     cr_save_gs: int = 0

@@ -9,16 +9,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from softsgx.arch.faults import GeneralProtection
+from softsgx.arch.secs import XFRM_SSE, XFRM_X87
 
 LEGACY_SIZE = 512
 HEADER_SIZE = 64
 AREA_MIN_SIZE = LEGACY_SIZE + HEADER_SIZE
 """Bytes of an area that holds x87 and SSE only."""
-
-XFRM_X87 = 1 << 0
-XFRM_SSE = 1 << 1
-XFRM_AVX = 1 << 2
-"""Bits of XFRM and XCR0 by the component they select."""
 
 FCW_INIT = 0x037F
 FCW_AFTER_MF = 0x037E

@@ -1,0 +1,94 @@
+"""ENCLU[ERESUME]: go back into an enclave after an asynchronous exit.
+
+SDM: "ERESUME—Re-Enters an Enclave"
+In: RBX address of a TCS, RCX address of the asynchronous exit pointer (AEP).
+Out: all registers as the SSA has them; for an AEX notification, those of EENTER.
+Faults: #GP for a thread, enclave or saved state that cannot be resumed; #PF for a TCS
+    or SSA page that the page tables or the EPCM forbid.
+Errors: none.
+"""
+
+from softsgx.arch.faults import GeneralProtection
+from softsgx.arch.ssa import Gprsgx
+from softsgx.arch.tcs import TcsFlags
+from softsgx.enclu.entry import (
+    Landing,
+    check_frame,
+    check_inactive,
+    check_landing,
+    check_thread,
+    land,
+)
+from softsgx.machine.aex import SAVED
+from softsgx.machine.crossing import (
+    Thread,
+    enter_enclave_mode,
+    gprsgx,
+    read_frame,
+)
+from softsgx.machine.fields import TCS_CSSA
+from softsgx.machine.machine import Machine
+from softsgx.machine.processor import (
+    RFLAGS_IF,
+    RFLAGS_IOPL,
+    RFLAGS_RESTORED,
+    RFLAGS_TF,
+    RFLAGS_VM,
+    Processor,
+)
+from softsgx.machine.xsave import check_xrstor, xrstor
+
+_AEXNOTIFY = 1 << 0
+
+
+def eresume(machine: Machine, lp: Processor) -> None:
+    """Check RBX's thread and its last frame, then restore it, or notify of the AEX."""
+    # CHECKS
+    thread = check_thread(machine, lp)
+    tcs = thread.tcs
+    if tcs.cssa == 0:
+        raise GeneralProtection("no SSA frame in use: CSSA is 0")
+    frame = check_frame(machine, lp, thread, tcs.cssa - 1)
+    saved = Gprsgx.from_bytes(bytes(gprsgx(machine, frame.gpr_page)))
+    if tcs.flags & TcsFlags.AEXNOTIFY and saved.aexnotify & _AEXNOTIFY:
+        _notify(machine, lp, thread)
+        return
+    check_landing(Landing(saved.rip, saved.fsbase, saved.gsbase))
+    check_inactive(tcs)
+    layout, xfrm = machine.model.xsave, thread.secs.attributes.xfrm
+    area = read_frame(machine, frame.xsave_pages, layout.size(xfrm))
+    check_xrstor(xfrm, area, lp.xsave)
+
+    # OPERATION
+    enter_enclave_mode(machine, lp, thread, frame)
+    xrstor(layout, xfrm, area, lp.xsave)
+    TCS_CSSA.write(machine.epc.page(thread.tcs_pa), tcs.cssa - 1)
+
+    # RESULT
+    _restore(lp, saved)
+
+
+def _notify(machine: Machine, lp: Processor, thread: Thread) -> None:
+    """Enter at OENTRY in one more frame: the enclave asked to hear of its AEX."""
+    tcs = thread.tcs
+    if tcs.cssa >= tcs.nssa:
+        raise GeneralProtection("no free SSA frame to notify in")
+    frame = check_frame(machine, lp, thread, tcs.cssa)
+    landing = Landing.at_oentry(thread)
+    check_landing(landing)
+    check_inactive(tcs)
+    enter_enclave_mode(machine, lp, thread, frame)
+    land(lp, landing, tcs.cssa)
+
+
+def _restore(lp: Processor, saved: Gprsgx) -> None:
+    """Load the general registers, and of RFLAGS what the manual lists."""
+    outside = lp.regs.rflags
+    restored = RFLAGS_RESTORED
+    if outside & RFLAGS_IOPL == RFLAGS_IOPL:
+        restored |= RFLAGS_IF
+    if not lp.cr_dbgoptin:
+        outside &= ~RFLAGS_TF
+    for name in SAVED:
+        setattr(lp.regs, name, getattr(saved, name))
+    lp.regs.rflags = (outside & ~(restored | RFLAGS_VM)) | (saved.rflags & restored)

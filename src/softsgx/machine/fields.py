@@ -1,0 +1,39 @@
+"""Single integer fields of a structure that lives in memory; its other bytes stay."""
+
+from typing import NamedTuple, Self
+
+from softsgx.arch.layout import Layout
+from softsgx.arch.ssa import Gprsgx
+from softsgx.arch.tcs import Tcs
+
+
+class Field(NamedTuple):
+    """Where an integer field lies in its structure, both in bytes."""
+
+    offset: int
+    size: int
+
+    @classmethod
+    def of(cls, layout: type[Layout], name: str) -> Self:
+        """Return the field of that name."""
+        cell = next(cell for cell in layout.cells() if cell.name == name)
+        return cls(cell.offset, cell.size)
+
+    def read(self, memory: memoryview) -> int:
+        """Return the field of the structure at the start of *memory*."""
+        return int.from_bytes(memory[self.offset : self.offset + self.size], "little")
+
+    def write(self, memory: memoryview, value: int) -> None:
+        """Write the field of the structure at the start of *memory*."""
+        raw = value.to_bytes(self.size, "little")
+        memory[self.offset : self.offset + self.size] = raw
+
+
+TCS_STAGE = Field.of(Tcs, "stage")
+TCS_CSSA = Field.of(Tcs, "cssa")
+TCS_AEP = Field.of(Tcs, "aep")
+GPRSGX_URSP = Field.of(Gprsgx, "ursp")
+GPRSGX_URBP = Field.of(Gprsgx, "urbp")
+GPRSGX_RFLAGS = Field.of(Gprsgx, "rflags")
+GPRSGX_EXITINFO = Field.of(Gprsgx, "exitinfo")
+"""The fields that entries and exits change one by one."""
