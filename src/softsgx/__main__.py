@@ -1,0 +1,5 @@
+"""python -m softsgx."""
+
+from softsgx.cli import main
+
+main()

@@ -1,0 +1,107 @@
+"""softsgx run: start a program on a platform of its own, or on one that lasts."""
+
+import os
+import stat
+import sys
+from pathlib import Path
+from typing import TextIO
+
+import click
+
+from softsgx.cli.failure import NOT_EXECUTABLE, NOT_FOUND, NOT_STARTED, Failure
+from softsgx.cli.options import model_of, model_options, path_type
+from softsgx.machine.model import Model
+from softsgx.platform.errors import PlatformError
+from softsgx.platform.platform import Platform
+from softsgx.runner import run
+from softsgx.runner.options import RunOptions
+
+_DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
+
+
+@click.command(context_settings={"allow_interspersed_args": False})
+@click.option("--exact", is_flag=True, help="Every ENCLU in the model: slow, exact.")
+@click.option("--trace", is_flag=True, help="Print each ioctl and leaf, on stderr.")
+@click.option("--trace-file", type=path_type(), help="Trace into a file.")
+@click.option("-c", "counts", is_flag=True, help="Count ioctls and leaves, at the end.")
+@click.option("--platform", "directory", type=path_type(), help="A lasting platform.")
+@model_options
+@click.option(
+    "--inject",
+    multiple=True,
+    type=click.Choice(["mask-pf-sgx"]),
+    help="Break a rule on purpose, to see a test notice.",
+)
+@click.argument("argv", metavar="PROG [ARGS]...", nargs=-1, required=True)
+def command(  # noqa: PLR0913 -- one for each option
+    *,
+    exact: bool,
+    trace: bool,
+    trace_file: Path | None,
+    counts: bool,
+    directory: Path | None,
+    cpu: str | None,
+    epc: int | None,
+    no_sgx2: bool,
+    inject: tuple[str, ...],
+    argv: tuple[str, ...],
+) -> int:
+    """Run PROG as if this machine had SGX; exit as it does.
+
+    125: softsgx could not start it; 126: not executable; 127: not found.
+    """
+    if directory is not None and (cpu or epc is not None or no_sgx2):
+        raise click.UsageError("--cpu, --epc and --no-sgx2 do not go with --platform")
+    check_program(argv[0])
+    options = RunOptions(
+        platform=_platform(directory, model_of(cpu, epc, no_sgx2=no_sgx2)),
+        exact=exact,
+        trace=_trace_to(trace_file, trace=trace),
+        counts=counts,
+        inject=frozenset(inject),
+    )
+    try:
+        return run(list(argv), options)
+    except OSError as error:
+        what = f"{argv[0]}: {error.strerror or error}"
+        raise Failure(what, NOT_STARTED) from error
+
+
+def check_program(name: str) -> None:
+    """Raise Failure unless *name* is a program, by its path or on PATH."""
+    found = [path for path in _candidates(name) if path.exists()]
+    if not found:
+        raise Failure(f"{name}: not found", NOT_FOUND)
+    if not any(_is_executable(path) for path in found):
+        raise Failure(f"{name}: not executable", NOT_EXECUTABLE)
+
+
+def _candidates(name: str) -> list[Path]:
+    if "/" in name:
+        return [Path(name)]
+    places = os.environ.get("PATH", _DEFAULT_PATH).split(os.pathsep)
+    return [Path(place, name) for place in places if name]
+
+
+def _is_executable(path: Path) -> bool:
+    return stat.S_ISREG(path.stat().st_mode) and os.access(path, os.X_OK)
+
+
+def _platform(directory: Path | None, model: Model) -> Platform:
+    if directory is None:
+        return Platform.ephemeral(model)
+    try:
+        platform = Platform.open(directory)
+    except PlatformError as error:
+        raise Failure(str(error), NOT_STARTED) from error
+    if not platform.is_on:
+        hint = f"off; turn it on with `softsgx platform enable {directory}`"
+        raise Failure(f"{directory}: {hint}", NOT_STARTED)
+    return platform
+
+
+def _trace_to(path: Path | None, *, trace: bool) -> TextIO | None:
+    """Return where the trace goes; the program and its children do not inherit it."""
+    if path is not None:
+        return path.open("w", buffering=1)
+    return sys.stderr if trace else None
