@@ -4,8 +4,8 @@ import pytest
 
 from softsgx.arch.secs import AttributeFlags, Attributes
 from softsgx.arch.sigstruct import Sigstruct, signed_part
+from softsgx.crypto.rsa import SigningKey
 from softsgx.crypto.sha256 import sha256
-from softsgx.crypto.signer import SigningKey
 from softsgx.formats.elf import read_flat
 from softsgx.formats.image import FormatError, Image, measure_image
 from softsgx.formats.sign import Claims, bcd_date, mrsigner, sign_image

@@ -1,5 +1,6 @@
 """softsgx run: start a program on a platform of its own, or on one that lasts."""
 
+import errno
 import os
 import stat
 import sys
@@ -53,18 +54,22 @@ def command(  # noqa: PLR0913 -- one for each option
     if directory is not None and (cpu or epc is not None or no_sgx2):
         raise click.UsageError("--cpu, --epc and --no-sgx2 do not go with --platform")
     check_program(argv[0])
-    options = RunOptions(
-        platform=_platform(directory, model_of(cpu, epc, no_sgx2=no_sgx2)),
-        exact=exact,
-        trace=_trace_to(trace_file, trace=trace),
-        counts=counts,
-        inject=frozenset(inject),
-    )
     try:
+        options = RunOptions(
+            platform=_platform(directory, model_of(cpu, epc, no_sgx2=no_sgx2)),
+            exact=exact,
+            trace=_trace_to(trace_file, trace=trace),
+            counts=counts,
+            inject=frozenset(inject),
+        )
         return run(list(argv), options)
     except OSError as error:
-        what = f"{argv[0]}: {error.strerror or error}"
-        raise Failure(what, NOT_STARTED) from error
+        raise _not_started(argv[0], error) from error
+
+
+def _not_started(program: str, error: OSError) -> Failure:
+    code = NOT_EXECUTABLE if error.errno == errno.ENOEXEC else NOT_STARTED
+    return Failure(f"{error.filename or program}: {error.strerror or error}", code)
 
 
 def check_program(name: str) -> None:

@@ -9,7 +9,7 @@ import click
 from softsgx.arch.sigstruct import Sigstruct
 from softsgx.cli.failure import Failure
 from softsgx.cli.options import path_type, size
-from softsgx.crypto.signer import SigningKey, SigningKeyError
+from softsgx.crypto.rsa import KeyFormError, SigningKey
 from softsgx.formats.elf import read_flat
 from softsgx.formats.image import FormatError, Image
 from softsgx.formats.sign import Claims, mrsigner, sign_image
@@ -92,8 +92,12 @@ def _make_key(path: Path) -> None:
 def _read_key(path: Path) -> SigningKey:
     try:
         return SigningKey.from_pem(path.read_bytes())
-    except SigningKeyError as error:
+    except KeyFormError as error:
         raise Failure(f"{path}: {error}") from error
+    except TypeError as error:
+        raise Failure(f"{path}: the key is encrypted") from error
+    except ValueError as error:
+        raise Failure(f"{path}: not a private key in PEM") from error
 
 
 def _read_image(path: Path, heap: int) -> Image:

@@ -4,8 +4,8 @@ from dataclasses import dataclass, replace
 
 from softsgx.arch.secs import AttributeFlags, Attributes, Miscselect
 from softsgx.arch.sigstruct import EXPONENT, HEADER, HEADER2, Sigstruct, signed_part
+from softsgx.crypto.rsa import SigningKey, quotients
 from softsgx.crypto.sha256 import sha256
-from softsgx.crypto.signer import SigningKey, quotients
 from softsgx.formats.image import FormatError, Image, measure_image
 
 _ALL_FLAGS = AttributeFlags(0xFFFF_FFFF_FFFF_FFFF)
@@ -34,7 +34,7 @@ def sign_image(image: Image, claims: Claims, key: SigningKey) -> Sigstruct:
         exponent=EXPONENT,
     )
     signature = key.sign(signed_part(bytes(sigstruct)))
-    q1, q2 = quotients(signature, key.modulus)
+    q1, q2 = quotients(key.modulus, signature)
     return replace(sigstruct, signature=signature, q1=q1, q2=q2)
 
 
