@@ -18,7 +18,6 @@ NOT_STARTED = 125
 NOT_EXECUTABLE = 126
 NOT_FOUND = 127
 INTERRUPTED = 130
-BROKEN_PIPE = 141
 
 
 class Failure(Exception):  # noqa: N818 -- the user's trouble, not our defect
@@ -55,7 +54,6 @@ def _report(error: BaseException) -> int:
             code = INTERRUPTED
         case BrokenPipeError():
             _forget_stdout()
-            code = BROKEN_PIPE
         case OSError():
             _complain(_os_message(error))
         case _:

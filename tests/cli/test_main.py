@@ -1,0 +1,126 @@
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+import pytest
+
+from softsgx import __version__
+from softsgx.cli import COMMANDS, cli, main
+from softsgx.cli.failure import Failure, exit_reporting
+
+
+def run(
+    command: click.Command, args: Sequence[str], capsys: pytest.CaptureFixture[str]
+) -> tuple[int, str]:
+    with pytest.raises(SystemExit) as ended:
+        exit_reporting(command, args)
+    assert isinstance(ended.value.code, int)
+    return ended.value.code, capsys.readouterr().err
+
+
+def failing(error: BaseException) -> click.Command:
+    @click.command
+    def command() -> None:
+        raise error
+
+    return command
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (Failure("no such\nthing", 125), 125, "softsgx: no such thing\n"),
+        (FileNotFoundError(2, "No such file", "x"), 1, "softsgx: x: No such file\n"),
+        (OSError("odd"), 1, "softsgx: odd\n"),
+        (KeyboardInterrupt(), 130, "\n"),
+        (click.UsageError("bad"), 2, "softsgx: bad (see `softsgx --help`)\n"),
+        (SystemExit(7), 7, ""),
+    ],
+)
+def test_an_error_is_one_line_and_a_code(
+    error: BaseException, code: int, line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(failing(error), [], capsys) == (code, line)
+
+
+def test_an_internal_error_names_its_log(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    code, said = run(failing(AssertionError("cssa")), [], capsys)
+    (log,) = tmp_path.iterdir()
+    assert code == 70
+    assert said.count("\n") == 1
+    assert said.startswith("softsgx: internal error: AssertionError: cssa")
+    assert str(log) in said
+    assert "Traceback" in log.read_text()
+    assert log.stat().st_mode & 0o777 == 0o600
+
+
+def test_an_internal_error_without_room_for_its_log_is_one_line_too(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", "/nowhere/at/all")
+    code, said = run(failing(KeyError("x")), [], capsys)
+    assert code == 70
+    assert "no log" in said
+    assert said.count("\n") == 1
+
+
+def test_a_wrong_option_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+    code, said = run(cli, ["doctor", "--what"], capsys)
+    assert code == 2
+    assert said.startswith("softsgx: No such option")
+    assert "softsgx doctor --help" in said
+
+
+def test_an_unknown_command_is_a_usage_error(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    code, said = run(cli, ["sing"], capsys)
+    assert code == 2
+    assert "No such command" in said
+
+
+def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert __version__ in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_every_command_explains_itself(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([name, "--help"])
+    assert ended.value.code == 0
+    assert "Usage: softsgx" in capsys.readouterr().out
+
+
+def test_a_closed_pipe_is_no_error_message() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    result = subprocess.run(
+        [sys.executable, "-m", "softsgx", "doctor", "--json"],
+        stdout=write,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    os.close(write)
+    assert result.returncode == 1
+    assert result.stderr == b""
+
+
+def test_the_command_line_imports_little() -> None:
+    code = "import sys, softsgx.cli; print(*(m for m in sys.modules if '.' in m))"
+    command = [sys.executable, "-c", code]
+    out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    ours = {name for name in out.split() if name.startswith("softsgx.")}
+    assert ours == {"softsgx.cli", "softsgx.cli.failure"}

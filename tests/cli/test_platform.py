@@ -1,0 +1,70 @@
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from softsgx.cli.failure import Failure
+from softsgx.cli.platform import command, default_directory
+from softsgx.platform.platform import Platform
+
+
+def platform(*arguments: object) -> Result:
+    runner = CliRunner()
+    return runner.invoke(command, [str(a) for a in arguments], standalone_mode=False)
+
+
+def test_a_platform_is_made_off_and_switched(tmp_path: Path) -> None:
+    where = tmp_path / "p"
+    assert platform("new", where, "--epc", "8M", "--no-sgx2").output.endswith("off\n")
+    assert Platform.open(where).model.epc_bytes == 8 << 20
+    assert platform("enable", where).output.endswith("on\n")
+    assert Platform.open(where).is_on
+    assert platform("disable", where).output.endswith("off\n")
+    assert not Platform.open(where).is_on
+
+
+def test_what_it_is_can_be_shown(tmp_path: Path) -> None:
+    where = tmp_path / "p"
+    platform("new", where, "--cpu", "skylake")
+    shown = json.loads(platform("show", where, "--json").output)
+    assert shown["features"] == "sgx1"
+    assert shown["state"] == "off"
+    assert shown["identity"].startswith("softsgx-")
+    assert f"state            {shown['state']}" in platform("show", where).output
+
+
+def test_the_seed_is_never_shown(tmp_path: Path) -> None:
+    where = tmp_path / "p"
+    platform("new", where)
+    seed = (where / "seed").read_bytes().hex()
+    for arguments in (("show", where), ("show", where, "--json"), ("enable", where)):
+        assert seed not in platform(*arguments).output
+
+
+def test_there_is_a_default_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    assert default_directory() == tmp_path / "softsgx" / "default"
+    assert platform("new").exception is None
+    assert (tmp_path / "softsgx" / "default" / "platform.toml").exists()
+
+
+@pytest.mark.parametrize("verb", ["show", "enable", "disable"])
+def test_no_platform_is_a_failure(verb: str, tmp_path: Path) -> None:
+    error = platform(verb, tmp_path / "none").exception
+    assert isinstance(error, Failure)
+    assert "no platform here" in str(error)
+
+
+def test_a_platform_is_not_made_twice(tmp_path: Path) -> None:
+    platform("new", tmp_path / "p")
+    assert isinstance(platform("new", tmp_path / "p").exception, Failure)
+
+
+@pytest.mark.parametrize("size", ["5", "0", "2T", "x", "-4096"])
+def test_a_strange_epc_is_refused(size: str, tmp_path: Path) -> None:
+    result = platform("new", tmp_path / "p", "--epc", size)
+    assert result.exception is not None
+    assert not (tmp_path / "p").exists()
