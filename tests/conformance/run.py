@@ -1,0 +1,48 @@
+"""Runs a command as a terminal's user would, and ends all of it if it hangs."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+PATIENCE_S = 60.0
+SOFTSGX = str(Path(sys.executable).with_name("softsgx"))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a command ended and what it wrote."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
+def run(command: list[str], cwd: Path, given: str = "") -> Outcome:
+    """Run to the end, in a session of its own."""
+    with subprocess.Popen(
+        command,
+        cwd=cwd,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    ) as process:
+        try:
+            stdout, stderr = process.communicate(given, timeout=PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            stdout, stderr = process.communicate()
+            stderr += f"\n(ended after {PATIENCE_S:.0f} s)"
+    return Outcome(process.returncode, stdout, stderr)
+
+
+def under_softsgx(*command: str | Path) -> list[str]:
+    """Put softsgx in front of a command."""
+    return [SOFTSGX, "run", "--", *map(str, command)]
