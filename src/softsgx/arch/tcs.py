@@ -29,3 +29,6 @@ class Tcs(Layout, size=4096, align=4096):
     ocetssa:  int      = at(72, 8)
     prevssp:  int      = at(80, 8)
 # fmt: on
+
+SGX_TCS_LIMIT = 88
+"""Bytes of a TCS that have a meaning; a debugger sees no further."""

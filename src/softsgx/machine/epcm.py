@@ -141,6 +141,9 @@ class Epcm:
             return
         owners = self.owners(first, count)
         addresses = self.addresses(first, count)
+        if not entry.valid and _is_one_stretch(states, owners, addresses):
+            self.touched.append(Touched(owners[0], addresses[0], count, 0))
+            return
         lost = [
             row
             for row, state in enumerate(states)
@@ -158,6 +161,18 @@ class Epcm:
 def has_address(state: int) -> bool:
     """Say whether a state word is of a valid page with an enclave address."""
     return bool(state & EpcmBits.VALID) and state >> 8 not in (0, 3)
+
+
+def _is_one_stretch(
+    states: "array[int]", owners: "array[int]", addresses: "array[int]"
+) -> bool:
+    """Say whether all rows are one enclave's pages, one after the other."""
+    ramp = range(addresses[0], addresses[0] + len(states) * PAGE_SIZE, PAGE_SIZE)
+    return (
+        all(has_address(state) for state in set(states))
+        and len(set(owners)) == 1
+        and addresses == array(addresses.typecode, ramp)
+    )
 
 
 def _stretches(

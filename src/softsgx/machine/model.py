@@ -48,7 +48,7 @@ class Model:
     edeccssa: bool = True
     exinfo: bool = True
     xfrm: int = 0x7
-    max_size_64: int = 36
+    max_size_64: int = 56
     max_size_not64: int = 31
     epc_bytes: int = 64 << 20
     xsave: XsaveLayout = INTEL_LAYOUT
