@@ -15,7 +15,7 @@ from softsgx.machine.model import Model
 from softsgx.platform.errors import PlatformError
 from softsgx.platform.platform import Platform
 from softsgx.runner import run
-from softsgx.runner.options import RunOptions
+from softsgx.runner.options import MASK_PF_SGX, RunOptions
 
 _DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
 
@@ -30,7 +30,7 @@ _DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
 @click.option(
     "--inject",
     multiple=True,
-    type=click.Choice(["mask-pf-sgx"]),
+    type=click.Choice([MASK_PF_SGX]),
     help="Break a rule on purpose, to see a test notice.",
 )
 @click.argument("argv", metavar="PROG [ARGS]...", nargs=-1, required=True)

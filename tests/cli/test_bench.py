@@ -1,0 +1,116 @@
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from softsgx.cli import bench, samples
+from softsgx.cli.samples import (
+    FIGURES,
+    Figure,
+    NoSampleError,
+    Result,
+    Sources,
+    finish,
+    read_samples,
+    summary,
+    take,
+)
+
+NOWHERE = Sources(Path("no-such-program"))
+FIGURE = Figure("a_figure", "s", lambda _: [3.0, 1.0, 2.0, 9.0, 2.5])
+
+
+def test_the_ids_are_those_that_others_read() -> None:
+    assert [figure.id for figure in FIGURES] == [
+        "enclu_roundtrip_exact_cycles",
+        "enclu_roundtrip_cycles",
+        "build_unmeasured_gib_s",
+        "build_measured_mib_s",
+        "eaccept_page_cycles",
+        "selftest_suite_s",
+        "start_true_s",
+        "compile_slowdown_ratio",
+        "inside_compute_ratio",
+    ]
+
+
+def test_a_figure_is_the_median_with_its_range() -> None:
+    result = take(FIGURE, NOWHERE)
+    assert (result.value, result.n, result.min, result.max) == (2.5, 5, 1.0, 9.0)
+
+
+def test_no_samples_is_no_figure() -> None:
+    assert summary(FIGURE, []) == Result(id="a_figure", unit="s", reason="no samples")
+
+
+@pytest.mark.parametrize(
+    "name", ["enclu_roundtrip_cycles", "selftest_suite_s", "inside_compute_ratio"]
+)
+def test_what_cannot_be_measured_says_why(name: str) -> None:
+    (figure,) = (one for one in FIGURES if one.id == name)
+    result = take(figure, NOWHERE)
+    assert result.value is None
+    assert result.reason
+
+
+def test_a_command_that_fails_is_quoted() -> None:
+    with pytest.raises(NoSampleError, match="sh failed: no luck"):
+        finish(["/bin/sh", "-c", "echo no luck >&2; exit 3"])
+    with pytest.raises(NoSampleError, match="exit code 3"):
+        finish(["/bin/sh", "-c", "exit 3"])
+
+
+def test_a_command_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(samples, "TIMEOUT_S", 0.05)
+    with pytest.raises(NoSampleError, match="timed out"):
+        finish(["/bin/sleep", "5"])
+
+
+def test_samples_are_a_number_a_line() -> None:
+    assert read_samples("1\n2.5\n") == [1.0, 2.5]
+    with pytest.raises(NoSampleError, match="not a number"):
+        read_samples("1\nbench: no")
+
+
+def test_a_suite_that_skips_is_not_timed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "test_sgx"
+    program.write_text("#!/bin/sh\necho '# Totals: pass:10 fail:0 skip:6'\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(samples, "softsgx_run", lambda *_: ["/usr/bin/env"])
+    (figure,) = (one for one in FIGURES if one.id == "selftest_suite_s")
+    result = take(figure, Sources(Path("x"), tmp_path))
+    assert result.reason == "the suite did not pass"
+
+
+def test_bench_prints_json_and_its_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench, "FIGURES", (FIGURE,))
+    result = CliRunner().invoke(
+        bench.command, ["--json", "--program", "none"], standalone_mode=False
+    )
+    assert result.exception is None
+    shown = json.loads(result.stdout)
+    assert result.stderr == "bench: a_figure ...\n"
+    assert shown["results"] == [
+        {"id": "a_figure", "value": 2.5, "unit": "s", "n": 5, "min": 1.0, "max": 9.0}
+    ]
+    assert {"kernel", "cpu", "cpus", "xcr0", "tsc_hz"} <= set(shown["machine"])
+
+
+def test_bench_prints_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    missing = Figure("missing", "s", FIGURES[0].take)
+    cycles = Figure("turns", "cycles", lambda _: [1000.0])
+    monkeypatch.setattr(bench, "FIGURES", (FIGURE, missing, cycles))
+    result = CliRunner().invoke(
+        bench.command, ["--program", "none"], standalone_mode=False
+    )
+    lines = result.stdout.splitlines()
+    assert [line.split()[0] for line in lines] == [
+        "figure",
+        "a_figure",
+        "missing",
+        "turns",
+    ]
+    assert "is not built" in lines[2]
