@@ -146,7 +146,8 @@ def test_without_a_note_the_first_segment_is_the_tcs() -> None:
         ),
         (elf(TCS, note=replace(PLAIN_NOTE, version=2)), "version 2, only 1"),
         (elf(TCS, note=replace(PLAIN_NOTE, ssaframesize=0)), "SSAFRAMESIZE 0"),
-        (elf(TCS)[:-1], "outside the file"),
+        (elf(TCS)[:-1], "note: the file ends before byte 0x10f0"),
+        (elf(TCS)[:100], "headers: the file ends before byte 0xb0"),
     ],
 )
 def test_what_is_wrong_is_named(raw: bytes, message: str) -> None:

@@ -127,7 +127,7 @@ def _program_headers(raw: bytes) -> list[ProgramHeader]:
         raise FormatError(f"for machine {header.e_machine}, not x86-64 (62)")
     if header.e_phentsize != ProgramHeader.SIZE:
         raise FormatError(f"program headers of {header.e_phentsize} bytes, not 56")
-    table = _part(raw, header.e_phoff, header.e_phnum * ProgramHeader.SIZE, "table")
+    table = _part(raw, header.e_phoff, header.e_phnum * ProgramHeader.SIZE, "headers")
     return [
         ProgramHeader.from_bytes(table[start : start + ProgramHeader.SIZE])
         for start in range(0, len(table), ProgramHeader.SIZE)
@@ -136,7 +136,7 @@ def _program_headers(raw: bytes) -> list[ProgramHeader]:
 
 def _part(raw: bytes, offset: int, size: int, what: str) -> bytes:
     if offset + size > len(raw):
-        raise FormatError(f"{what} at {offset:#x} lies outside the file")
+        raise FormatError(f"{what}: the file ends before byte {offset + size:#x}")
     return raw[offset : offset + size]
 
 
