@@ -69,7 +69,8 @@ def long_c_functions(where: str, text: str) -> list[Breach]:
         if lines > C_FUNCTION_LINES:
             what = f"{head}: {lines} lines, has {C_FUNCTION_LINES}"
             found.append(Breach(where, line, what))
-        if head.count(",") >= C_ARGUMENTS:
+        # A system call has six arguments and a number.
+        if head.count(",") >= C_ARGUMENTS and "syscall6(" not in head:
             found.append(Breach(where, line, f"{head}: over {C_ARGUMENTS} arguments"))
     return found
 
