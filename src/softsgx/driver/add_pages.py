@@ -1,0 +1,193 @@
+"""SGX_IOC_ENCLAVE_ADD_PAGES: many pages in one call, in pieces of 2 MiB."""
+
+import errno
+from dataclasses import dataclass
+
+from softsgx.arch.addr import PAGE_SIZE
+from softsgx.arch.faults import Fault
+from softsgx.arch.leaves import Encls
+from softsgx.arch.secinfo import PageType, Secinfo, SecinfoFlags
+from softsgx.driver.core import Core
+from softsgx.driver.encl import Encl, EnclPage
+from softsgx.driver.errnos import ERESTARTSYS, LEAF_ERRNOS, refuse
+from softsgx.driver.ioctl import check_range, copy_in
+from softsgx.driver.protocols import Task
+from softsgx.driver.uapi import (
+    PROT_READ,
+    PROT_RWX,
+    PROT_WRITE,
+    SGX_PAGE_MEASURE,
+    sgx_enclave_add_pages,
+)
+
+PIECE_PAGES = 512
+"""Pages that are copied and added at a time; between pieces a signal may stop us."""
+
+
+def check_secinfo(raw: bytes) -> SecinfoFlags:
+    """Return the flags of a SECINFO for EADD; EINVAL for one that Linux refuses."""
+    flags = Secinfo.from_bytes(raw).flags
+    permissions = flags & PROT_RWX
+    if flags.page_type not in (PageType.REG, PageType.TCS):
+        raise refuse(errno.EINVAL, f"page type {flags.page_type}")
+    if permissions & SecinfoFlags.W and not permissions & SecinfoFlags.R:
+        raise refuse(errno.EINVAL, "W without R")
+    # EADD clears these silently, so the measurement would differ.
+    if flags.page_type == PageType.TCS and permissions:
+        raise refuse(errno.EINVAL, "a TCS with permissions")
+    if int(flags) & ~(PROT_RWX | 0xFF00) or not Secinfo.reserved_is_zero(raw):
+        raise refuse(errno.EINVAL, "reserved bits of SECINFO")
+    return flags
+
+
+def ioc_enclave_add_pages(core: Core, encl: Encl, task: Task, arg: int) -> None:
+    """SGX_IOC_ENCLAVE_ADD_PAGES: `count` tells how far it came, whatever happened."""
+    if not encl.created or encl.initialized:
+        raise refuse(errno.EINVAL, "not between CREATE and INIT")
+    params = copy_in(task, arg, sgx_enclave_add_pages)
+    if params.src % PAGE_SIZE:
+        raise refuse(errno.EINVAL, f"src {params.src:#x} is not page-aligned")
+    check_range(encl, params.offset, params.length)
+    secinfo = task.copy_from_user(params.secinfo, Secinfo.SIZE)
+    flags = check_secinfo(secinfo)
+    adding = _Adding(core, encl, task, params, secinfo, flags)
+    failure = adding.run()
+    done = {"count": adding.done * PAGE_SIZE}
+    task.copy_to_user(arg, bytes(sgx_enclave_add_pages(**vars(params) | done)))
+    if failure is not None:
+        raise failure
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """Pages that can be added now, and what stops the page after them."""
+
+    count: int
+    stop: OSError | None
+
+
+class _Adding:
+    """One ADD_PAGES call under way: *done* pages of *total*."""
+
+    def __init__(
+        self,
+        core: Core,
+        encl: Encl,
+        task: Task,
+        params: sgx_enclave_add_pages,
+        secinfo: bytes,
+        flags: SecinfoFlags,
+    ):
+        self._core, self._encl, self._task = core, encl, task
+        self._params, self._secinfo = params, secinfo
+        self._type = flags.page_type
+        is_tcs = self._type == PageType.TCS
+        self._cap = PROT_READ | PROT_WRITE if is_tcs else int(flags) & PROT_RWX
+        self._measured = bool(params.flags & SGX_PAGE_MEASURE)
+        self._total = params.length // PAGE_SIZE
+        self.done = 0
+
+    def run(self) -> OSError | None:
+        """Add until all is done or something stops it; return what did."""
+        while self.done < self._total:
+            if self._task.signal_pending():
+                return None if self.done else refuse(ERESTARTSYS, "signal")
+            stop = self._add_piece()
+            if stop is not None:
+                return stop
+        return None
+
+    def _add_piece(self) -> OSError | None:
+        most = PIECE_PAGES if self._type == PageType.REG else 1
+        piece = self._room(min(most, self._total - self.done))
+        piece = self._absent(piece)
+        piece = self._executable(piece)
+        piece = self._copied(piece)
+        if piece.count:
+            failed = self._eadd(piece.count)
+            if failed is not None:
+                return failed
+        return piece.stop
+
+    def _room(self, count: int) -> _Piece:
+        fits = self._encl.fitting(count, self._core.section.free)
+        if fits == count:
+            return _Piece(count, None)
+        return _Piece(fits, refuse(errno.ENOMEM, "the EPC is full"))
+
+    def _absent(self, piece: _Piece) -> _Piece:
+        if not piece.count:
+            return piece
+        free = self._encl.absent_run(self._index, piece.count)
+        if free == piece.count:
+            return piece
+        page = self._index + free
+        return _Piece(free, refuse(errno.EBUSY, f"page {page:#x} exists"))
+
+    def _executable(self, piece: _Piece) -> _Piece:
+        src = self._src
+        for at in range(piece.count):
+            may_exec = self._task.vma_may_exec(src + at * PAGE_SIZE)
+            if may_exec is None:
+                return _Piece(at, refuse(errno.EFAULT, "no mapping at the source"))
+            if not may_exec:
+                return _Piece(at, refuse(errno.EACCES, "the source is noexec"))
+        return piece
+
+    def _copied(self, piece: _Piece) -> _Piece:
+        """Copy the source into place; on a hole in it, the pages before the hole."""
+        if not piece.count or self._copy(0, piece.count):
+            return piece
+        start = self._index * PAGE_SIZE
+        self._encl.memory.zap(start, piece.count * PAGE_SIZE)
+        copied = 0
+        while copied < piece.count and self._copy(copied, 1):
+            copied += 1
+        if copied == piece.count:  # the hole was filled meanwhile
+            return piece
+        self._encl.memory.zap(start + copied * PAGE_SIZE, PAGE_SIZE)
+        return _Piece(copied, refuse(errno.EFAULT, "the source cannot be read"))
+
+    def _copy(self, at: int, count: int) -> bool:
+        start = (self._index + at) * PAGE_SIZE
+        view = self._encl.view[start : start + count * PAGE_SIZE]
+        return self._task.copy_into(self._src + at * PAGE_SIZE, view)
+
+    def _eadd(self, count: int) -> OSError | None:
+        """Add what was copied; a page that EADD refuses is dropped."""
+        core, encl = self._core, self._encl
+        va_pages = core.grow(encl, count)
+        for first, size in core.section.alloc_run(count):
+            offset = self._place(first, size)
+            run, linaddr = (first, size), encl.base + offset
+            try:
+                core.kernel.eadd_run(
+                    encl.secs, run, linaddr, self._secinfo, measured=self._measured
+                )
+            except Fault as fault:
+                # Only a TCS can be refused, and those go one by one.
+                core.take_back(first, size)
+                core.shrink(encl, count, va_pages)
+                encl.memory.zap(offset, size * PAGE_SIZE)
+                return refuse(LEAF_ERRNOS[Encls.EADD].fault, f"EADD: {fault}")
+            self._record(first, size)
+        return None
+
+    def _place(self, first: int, count: int) -> int:
+        offset = self._index * PAGE_SIZE
+        self._core.machine.epc.place(first, count, self._encl.view, offset)
+        return offset
+
+    def _record(self, first: int, count: int) -> None:
+        page = EnclPage(first, self._type, self._cap)
+        self._encl.set_run(self._index, count, page)
+        self._encl.secs_child_cnt += count
+        self.done += count
+
+    @property
+    def _index(self) -> int:
+        return self._params.offset // PAGE_SIZE + self.done
+
+    @property
+    def _src(self) -> int:
+        return self._params.src + self.done * PAGE_SIZE

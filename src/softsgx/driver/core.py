@@ -1,0 +1,134 @@
+"""What all of the driver stands on: the EPC given out, the leaves, the news of EPCM."""
+
+from collections.abc import Callable
+
+from softsgx.arch.addr import PAGE_SHIFT
+from softsgx.driver.encl import Encl, Stretch
+from softsgx.driver.kernel import Kernel
+from softsgx.driver.section import Section
+from softsgx.machine.epcm import EpcmEntry
+from softsgx.machine.machine import Machine
+
+Changed = tuple[Encl, int, int]
+"""An enclave, and the offset and length in bytes of what changed in it."""
+
+
+def _allow(encl: Encl, sigstruct: bytes) -> None:
+    del encl, sigstruct
+
+
+def _stay(encl: Encl) -> None:
+    del encl
+
+
+class Core:
+    """One machine's EPC and the enclaves in it.
+
+    *ask_launch* is asked before each EINIT and refuses with OSError.  *bring_out* is
+    told when threads inside an enclave are owed an interrupt (Linux's IPI).
+    """
+
+    def __init__(self, machine: Machine):
+        self.machine = machine
+        self.section = Section(machine.epc.pages, machine.model.epc_pages)
+        self.kernel = Kernel(machine)
+        self.by_secs: dict[int, Encl] = {}
+        self.ask_launch: Callable[[Encl, bytes], None] = _allow
+        self.bring_out: Callable[[Encl], None] = _stay
+        self._changes: list[tuple[Encl, int, int]] = []
+
+    def grow(self, encl: Encl, count: int) -> list[int]:
+        """Make room for the versions of *count* more pages; return new VA pages.
+
+        They are only set aside: EPA comes with the paging leaves.
+        """
+        new: list[int] = []
+        for first, size in self.section.alloc_run(encl.va_needed(count)):
+            new.extend(range(first, first + size))
+        encl.va_pages += new
+        encl.page_cnt += count
+        return new
+
+    def shrink(self, encl: Encl, count: int, va_pages: list[int]) -> None:
+        """Undo grow; without *va_pages*, as after REMOVE_PAGES, those stay."""
+        encl.page_cnt -= count
+        for page in va_pages:
+            encl.va_pages.remove(page)
+            self.section.give(page)
+
+    def take_back(self, first: int, count: int) -> None:
+        """Free a run of EPC pages that is no enclave's any more."""
+        self.machine.epc.unplace(first, count)
+        self.section.give(first, count)
+
+    def remove_stretch(self, encl: Encl, stretch: Stretch) -> None:
+        """EREMOVE like pages: the leaf for the first, its effect for the rest."""
+        first, count = stretch.page.epc_page, stretch.count
+        self._eremove(first)
+        if count > 1:
+            self.machine.epcm.fill(first + 1, count - 1, EpcmEntry())
+            self.machine.enclaves[encl.secs].children -= count - 1
+        self.take_back(first, count)
+        encl.erase_run(stretch.index, count)
+        encl.secs_child_cnt -= count
+
+    def kick(self, encl: Encl) -> None:
+        """Interrupt the threads inside, so that a tracking cycle can end."""
+        self.bring_out(encl)
+        self.kernel.kick(encl.secs)
+
+    def release(self, encl: Encl) -> None:
+        """End an enclave: everything it has of the EPC comes back."""
+        if not encl.created:
+            return
+        self.absorb()
+        del self.by_secs[encl.secs]
+        self._changes = [change for change in self._changes if change[0] is not encl]
+        # A thread that was killed inside has left, though no leaf said so.
+        self.machine.enclaves[encl.secs].inside.clear()
+        for stretch in encl.pages_in_use():
+            self.remove_stretch(encl, stretch)
+        self._eremove(encl.secs)
+        self.section.give(encl.secs)
+        self.shrink(encl, encl.page_cnt, list(encl.va_pages))
+        self.machine.epcm.touched.clear()
+        encl.created = encl.initialized = False
+        encl.view = memoryview(b"")
+
+    def absorb(self) -> None:
+        """Take note of every EPCM entry that changed since the last time."""
+        touched = self.machine.epcm.touched
+        for news in touched:
+            encl = self.by_secs.get(news.enclavesecs)
+            if encl is None:
+                continue
+            index = encl.index(news.enclaveaddress)
+            encl.words.fill(index, news.count, (news.state,), (0,))
+            self._note(encl, index, news.count)
+        touched.clear()
+
+    def drain(self) -> list[Changed]:
+        """Publish the EPCM words that changed; say which bytes of which enclaves."""
+        self.absorb()
+        changes, self._changes = self._changes, []
+        for encl, index, count in changes:
+            words = encl.words.column(0, index, count)
+            encl.memory.publish(index, words.tobytes())
+        return [
+            (encl, index << PAGE_SHIFT, count << PAGE_SHIFT)
+            for encl, index, count in changes
+        ]
+
+    def _note(self, encl: Encl, index: int, count: int) -> None:
+        if self._changes:
+            last, start, size = self._changes[-1]
+            if last is encl and start <= index <= start + size:
+                size = max(size, index + count - start)
+                self._changes[-1] = (encl, start, size)
+                return
+        self._changes.append((encl, index, count))
+
+    def _eremove(self, page: int) -> None:
+        code = self.kernel.eremove(page)
+        if code:
+            raise AssertionError(f"EREMOVE of EPC page {page}: {code}")

@@ -1,0 +1,120 @@
+"""The driver: files, ioctls, mappings and faults of one machine's enclaves.
+
+One thread calls it.  An enclave lives from `open` to `release`, which the caller
+owes when the last descriptor and the last mapping of it are gone.
+"""
+
+import errno
+import os
+from collections.abc import Callable
+
+from softsgx.driver import mapping, uapi
+from softsgx.driver.add_pages import ioc_enclave_add_pages
+from softsgx.driver.core import Core
+from softsgx.driver.device import Provision
+from softsgx.driver.edmm import (
+    ioc_enclave_modify_types,
+    ioc_enclave_remove_pages,
+    ioc_enclave_restrict_permissions,
+)
+from softsgx.driver.encl import Encl
+from softsgx.driver.errnos import refuse
+from softsgx.driver.fault import Abort, Resolved, Signal, resolve
+from softsgx.driver.init import ioc_enclave_init
+from softsgx.driver.ioctl import ioc_enclave_create, ioc_enclave_provision
+from softsgx.driver.mapping import Extent
+from softsgx.driver.mm import Mm
+from softsgx.driver.protocols import EnclMemory, Task
+
+Handler = Callable[[Core, Encl, Task, int], None]
+
+IOCTLS: dict[int, Handler] = {
+    uapi.SGX_IOC_ENCLAVE_CREATE: ioc_enclave_create,
+    uapi.SGX_IOC_ENCLAVE_ADD_PAGES: ioc_enclave_add_pages,
+    uapi.SGX_IOC_ENCLAVE_INIT: ioc_enclave_init,
+    uapi.SGX_IOC_ENCLAVE_PROVISION: ioc_enclave_provision,
+    uapi.SGX_IOC_ENCLAVE_RESTRICT_PERMISSIONS: ioc_enclave_restrict_permissions,
+    uapi.SGX_IOC_ENCLAVE_MODIFY_TYPES: ioc_enclave_modify_types,
+    uapi.SGX_IOC_ENCLAVE_REMOVE_PAGES: ioc_enclave_remove_pages,
+}
+
+
+class Driver(Core):
+    """/dev/sgx_enclave and /dev/sgx_provision of one machine."""
+
+    def open(self, memory: EnclMemory, mode: int = os.O_RDWR) -> Encl:
+        """Give a new, empty enclave, one for each open file description."""
+        return Encl(memory, mode)
+
+    def open_provision(self) -> Provision:
+        """Make what open(2) of /dev/sgx_provision gives."""
+        return Provision()
+
+    def ioctl(self, file: Encl | Provision, task: Task, cmd: int, arg: int) -> int:
+        """Run an ioctl and return 0; OSError has the errno, ERESTARTSYS included."""
+        if isinstance(file, Provision):
+            raise refuse(errno.ENOTTY, "/dev/sgx_provision has no ioctls")
+        if file.busy:
+            raise refuse(errno.EBUSY, "another ioctl runs on this enclave")
+        handler = IOCTLS.get(cmd & 0xFFFF_FFFF)
+        if handler is None:
+            raise refuse(errno.ENOTTY, f"ioctl {cmd:#x}")
+        file.busy = True
+        try:
+            handler(self, file, task, arg)
+        finally:
+            file.busy = False
+        return 0
+
+    def may_map(
+        self, encl: Encl, start: int, end: int, prot: int, *, exec_implied: bool = False
+    ) -> None:
+        """Refuse with EACCES a mapping that the enclave's pages do not allow.
+
+        *exec_implied* is the task's personality READ_IMPLIES_EXEC.
+        """
+        mapping.check_may_map(encl, start, end, prot, exec_implied=exec_implied)
+
+    def mmap(
+        self,
+        mm: Mm,
+        file: Encl | Provision,
+        start: int,
+        length: int,
+        prot: int,
+        flags: int,
+    ) -> None:
+        """Map at *start*, which the kernel or MAP_FIXED chose; OSError, all as before.
+
+        The file's offset plays no part: an address shows the page of that address.
+        """
+        mapping.mmap(mm, file, (start, length), prot, flags)
+
+    def mprotect(self, mm: Mm, start: int, length: int, prot: int) -> None:
+        """Change the enclave mappings in a range; the others in it are the caller's.
+
+        On OSError the mappings below the refused one stay changed, as on Linux.
+        """
+        mapping.mprotect(mm, start, length, prot)
+
+    def munmap(self, mm: Mm, start: int, length: int) -> None:
+        """Unmap the enclave mappings in a range, if there are any."""
+        mapping.munmap(mm, start, length)
+
+    def mm_gone(self, mm: Mm) -> None:
+        """Take note that an address space is gone, by exec or exit."""
+        mm.clear()
+
+    def fault(
+        self, mm: Mm, address: int, error_code: int, *, from_enclave: bool
+    ) -> Resolved | Signal | Abort:
+        """Handle a page fault as Linux would; *error_code* is the processor's.
+
+        After Resolved, apply `effective` to the page and let the access run again.
+        """
+        return resolve(self, mm, address, error_code, from_enclave=from_enclave)
+
+    def effective(self, mm: Mm, start: int, end: int) -> list[Extent]:
+        """Return what the CPU may do natively in the enclave mappings of a range."""
+        self.absorb()
+        return mapping.effective(mm, start, end)

@@ -1,0 +1,171 @@
+"""An enclave as the driver sees it: one open file of /dev/sgx_enclave."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from softsgx.arch.addr import PAGE_SHIFT
+from softsgx.arch.secinfo import PageType
+from softsgx.driver.runs import rising_run, same_run
+from softsgx.driver.uapi import PROT_RWX
+from softsgx.machine.columns import CHUNK, Columns
+
+if TYPE_CHECKING:
+    from softsgx.driver.mm import Mm
+    from softsgx.driver.protocols import EnclMemory
+
+VA_SLOT_COUNT = 512
+"""Version slots in a VA page: one VA page is kept for so many pages of an enclave."""
+
+_TYPE_SHIFT = 3
+_WINDOW = 32 * CHUNK
+
+
+@dataclass(frozen=True, slots=True)
+class EnclPage:
+    """A page the enclave has: where it is, its type, and the most a VMA may ask."""
+
+    epc_page: int
+    type: int
+    vm_max_prot: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Neighbouring pages alike in type, cap and EPCM word, and in one EPC run."""
+
+    index: int
+    count: int
+    page: EnclPage
+    word: int
+
+
+class Encl:
+    """One enclave; *mode* is the open flags of its file description.
+
+    Pages are numbered from the base.  *words* are their EPCM states as last drained.
+    """
+
+    def __init__(self, memory: EnclMemory, mode: int = os.O_RDWR):
+        self.memory = memory
+        self.mode = mode
+        self.created = self.initialized = self.debug = False
+        self.busy = False
+        self.base = self.size = 0
+        self.attributes = self.attributes_mask = 0
+        self.secs = 0
+        self.view = memoryview(b"")
+        self.page_cnt = self.secs_child_cnt = 0
+        self.va_pages: list[int] = []
+        self.words = Columns("H")
+        self.mms: set[Mm] = set()
+        self.vma_count = 0
+        self._pages = Columns("IB")
+        self._blocks: set[int] = set()
+
+    @property
+    def end(self) -> int:
+        """The first address behind the enclave."""
+        return self.base + self.size
+
+    def covers(self, addr: int) -> bool:
+        """Say whether an address is inside the enclave's range."""
+        return self.base <= addr < self.end
+
+    def index(self, addr: int) -> int:
+        """Return the number of the page at an address."""
+        return (addr - self.base) >> PAGE_SHIFT
+
+    def page(self, addr: int) -> EnclPage | None:
+        """Return the page at an address, or None where there is none."""
+        if not self.covers(addr):
+            return None
+        epc_page, info = self._pages.get(self.index(addr))
+        return _page(epc_page, info) if info else None
+
+    def word(self, addr: int) -> int:
+        """Return the EPCM state word of the page at an address."""
+        return self.words.get(self.index(addr))[0]
+
+    def set_run(self, index: int, count: int, page: EnclPage) -> None:
+        """Record *count* pages, *page* the first of them, its EPC pages in a run."""
+        info = page.type << _TYPE_SHIFT | page.vm_max_prot
+        self._pages.fill(index, count, (page.epc_page, info), (1, 0))
+        self._blocks.update(range(index // CHUNK, (index + count - 1) // CHUNK + 1))
+
+    def erase_run(self, index: int, count: int) -> None:
+        """Forget *count* pages."""
+        self._pages.fill(index, count, (0, 0), (0, 0))
+
+    def absent_run(self, index: int, count: int) -> int:
+        """Return how many of *count* pages, from the first on, do not exist."""
+        infos = self._pages.column(1, index, count)
+        return 0 if infos[0] else same_run(infos, 0, count)
+
+    def caps(self, start: int, end: int) -> set[int]:
+        """Return the VMA caps of the pages that exist in a range of addresses."""
+        start, end = max(start, self.base), min(end, self.end)
+        if start >= end:
+            return set()
+        count = (end - start) >> PAGE_SHIFT
+        infos = self._pages.column(1, self.index(start), count)
+        return {info & PROT_RWX for info in set(infos) if info}
+
+    def stretches(self, index: int, count: int) -> Iterator[Stretch]:
+        """Cut a range of pages into stretches; pages already yielded may change.
+
+        Absent pages have type SECS, which no page of an enclave has.
+        """
+        for at in range(index, index + count, _WINDOW):
+            size = min(_WINDOW, index + count - at)
+            if self._blocks.isdisjoint(
+                range(at // CHUNK, (at + size - 1) // CHUNK + 1)
+            ):
+                yield Stretch(at, size, _page(0, 0), 0)
+            else:
+                yield from self._window(at, size)
+
+    def pages_in_use(self) -> Iterator[Stretch]:
+        """Yield the stretches of pages that exist."""
+        for block in sorted(self._blocks):
+            for stretch in self._window(block * CHUNK, CHUNK):
+                if stretch.page.type != PageType.SECS:
+                    yield stretch
+
+    def _window(self, index: int, count: int) -> Iterator[Stretch]:
+        epc_pages = self._pages.column(0, index, count)
+        infos = self._pages.column(1, index, count)
+        words = self.words.column(0, index, count)
+        at = 0
+        while at < count:
+            stop = at + same_run(infos, at, count)
+            stop = at + same_run(words, at, stop)
+            while at < stop:
+                step = rising_run(epc_pages, at, stop) if infos[at] else stop - at
+                page = _page(epc_pages[at], infos[at])
+                yield Stretch(index + at, step, page, words[at])
+                at += step
+
+    def va_needed(self, count: int) -> int:
+        """Return how many VA pages must be added before *count* more pages."""
+        return -(-(self.page_cnt + count) // VA_SLOT_COUNT) - -(
+            -self.page_cnt // VA_SLOT_COUNT
+        )
+
+    def fitting(self, count: int, free: int) -> int:
+        """Return how many of *count* pages *free* EPC pages hold, VA pages too."""
+        low, high = 0, min(count, free)
+        while low < high:
+            middle = (low + high + 1) // 2
+            if middle + self.va_needed(middle) <= free:
+                low = middle
+            else:
+                high = middle - 1
+        return low
+
+
+def _page(epc_page: int, info: int) -> EnclPage:
+    return EnclPage(epc_page, info >> _TYPE_SHIFT, info & PROT_RWX)

@@ -1,0 +1,150 @@
+"""Page faults in enclave mappings: resolved, or the signal that Linux would send."""
+
+import signal
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from softsgx.arch.addr import PAGE_SIZE
+from softsgx.arch.faults import (
+    PFEC_I,
+    PFEC_P,
+    PFEC_SGX,
+    PFEC_U,
+    PFEC_W,
+    Fault,
+    PageFault,
+)
+from softsgx.arch.secinfo import PageType
+from softsgx.driver.core import Core
+from softsgx.driver.encl import Encl, EnclPage
+from softsgx.driver.mapping import granted
+from softsgx.driver.mm import Mm, Vma
+from softsgx.driver.uapi import PROT_EXEC, PROT_NONE, PROT_READ, PROT_RWX, PROT_WRITE
+
+SEGV_MAPERR = 1
+SEGV_ACCERR = 2
+BUS_ADRERR = 2
+"""siginfo's si_code."""
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """The page is there now: let the access run again."""
+
+
+@dataclass(frozen=True)
+class Abort:
+    """Not from an enclave: a read yields all ones, a write is dropped, no signal."""
+
+
+@dataclass(frozen=True)
+class Signal:
+    """What the thread gets, by its handler or through the vDSO; address is si_addr."""
+
+    signo: int
+    si_code: int
+    address: int
+    vector: int
+    error_code: int
+
+
+Outcome: TypeAlias = Resolved | Signal | Abort
+
+
+@dataclass(frozen=True)
+class _Access:
+    """One faulting access: W and I bits, and the processor's whole error code."""
+
+    address: int
+    error_code: int
+    from_enclave: bool
+
+    @property
+    def kind(self) -> int:
+        return self.error_code & (PFEC_W | PFEC_I)
+
+    @property
+    def needed(self) -> int:
+        """The right that the access uses."""
+        if self.error_code & PFEC_W:
+            return PROT_WRITE
+        return PROT_EXEC if self.error_code & PFEC_I else PROT_READ
+
+    def segv(self, si_code: int, error_code: int) -> Signal:
+        return self._signal(signal.SIGSEGV, si_code, error_code)
+
+    def sigbus(self) -> Signal:
+        """Linux maps nothing when it sends SIGBUS: the page was not present."""
+        return self._signal(signal.SIGBUS, BUS_ADRERR, PFEC_U | self.kind)
+
+    def _signal(self, signo: int, si_code: int, error_code: int) -> Signal:
+        # The processor hides from the host where in the page the enclave was.
+        address = self.address & -PAGE_SIZE if self.from_enclave else self.address
+        return Signal(int(signo), si_code, address, PageFault.vector, error_code)
+
+
+def resolve(
+    core: Core, mm: Mm, address: int, error_code: int, *, from_enclave: bool
+) -> Outcome:
+    """Go through Linux's cases, in its order."""
+    access = _Access(address, error_code, from_enclave)
+    vma = mm.find(address)
+    if vma is None:
+        return access.segv(SEGV_MAPERR, PFEC_U | access.kind)
+    if error_code & PFEC_SGX:
+        return access.segv(SEGV_ACCERR, error_code)
+    page = vma.encl.page(address)
+    present = PFEC_P if page else 0
+    if vma.prot == PROT_NONE or (
+        access.needed == PROT_WRITE and not vma.prot & PROT_WRITE
+    ):
+        code = PFEC_U | access.kind | error_code & present
+        return access.segv(SEGV_ACCERR, code)
+    if page is None:
+        return Resolved() if _eaug(core, vma, address) else access.sigbus()
+    if vma.prot & ~page.vm_max_prot:
+        return access.sigbus()
+    return _present(core, vma, access)
+
+
+def _present(core: Core, vma: Vma, access: _Access) -> Outcome:
+    """Judge an access to a mapped page: by the page tables first, then by EPCM."""
+    denied = PFEC_P | PFEC_U | access.kind
+    if access.needed == PROT_EXEC and not vma.prot & PROT_EXEC:
+        return access.segv(SEGV_ACCERR, denied)
+    core.absorb()
+    if granted(vma.encl.word(access.address)) & access.needed:
+        return Resolved()
+    if not access.from_enclave:
+        return Abort()
+    return access.segv(SEGV_ACCERR, denied | PFEC_SGX)
+
+
+def _eaug(core: Core, vma: Vma, address: int) -> bool:
+    """Add a page where there is none; the enclave must still accept it."""
+    encl = vma.encl
+    if not (core.machine.model.sgx2 and encl.initialized and encl.covers(address)):
+        return False
+    try:
+        va_pages = core.grow(encl, 1)
+    except OSError:
+        return False
+    if not core.section.free or not _eaug_page(core, encl, address & -PAGE_SIZE):
+        core.shrink(encl, 1, va_pages)
+        return False
+    return True
+
+
+def _eaug_page(core: Core, encl: Encl, linaddr: int) -> bool:
+    epc_page = core.section.alloc()
+    index = encl.index(linaddr)
+    core.machine.epc.place(epc_page, 1, encl.view, index * PAGE_SIZE)
+    try:
+        core.kernel.eaug(epc_page, encl.secs, linaddr)
+    except Fault:
+        core.take_back(epc_page, 1)
+        return False
+    # The enclave decides the permissions, by EACCEPT and EMODPE.
+    encl.set_run(index, 1, EnclPage(epc_page, PageType.REG, PROT_RWX))
+    encl.secs_child_cnt += 1
+    return True

@@ -1,0 +1,79 @@
+"""SGX_IOC_ENCLAVE_INIT: EINIT, with the launch key's hash set to the signer's."""
+
+import errno
+
+from softsgx.arch.einittoken import Einittoken
+from softsgx.arch.errors import SgxError
+from softsgx.arch.faults import Fault
+from softsgx.arch.leaves import Encls
+from softsgx.arch.msr import Msr
+from softsgx.arch.sigstruct import VENDOR_INTEL, Sigstruct
+from softsgx.crypto.sha256 import sha256
+from softsgx.driver.core import Core
+from softsgx.driver.encl import Encl
+from softsgx.driver.errnos import ERESTARTSYS, LEAF_ERRNOS, refuse
+from softsgx.driver.ioctl import copy_in
+from softsgx.driver.protocols import Task
+from softsgx.driver.uapi import sgx_enclave_init
+from softsgx.machine.model import Model
+
+EINIT_ROUNDS = 50
+EINIT_SPINS = 20
+"""How often EINIT is tried while events interrupt it; a signal ends a round."""
+
+
+def ioc_enclave_init(core: Core, encl: Encl, task: Task, arg: int) -> None:
+    """SGX_IOC_ENCLAVE_INIT: after a refusal it may be tried again."""
+    if not encl.created or encl.initialized:
+        raise refuse(errno.EINVAL, "not between CREATE and INIT")
+    params = copy_in(task, arg, sgx_enclave_init)
+    raw = task.copy_from_user(params.sigstruct, Sigstruct.SIZE)
+    sigstruct = Sigstruct.from_bytes(raw)
+    if sigstruct.vendor not in (0, VENDOR_INTEL):
+        raise refuse(errno.EINVAL, f"vendor {sigstruct.vendor:#x}")
+    if encl.attributes & ~encl.attributes_mask:
+        forbidden = encl.attributes & ~encl.attributes_mask
+        raise refuse(errno.EACCES, f"attributes {forbidden:#x} are not allowed")
+    _check_enforced(sigstruct, core.machine.model)
+    # The launch policy's place: whoever decides sees the judged copy, nothing later.
+    core.ask_launch(encl, raw)
+    _set_lepubkeyhash(core, sha256(sigstruct.modulus))
+    _einit(core, encl, task, raw)
+    encl.initialized = True
+
+
+def _check_enforced(sigstruct: Sigstruct, model: Model) -> None:
+    """Refuse what the signer insists on and this processor lacks."""
+    flags = sigstruct.attributes.flags & sigstruct.attributemask.flags
+    if int(flags) & ~int(model.attributes):
+        raise refuse(errno.EINVAL, f"attributes {int(flags):#x} enforced, not had")
+    misc = sigstruct.miscselect & sigstruct.miscmask
+    if int(misc) & ~int(model.miscselect):
+        raise refuse(errno.EINVAL, f"miscselect {int(misc):#x} enforced, not had")
+    xfrm = sigstruct.attributes.xfrm & sigstruct.attributemask.xfrm
+    if xfrm & ~model.xfrm:
+        raise refuse(errno.EINVAL, f"xfrm {xfrm:#x} enforced, not had")
+
+
+def _set_lepubkeyhash(core: Core, mrsigner: bytes) -> None:
+    package = core.machine.package
+    for word in range(4):
+        value = int.from_bytes(mrsigner[word * 8 : word * 8 + 8], "little")
+        package.wrmsr(Msr.IA32_SGXLEPUBKEYHASH0 + word, value)
+
+
+def _einit(core: Core, encl: Encl, task: Task, raw: bytes) -> None:
+    code = 0
+    for spin in range(1, EINIT_ROUNDS * EINIT_SPINS + 1):
+        try:
+            code = core.kernel.einit(encl.secs, raw, bytes(Einittoken.SIZE))
+        except Fault as fault:
+            number = LEAF_ERRNOS[Encls.EINIT].fault
+            raise refuse(number, f"EINIT: {fault}") from fault
+        if code != SgxError.UNMASKED_EVENT:
+            break
+        if spin % EINIT_SPINS == 0 and task.signal_pending():
+            raise refuse(ERESTARTSYS, "signal")
+    if code:
+        name = SgxError(code).name
+        raise refuse(LEAF_ERRNOS[Encls.EINIT].code, f"EINIT: SGX_{name}")

@@ -1,0 +1,100 @@
+"""The ioctls: each copies in, checks in Linux's order, calls, and copies out."""
+
+import errno
+from typing import TypeVar
+
+from softsgx.arch.addr import PAGE_SIZE
+from softsgx.arch.faults import Fault
+from softsgx.arch.layout import Layout
+from softsgx.arch.leaves import Encls
+from softsgx.arch.secs import AttributeFlags, Secs
+from softsgx.driver.core import Core
+from softsgx.driver.device import Provision
+from softsgx.driver.encl import Encl
+from softsgx.driver.errnos import LEAF_ERRNOS, refuse
+from softsgx.driver.protocols import Task
+from softsgx.driver.uapi import sgx_enclave_create, sgx_enclave_provision
+
+ALLOWED_ATTRIBUTES = int(
+    AttributeFlags.DEBUG
+    | AttributeFlags.MODE64BIT
+    | AttributeFlags.KSS
+    | AttributeFlags.AEXNOTIFY
+)
+"""What any enclave may have; the rest needs a permission, or cannot be had."""
+
+MAX_BACKING_BYTES = (1 << 63) - 1
+"""The largest file that Linux can make for what it evicts."""
+
+_L = TypeVar("_L", bound=Layout)
+
+
+def copy_in(task: Task, arg: int, kind: type[_L]) -> _L:
+    """Copy an ioctl's structure from the program, once; EFAULT."""
+    return kind.from_bytes(task.copy_from_user(arg, kind.SIZE))
+
+
+def check_range(encl: Encl, offset: int, length: int) -> None:
+    """Refuse with EINVAL what is not whole pages inside the enclave."""
+    if offset % PAGE_SIZE:
+        raise refuse(errno.EINVAL, f"offset {offset:#x} is not a page's")
+    if not length or length % PAGE_SIZE:
+        raise refuse(errno.EINVAL, f"length {length:#x} is not whole pages")
+    if offset + length >= 1 << 64:
+        raise refuse(errno.EINVAL, f"offset {offset:#x}, length {length:#x}: wraps")
+    if offset + length - PAGE_SIZE >= encl.size:
+        raise refuse(errno.EINVAL, f"ends past the enclave's size {encl.size:#x}")
+
+
+def ioc_enclave_create(core: Core, encl: Encl, task: Task, arg: int) -> None:
+    """SGX_IOC_ENCLAVE_CREATE: ECREATE, once per file that succeeds."""
+    if encl.created:
+        raise refuse(errno.EINVAL, "created already")
+    params = copy_in(task, arg, sgx_enclave_create)
+    raw = task.copy_from_user(params.src, Secs.SIZE)
+    secs = Secs.from_bytes(raw)
+    if secs.size.bit_count() != 1:
+        raise refuse(errno.EINVAL, f"SECS.SIZE {secs.size:#x} is no power of two")
+    backing = secs.size + PAGE_SIZE
+    if backing + (backing >> 5) > MAX_BACKING_BYTES:
+        raise refuse(errno.EINVAL, f"SECS.SIZE {secs.size:#x} is too large for a file")
+    _create(core, encl, secs, raw)
+
+
+def _create(core: Core, encl: Encl, secs: Secs, raw: bytes) -> None:
+    va_pages = core.grow(encl, 1)
+    try:
+        page = core.section.alloc()
+    except OSError:
+        core.shrink(encl, 1, va_pages)
+        raise
+    try:
+        core.kernel.ecreate(page, raw)
+        encl.memory.resize(secs.size)
+    except (Fault, OSError) as failure:
+        if isinstance(failure, OSError):
+            core.kernel.eremove(page)
+        core.section.give(page)
+        core.shrink(encl, 1, va_pages)
+        if isinstance(failure, Fault):
+            number = LEAF_ERRNOS[Encls.ECREATE].fault
+            raise refuse(number, f"ECREATE: {failure}") from failure
+        raise
+    encl.secs = page
+    encl.view = encl.memory.view()
+    encl.base, encl.size = secs.baseaddr, secs.size
+    encl.attributes = int(secs.attributes.flags)
+    encl.debug = bool(encl.attributes & AttributeFlags.DEBUG)
+    # Assigned, not added to: a permission shown before CREATE is lost, as on Linux.
+    encl.attributes_mask = ALLOWED_ATTRIBUTES
+    encl.created = True
+    core.by_secs[page] = encl
+
+
+def ioc_enclave_provision(core: Core, encl: Encl, task: Task, arg: int) -> None:
+    """SGX_IOC_ENCLAVE_PROVISION: allow PROVISIONKEY to who holds the other device."""
+    del core
+    params = copy_in(task, arg, sgx_enclave_provision)
+    if not isinstance(task.file(params.fd & 0xFFFF_FFFF), Provision):
+        raise refuse(errno.EINVAL, f"fd {params.fd} is not /dev/sgx_provision")
+    encl.attributes_mask |= AttributeFlags.PROVISIONKEY

@@ -1,0 +1,180 @@
+"""mmap, mprotect, munmap, and what of it the CPU may use."""
+
+import errno
+import os
+from typing import NamedTuple
+
+from softsgx.arch.addr import PAGE_SHIFT, PAGE_SIZE
+from softsgx.arch.secinfo import PageType
+from softsgx.driver.device import Provision
+from softsgx.driver.encl import Encl, Stretch
+from softsgx.driver.errnos import refuse
+from softsgx.driver.mm import Mm, Vma
+from softsgx.driver.uapi import (
+    MAP_PRIVATE,
+    MAP_SHARED,
+    MAP_SHARED_VALIDATE,
+    MAP_TYPE,
+    PROT_EXEC,
+    PROT_GROWSDOWN,
+    PROT_GROWSUP,
+    PROT_NONE,
+    PROT_READ,
+    PROT_RWX,
+    PROT_SEM,
+    PROT_WRITE,
+    TASK_SIZE,
+)
+from softsgx.machine.epcm import EpcmBits
+
+
+class Extent(NamedTuple):
+    """Addresses of one enclave, and their native protection."""
+
+    start: int
+    end: int
+    prot: int
+    encl: Encl
+
+
+def check_may_map(
+    encl: Encl, start: int, end: int, prot: int, *, exec_implied: bool
+) -> None:
+    """Refuse with EACCES, in Linux's order."""
+    if encl.initialized and (start < encl.base or end > encl.end):
+        raise refuse(errno.EACCES, f"{start:#x} to {end:#x} leaves the enclave")
+    if exec_implied:
+        raise refuse(errno.EACCES, "READ_IMPLIES_EXEC")
+    prot &= PROT_RWX
+    if prot == PROT_NONE:
+        return
+    for cap in encl.caps(start, end):
+        if prot & ~cap:
+            raise refuse(errno.EACCES, f"protection {prot} over declared {cap}")
+
+
+def mmap(
+    mm: Mm, file: Encl | Provision, where: tuple[int, int], prot: int, flags: int
+) -> None:
+    """Map *where*, a start and a length.  What it replaces goes only on success."""
+    start, length = where
+    if not length:
+        raise refuse(errno.EINVAL, "length 0")
+    length = _page_align(length)
+    if length > TASK_SIZE:
+        raise refuse(errno.ENOMEM, f"length {length:#x}")
+    if flags & MAP_TYPE == MAP_PRIVATE and isinstance(file, Encl):
+        raise refuse(errno.EINVAL, "MAP_PRIVATE")
+    if start > TASK_SIZE - length:
+        raise refuse(errno.ENOMEM, f"address {start:#x}")
+    if start % PAGE_SIZE:
+        raise refuse(errno.EINVAL, f"address {start:#x} is not page-aligned")
+    if flags & MAP_TYPE not in (MAP_SHARED, MAP_SHARED_VALIDATE, MAP_PRIVATE):
+        raise refuse(errno.EINVAL, f"mapping type {flags & MAP_TYPE}")
+    if isinstance(file, Provision):
+        raise refuse(errno.ENODEV, "/dev/sgx_provision cannot be mapped")
+    may_prot = _may_prot(file, prot)
+    exec_implied = mm.read_implies_exec
+    check_may_map(file, start, start + length, prot, exec_implied=exec_implied)
+    mm.add(Vma(start, start + length, prot & PROT_RWX, file, may_prot))
+
+
+def mprotect(mm: Mm, start: int, length: int, prot: int) -> None:
+    """Change protections piece by piece, lowest first, until one is refused."""
+    grows = PROT_GROWSDOWN | PROT_GROWSUP
+    if prot & grows == grows or start % PAGE_SIZE:
+        raise refuse(errno.EINVAL, f"address {start:#x}, protection {prot:#x}")
+    if not length:
+        return
+    end = start + _page_align(length)
+    if end > 1 << 64 or end <= start:
+        raise refuse(errno.ENOMEM, f"length {length:#x} wraps")
+    prot &= ~grows
+    if prot & ~(PROT_RWX | PROT_SEM):
+        raise refuse(errno.EINVAL, f"protection {prot:#x}")
+    prot &= PROT_RWX
+    exec_implied = mm.read_implies_exec
+    for vma in mm.overlapping(start, end):
+        if prot & ~vma.may_prot:
+            raise refuse(errno.EACCES, "not opened for writing")
+        low, high = max(vma.start, start), min(vma.end, end)
+        check_may_map(vma.encl, low, high, prot, exec_implied=exec_implied)
+        for piece in mm.carve(low, high):
+            piece.prot = prot
+
+
+def munmap(mm: Mm, start: int, length: int) -> None:
+    """Unmap whole pages; munmap's own refusals first."""
+    if start % PAGE_SIZE or start > TASK_SIZE or length > TASK_SIZE - start:
+        raise refuse(errno.EINVAL, f"address {start:#x}, length {length:#x}")
+    if not length:
+        raise refuse(errno.EINVAL, "length 0")
+    mm.remove(start, start + _page_align(length))
+
+
+def effective(mm: Mm, start: int, end: int) -> list[Extent]:
+    """Return the native protections of the enclave mappings in a range, as runs.
+
+    Native protection is what the mapping asks and EPCM grants: nothing where there
+    is no page, or one that a native access must not reach.
+    """
+    out: list[Extent] = []
+    for vma in mm.overlapping(start, end):
+        low, high = max(vma.start, start), min(vma.end, end)
+        inside = min(max(low, vma.encl.base), high), max(min(high, vma.encl.end), low)
+        if vma.prot == PROT_NONE or inside[0] >= inside[1]:
+            _append(out, Extent(low, high, PROT_NONE, vma.encl))
+            continue
+        _append(out, Extent(low, inside[0], PROT_NONE, vma.encl))
+        _append_pages(out, vma, *inside)
+        _append(out, Extent(inside[1], high, PROT_NONE, vma.encl))
+    return out
+
+
+def granted(word: int) -> int:
+    """Return the accesses that an EPCM state word grants to its enclave's code."""
+    unusable = EpcmBits.PENDING | EpcmBits.MODIFIED | EpcmBits.BLOCKED
+    if word >> 8 != PageType.REG or not word & EpcmBits.VALID or word & unusable:
+        return PROT_NONE
+    return word & PROT_RWX
+
+
+def _append_pages(out: list[Extent], vma: Vma, low: int, high: int) -> None:
+    encl = vma.encl
+    at = low
+    for stretch in encl.stretches(encl.index(low), (high - low) >> PAGE_SHIFT):
+        end = at + (stretch.count << PAGE_SHIFT)
+        _append(out, Extent(at, end, _native(vma, stretch), encl))
+        at = end
+
+
+def _native(vma: Vma, stretch: Stretch) -> int:
+    # A mapping that asks more than was declared never gets the page: SIGBUS.
+    if vma.prot & ~stretch.page.vm_max_prot:
+        return PROT_NONE
+    return vma.prot & granted(stretch.word)
+
+
+def _append(out: list[Extent], extent: Extent) -> None:
+    if extent.start >= extent.end:
+        return
+    if out:
+        last = out[-1]
+        if (last.end, last.prot, last.encl) == extent[:1] + extent[2:]:
+            out[-1] = last._replace(end=extent.end)
+            return
+    out.append(extent)
+
+
+def _may_prot(encl: Encl, prot: int) -> int:
+    """Return what mprotect may ask of a mapping of this file; EACCES by its mode."""
+    access = encl.mode & os.O_ACCMODE
+    if prot & PROT_WRITE and access == os.O_RDONLY:
+        raise refuse(errno.EACCES, "not opened for writing")
+    if access == os.O_WRONLY:
+        raise refuse(errno.EACCES, "not opened for reading")
+    return PROT_RWX if access == os.O_RDWR else PROT_READ | PROT_EXEC
+
+
+def _page_align(length: int) -> int:
+    return -(-length // PAGE_SIZE) * PAGE_SIZE

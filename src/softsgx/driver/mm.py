@@ -1,0 +1,108 @@
+"""The enclave mappings of an address space, with the protections that were asked.
+
+What the CPU may do is less: see `effective`.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from softsgx.driver.encl import Encl
+
+
+@dataclass(slots=True, eq=False)
+class Vma:
+    """A mapping of an enclave: addresses, protection, and the most mprotect may ask."""
+
+    start: int
+    end: int
+    prot: int
+    encl: Encl
+    may_prot: int
+
+
+class Mm:
+    """One address space; it knows enclave mappings only."""
+
+    def __init__(self, *, read_implies_exec: bool = False):
+        self.read_implies_exec = read_implies_exec
+        self.vmas: list[Vma] = []
+        self.encls: set[Encl] = set()
+
+    def find(self, addr: int) -> Vma | None:
+        """Return the enclave mapping that covers an address."""
+        at = bisect_right(self.vmas, addr, key=_start) - 1
+        return self.vmas[at] if at >= 0 and addr < self.vmas[at].end else None
+
+    def overlapping(self, start: int, end: int) -> list[Vma]:
+        """Return the mappings that a range touches, lowest first."""
+        low = bisect_right(self.vmas, start, key=_end)
+        high = bisect_left(self.vmas, end, key=_start)
+        return self.vmas[low:high]
+
+    def carve(self, start: int, end: int) -> Iterator[Vma]:
+        """Yield the mappings in a range, cut at the range's ends as their turn comes.
+
+        A caller that stops has cut no later one.
+        """
+        for vma in self.overlapping(start, end):
+            yield self._cut(vma, max(vma.start, start), min(vma.end, end))
+
+    def add(self, vma: Vma) -> None:
+        """Map, in place of whatever enclave mapping was there."""
+        self.remove(vma.start, vma.end)
+        self._insert(vma)
+        self.encls.add(vma.encl)
+        vma.encl.mms.add(self)
+
+    def remove(self, start: int, end: int) -> None:
+        """Unmap a range; where nothing is mapped, nothing happens."""
+        gone = list(self.carve(start, end))
+        at = bisect_left(self.vmas, start, key=_start)
+        del self.vmas[at : at + len(gone)]
+        for vma in gone:
+            vma.encl.vma_count -= 1
+
+    def fork(self) -> Mm:
+        """Return the child's copy; the child joins the same enclaves."""
+        child = Mm(read_implies_exec=self.read_implies_exec)
+        for vma in self.vmas:
+            child.add(replace(vma))
+        return child
+
+    def clear(self) -> None:
+        """Unmap everything and leave all enclaves, as exec and exit do."""
+        for vma in self.vmas:
+            vma.encl.vma_count -= 1
+        self.vmas.clear()
+        for encl in self.encls:
+            encl.mms.discard(self)
+        self.encls.clear()
+
+    def _insert(self, vma: Vma) -> None:
+        self.vmas.insert(bisect_left(self.vmas, vma.start, key=_start), vma)
+        vma.encl.vma_count += 1
+
+    def _cut(self, vma: Vma, start: int, end: int) -> Vma:
+        """Shrink a mapping to a range inside it; what is left over becomes others."""
+        if vma.start < start:
+            head = replace(vma, end=start)
+            vma.start = start
+            self._insert(head)
+        if end < vma.end:
+            tail = replace(vma, start=end)
+            vma.end = end
+            self._insert(tail)
+        return vma
+
+
+def _start(vma: Vma) -> int:
+    return vma.start
+
+
+def _end(vma: Vma) -> int:
+    return vma.end

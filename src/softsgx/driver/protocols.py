@@ -1,0 +1,53 @@
+"""What the driver asks of its caller: an enclave's memory, and the calling task."""
+
+from typing import Protocol
+
+from softsgx.driver.mm import Mm
+
+
+class EnclMemory(Protocol):
+    """The bytes of one enclave: an enclave page lives at its address minus the base."""
+
+    def resize(self, size: int) -> None:
+        """Make it *size* bytes of zeros; called once, by CREATE.  OSError if not."""
+
+    def view(self) -> memoryview:
+        """Return all of it, writable; called after resize, kept until release."""
+
+    def zap(self, offset: int, length: int) -> None:
+        """Make a range of bytes read zero again and give its memory back."""
+
+    def publish(self, page: int, words: bytes) -> None:
+        """Show EPCM state words (u16 each, little-endian) from page *page* on."""
+
+
+class Task(Protocol):
+    """The thread that made the call: its memory, its files and its signals."""
+
+    @property
+    def mm(self) -> Mm:
+        """The task's address space."""
+
+    def copy_from_user(self, addr: int, size: int) -> bytes:
+        """Copy *size* bytes in; OSError(EFAULT)."""
+
+    def copy_into(self, addr: int, view: memoryview) -> bool:
+        """Copy pages into zeroed enclave memory, leaving all-zero ones out.
+
+        False: not all could be read, and what the view holds then is anything.
+        """
+
+    def copy_to_user(self, addr: int, data: bytes) -> None:
+        """Copy bytes out; OSError(EFAULT)."""
+
+    def file(self, fd: int) -> object | None:
+        """Return what *fd* is open on: Encl, Provision, any other object; or None."""
+
+    def vma_may_exec(self, addr: int) -> bool | None:
+        """Say if the first VMA that ends above *addr* may ever be executable.
+
+        None: there is no such VMA.  Asked once a page, so answer from a table.
+        """
+
+    def signal_pending(self) -> bool:
+        """Say whether a signal waits for the task."""

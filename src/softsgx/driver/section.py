@@ -1,0 +1,81 @@
+"""The EPC's free pages, handed out and taken back as runs.
+
+Overcommit: this driver does not page yet.  The machine's EPC therefore has more
+pages than its CPUID reports; what lies beyond the reported size stands in for pages
+that hardware would have evicted to memory and loaded back.  A program sees the same
+as with paging, except that nothing is ever encrypted and moved out.
+"""
+
+import errno
+from bisect import bisect_left
+
+from softsgx.arch.addr import PAGE_SIZE
+from softsgx.driver.errnos import refuse
+from softsgx.machine.epc import Epc
+from softsgx.machine.machine import Machine
+from softsgx.machine.model import Model
+from softsgx.machine.package import Package
+
+SPARE_BYTES = 64 << 30
+"""Room for pages that hardware would have evicted; it costs nothing until used."""
+
+Run = tuple[int, int]
+"""First EPC page and number of pages."""
+
+
+class Section:
+    """Free pages of one EPC section; *reported* of its *pages* show in CPUID."""
+
+    def __init__(self, pages: int, reported: int):
+        self.pages = pages
+        self.reported = reported
+        self.free = pages
+        self._runs: list[Run] = [(0, pages)] if pages else []
+
+    @property
+    def overcommitted(self) -> int:
+        """Pages in use that hardware would keep evicted."""
+        return max(0, self.pages - self.free - self.reported)
+
+    def alloc_run(self, count: int) -> list[Run]:
+        """Take *count* pages, lowest first, in as few runs as there are; or ENOMEM."""
+        if count > self.free:
+            raise refuse(errno.ENOMEM, f"{count} EPC pages asked, {self.free} free")
+        self.free -= count
+        taken: list[Run] = []
+        used = 0
+        while count:
+            first, size = self._runs[used]
+            part = min(size, count)
+            taken.append((first, part))
+            count -= part
+            if part == size:
+                used += 1
+            else:
+                self._runs[used] = (first + part, size - part)
+        del self._runs[:used]
+        return taken
+
+    def alloc(self) -> int:
+        """Take one page; or ENOMEM."""
+        return self.alloc_run(1)[0][0]
+
+    def give(self, first: int, count: int = 1) -> None:
+        """Take a run back, and join it with its free neighbours."""
+        at = bisect_left(self._runs, (first, 0))
+        start, end, low, high = first, first + count, at, at
+        if at > 0 and sum(self._runs[at - 1]) >= first:
+            low, start = at - 1, self._runs[at - 1][0]
+            if sum(self._runs[low]) > first:
+                raise AssertionError(f"EPC page {first} is free already")
+        if at < len(self._runs) and self._runs[at][0] <= end:
+            if self._runs[at][0] < end:
+                raise AssertionError(f"EPC page {self._runs[at][0]} is free already")
+            high, end = at + 1, sum(self._runs[at])
+        self._runs[low:high] = [(start, end - start)]
+        self.free += count
+
+
+def with_spare(model: Model, package: Package, spare: int = SPARE_BYTES) -> Machine:
+    """Return a machine with *spare* bytes of EPC beyond what its model reports."""
+    return Machine(model, package, Epc(model.epc_pages + spare // PAGE_SIZE))

@@ -1,0 +1,351 @@
+"""mmap, mprotect, munmap and what is effective."""
+
+import errno
+import os
+
+import pytest
+
+from softsgx.arch.secinfo import PageType, SecinfoFlags
+from softsgx.driver import uapi
+from softsgx.driver.encl import Encl
+from softsgx.driver.mm import Mm
+from tests.driver.fakes import BASE, PAGE, RW, RWX, SIZE, TCS, World, refused, tcs_bytes
+from tests.driver.test_edmm import MODIFY, RESTRICT, call
+
+R, W, X = 1, 2, 4
+SHARED, PRIVATE = uapi.MAP_SHARED, uapi.MAP_PRIVATE
+
+
+def built() -> World:
+    """Page 0 a TCS, 1-2 RW, 3-4 RX, 5 RWX, the rest absent; initialized."""
+    world = World()
+    world.create()
+    world.add(0, 1, TCS, tcs_bytes())
+    for index, count, prot in ((1, 2, RW), (3, 2, R | X), (5, 1, RWX)):
+        world.add(index, count, SecinfoFlags.of(PageType.REG, prot))
+    world.init()
+    return world
+
+
+def at(index: int) -> int:
+    return BASE + index * PAGE
+
+
+# --- mmap ----------------------------------------------------------------------------
+
+
+def test_before_create_any_address_can_be_mapped() -> None:
+    world = World()
+    for prot in (R, X):
+        world.driver.mmap(world.mm, world.encl, 0x1000, PAGE, prot, SHARED)
+        world.driver.munmap(world.mm, 0x1000, PAGE)
+    assert world.mm.vmas == []
+
+
+def test_before_init_the_range_is_not_checked() -> None:
+    world = World()
+    world.create()
+    world.driver.mmap(world.mm, world.encl, BASE + 2 * SIZE, PAGE, RWX, SHARED)
+    assert world.mm.find(BASE + 2 * SIZE) is not None
+
+
+@pytest.mark.parametrize(
+    ("index", "count"), [(-1, 1), (-1, 2), (SIZE // PAGE, 1), (SIZE // PAGE - 1, 2)]
+)
+def test_after_init_a_mapping_must_lie_in_the_enclave(index: int, count: int) -> None:
+    with refused(errno.EACCES):
+        built().map(index, count, 0)
+
+
+def test_after_init_the_whole_enclave_can_be_mapped_inaccessible() -> None:
+    world = built()
+    world.map(0, SIZE // PAGE, 0)
+    assert world.encl.vma_count == 1
+
+
+@pytest.mark.parametrize(
+    ("index", "count", "prot"),
+    [
+        (0, 1, X),
+        (1, 1, X),
+        (1, 2, RWX),
+        (3, 1, W),
+        (3, 1, RW),
+        (2, 2, RW),
+        (2, 2, R | X),
+        (0, 6, RW),
+    ],
+)
+def test_a_mapping_may_not_ask_more_than_any_page_declared(
+    index: int, count: int, prot: int
+) -> None:
+    with refused(errno.EACCES):
+        built().map(index, count, prot)
+
+
+@pytest.mark.parametrize(
+    ("index", "count", "prot"),
+    [
+        (0, 1, RW),
+        (0, 3, RW),
+        (1, 2, R),
+        (3, 2, R | X),
+        (3, 3, R | X),
+        (5, 1, RWX),
+        (0, 6, R),
+        (0, 6, 0),
+        (6, 4, RWX),
+    ],
+)
+def test_a_mapping_may_ask_what_all_its_pages_declared(
+    index: int, count: int, prot: int
+) -> None:
+    world = built()
+    world.map(index, count, prot)
+    vma = world.mm.find(at(index))
+    assert vma is not None
+    assert (vma.end, vma.prot) == (at(index + count), prot)
+
+
+ORDER = [
+    # earlier check first, each with what follows wrong too
+    (errno.EINVAL, {"length": 0, "flags": PRIVATE}),
+    (errno.ENOMEM, {"length": uapi.TASK_SIZE + 1, "flags": PRIVATE}),
+    (errno.EINVAL, {"flags": PRIVATE, "start": uapi.TASK_SIZE}),
+    (errno.EINVAL, {"flags": PRIVATE | uapi.MAP_FIXED}),
+    (errno.ENOMEM, {"start": uapi.TASK_SIZE + 1}),
+    (errno.EINVAL, {"start": at(0) + 1, "flags": 0}),
+    (errno.EINVAL, {"flags": 0, "mode": os.O_RDONLY}),
+    (errno.EACCES, {"prot": RW, "mode": os.O_RDONLY}),
+    (errno.EACCES, {"prot": R, "mode": os.O_WRONLY}),
+]
+
+
+@pytest.mark.parametrize(("number", "wrong"), ORDER)
+def test_mmap_refuses_in_linux_order(number: int, wrong: dict[str, int]) -> None:
+    world = built()
+    world.encl.mode = wrong.get("mode", os.O_RDWR)
+    asked = {"start": at(1), "length": PAGE, "prot": RW, "flags": SHARED} | wrong
+    asked.pop("mode", None)
+    with refused(number):
+        world.driver.mmap(world.mm, world.encl, **asked)
+    assert world.mm.vmas == []
+
+
+def test_lengths_are_rounded_up_to_pages() -> None:
+    world = built()
+    world.driver.mmap(world.mm, world.encl, at(1), PAGE + 1, R, SHARED)
+    assert world.mm.vmas[0].end == at(3)
+
+
+def test_shared_validate_is_shared() -> None:
+    built().map(1, 1, RW, uapi.MAP_SHARED_VALIDATE)
+
+
+def test_a_refused_mapping_leaves_the_old_one() -> None:
+    world = built()
+    world.map(1, 1, RW)
+    with refused(errno.EACCES):
+        world.map(1, 1, RWX, SHARED | uapi.MAP_FIXED)
+    assert world.mm.find(at(1)) is not None
+
+
+def test_the_provision_device_cannot_be_mapped() -> None:
+    world = built()
+    for flags in (SHARED, PRIVATE):
+        with refused(errno.ENODEV):
+            device = world.driver.open_provision()
+            world.driver.mmap(world.mm, device, at(0), PAGE, R, flags)
+
+
+@pytest.mark.parametrize("prot", [0, R])
+def test_read_implies_exec_is_refused_whatever_is_asked(prot: int) -> None:
+    world = built()
+    world.map(1, 1, RW)
+    world.mm.read_implies_exec = True
+    with refused(errno.EACCES):
+        world.map(2, 1, prot)
+    with refused(errno.EACCES):
+        world.driver.mprotect(world.mm, at(1), PAGE, prot)
+    with refused(errno.EACCES):
+        world.driver.may_map(world.encl, at(1), at(2), prot, exec_implied=True)
+    world.driver.may_map(world.encl, at(1), at(2), prot)
+
+
+# --- mprotect -------------------------------------------------------------------------
+
+
+def test_mprotect_changes_a_part_of_a_mapping() -> None:
+    world = built()
+    world.map(0, 3, RW)
+    world.driver.mprotect(world.mm, at(1), 1, R)
+    assert [(v.start, v.prot) for v in world.mm.vmas] == [
+        (at(0), RW), (at(1), R), (at(2), RW),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("number", "start", "length", "prot"),
+    [
+        (errno.EINVAL, 1, 0, 0),
+        (errno.EINVAL, 0, PAGE, uapi.PROT_GROWSDOWN | uapi.PROT_GROWSUP),
+        (errno.ENOMEM, 0, (1 << 64) - PAGE, 0x10),
+        (errno.EINVAL, 0, PAGE, 0x10),
+        (errno.EACCES, 0, PAGE, X),
+    ],
+)
+def test_mprotect_refuses_in_linux_order(
+    number: int, start: int, length: int, prot: int
+) -> None:
+    world = built()
+    world.map(1, 1, RW)
+    with refused(number):
+        world.driver.mprotect(world.mm, at(1) + start, length, prot)
+    assert world.mm.vmas[0].prot == RW
+
+
+def test_mprotect_of_nothing_does_nothing() -> None:
+    world = built()
+    world.driver.mprotect(world.mm, at(0), 0, 0x10)
+    world.driver.mprotect(world.mm, at(0), PAGE, RWX)
+
+
+def test_earlier_pieces_stay_changed_when_a_later_one_is_refused() -> None:
+    world = built()
+    world.map(1, 2, R)
+    world.map(3, 2, R)
+    with refused(errno.EACCES):
+        world.driver.mprotect(world.mm, at(2), 2 * PAGE, RW)
+    assert [(v.start, v.prot) for v in world.mm.vmas] == [
+        (at(1), R), (at(2), RW), (at(3), R),
+    ]  # fmt: skip
+
+
+def test_a_file_opened_for_reading_never_becomes_writable() -> None:
+    world = built()
+    world.encl.mode = os.O_RDONLY
+    world.map(1, 1, R)
+    with refused(errno.EACCES):
+        world.driver.mprotect(world.mm, at(1), PAGE, RW)
+    world.encl.mode = os.O_RDWR
+    with refused(errno.EACCES):
+        world.driver.mprotect(world.mm, at(1), PAGE, RW)
+
+
+def test_mprotect_keeps_the_range_rule_after_init() -> None:
+    world = World()
+    world.create()
+    world.driver.mmap(world.mm, world.encl, BASE + SIZE, PAGE, R, SHARED)
+    world.init()
+    with refused(errno.EACCES):
+        world.driver.mprotect(world.mm, BASE + SIZE, PAGE, 0)
+
+
+def test_protections_beyond_rwx_are_not_kept() -> None:
+    world = built()
+    world.map(1, 1, RW)
+    world.driver.mprotect(world.mm, at(1), PAGE, R | uapi.PROT_SEM)
+    assert world.mm.vmas[0].prot == R
+
+
+# --- munmap ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("start", "length"),
+    [(1, PAGE), (0, 0), (uapi.TASK_SIZE + PAGE, PAGE), (0, uapi.TASK_SIZE + PAGE)],
+)
+def test_munmap_refuses(start: int, length: int) -> None:
+    with refused(errno.EINVAL):
+        built().driver.munmap(Mm(), start, length)
+
+
+def test_contents_and_state_outlive_all_mappings() -> None:
+    world = built()
+    world.map(1, 2, RW)
+    world.memory.bytes[PAGE] = 7
+    world.driver.munmap(world.mm, at(0), SIZE)
+    assert world.encl.vma_count == 0
+    world.map(1, 2, RW)
+    assert world.memory.bytes[PAGE] == 7
+    assert world.driver.effective(world.mm, at(1), at(2))[0].prot == RW
+
+
+# --- effective ------------------------------------------------------------------------
+
+
+def effective(world: World, first: int = 0, last: int = 16) -> list[tuple[int, ...]]:
+    extents = world.driver.effective(world.mm, at(first), at(last))
+    assert all(isinstance(extent.encl, Encl) for extent in extents)
+    return [((e.start - BASE) // PAGE, (e.end - BASE) // PAGE, e.prot) for e in extents]
+
+
+def test_effective_is_what_is_asked_and_granted() -> None:
+    world = built()
+    world.map(0, 3, RW)
+    world.map(3, 3, R | X)
+    assert effective(world) == [(0, 1, 0), (1, 3, RW), (3, 6, R | X)]
+    assert effective(world, 2, 4) == [(2, 3, RW), (3, 4, R | X)]
+
+
+def test_effective_is_nothing_where_nothing_is() -> None:
+    world = built()
+    world.map(5, 3, R)
+    assert effective(world) == [(5, 6, R), (6, 8, 0)]
+
+
+def test_effective_follows_the_epcm() -> None:
+    world = built()
+    world.map(1, 2, RW)
+    call(world, RESTRICT, 1, 1)
+    assert effective(world) == [(1, 2, R), (2, 3, RW)]
+    call(world, MODIFY, 2, 1)
+    assert effective(world) == [(1, 2, R), (2, 3, 0)]
+    world.accept(2)
+    assert effective(world) == [(1, 2, R), (2, 3, 0)]
+
+
+def test_a_pending_page_is_not_accessible() -> None:
+    world = built()
+    world.map(6, 1, RWX)
+    world.driver.fault(world.mm, at(6), 4, from_enclave=True)
+    assert effective(world) == [(6, 7, 0)]
+    world.accept(6)
+    assert effective(world) == [(6, 7, RW)]
+
+
+def test_a_mapping_that_asks_more_than_the_cap_gets_nothing() -> None:
+    world = World()
+    world.create()
+    world.map(1, 2, RWX)
+    world.add(1, 1, SecinfoFlags.of(PageType.REG, RWX))
+    world.add(2, 1)
+    world.init()
+    assert effective(world) == [(1, 2, RWX), (2, 3, 0)]
+
+
+def test_addresses_outside_the_enclave_are_inaccessible() -> None:
+    world = World()
+    world.create()
+    world.driver.mmap(world.mm, world.encl, BASE - PAGE, SIZE + 2 * PAGE, R, SHARED)
+    world.add(0, 1)
+    world.add(SIZE // PAGE - 1, 1)
+    last = SIZE // PAGE
+    assert effective(world, -1, last + 1) == [
+        (-1, 0, 0), (0, 1, R), (1, last - 1, 0),
+        (last - 1, last, R), (last, last + 1, 0),
+    ]  # fmt: skip
+
+
+def test_neighbouring_mappings_merge_when_alike() -> None:
+    world = built()
+    world.map(1, 1, RW)
+    world.map(2, 1, RW)
+    assert effective(world) == [(1, 3, RW)]
+
+
+def test_nothing_is_merged_over_a_gap() -> None:
+    world = built()
+    world.map(1, 1, R)
+    world.map(3, 1, R)
+    assert effective(world) == [(1, 2, R), (3, 4, R)]
