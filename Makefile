@@ -46,7 +46,7 @@ types: venv
 layers: venv
 	$(BIN)/lint-imports
 
-house: venv
+house: build
 	$(BIN)/pytest -q tests/house
 
 spelling: venv
