@@ -38,7 +38,7 @@ Event = LeafExecuted | AsynchronousExit
 class Sink(Protocol):
     """A listener."""
 
-    def __call__(self, event: Event) -> None:
+    def __call__(self, event: Event, /) -> None:
         """Take one event."""
         ...
 
