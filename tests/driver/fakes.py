@@ -291,11 +291,12 @@ class World:
 
 
 @contextmanager
-def refused(number: int) -> Iterator[pytest.ExceptionInfo[OSError]]:
-    """Expect an OSError with this errno."""
-    with pytest.raises(OSError) as caught:  # noqa: PT011 -- judged by errno below
+def refused(number: int, reason: str = "") -> Iterator[pytest.ExceptionInfo[OSError]]:
+    """Expect an OSError with this errno, and these words in its reason."""
+    with pytest.raises(OSError) as caught:  # noqa: PT011 -- judged below
         yield caught
     assert caught.value.errno == number, caught.value
+    assert reason in str(caught.value)
 
 
 def swap(owner: object, name: str, function: object) -> None:

@@ -2,14 +2,17 @@
 
 import pytest
 
+from softsgx.arch.errors import SgxError
 from softsgx.arch.msr import FeatureControl
-from softsgx.arch.secinfo import PageType, SecinfoFlags
+from softsgx.arch.secinfo import PageType, Secinfo, SecinfoFlags
 from softsgx.driver.device import nodes
 from softsgx.driver.driver import Driver
-from softsgx.driver.section import with_spare
+from softsgx.driver.encl import Stretch
+from softsgx.driver.section import add_spare
+from softsgx.machine.epcm import EpcmEntry
 from softsgx.machine.model import Model
 from softsgx.machine.package import OPTED_IN
-from tests.driver.fakes import BASE, PAGE, RWX, World, make_machine
+from tests.driver.fakes import BASE, PAGE, REG_RW, RWX, World, make_machine, swap
 from tests.driver.test_edmm import MODIFY, REMOVE, call
 
 
@@ -95,8 +98,8 @@ def test_a_released_file_can_be_released_again() -> None:
 
 def test_an_enclave_larger_than_the_reported_epc() -> None:
     model = Model(epc_bytes=1 << 20)
-    world = World()
-    world.machine = with_spare(model, world.machine.package)
+    world = World(model)
+    add_spare(world.machine, 4 << 20)
     world.driver = Driver(world.machine)
     world.create(size=4 << 20)
     assert world.add(1, 600) == 600
@@ -125,3 +128,28 @@ def test_device_nodes(
     if control is not None:
         machine.package.feature_control = control
     assert nodes(machine) == expected
+
+
+def test_a_page_that_cannot_be_removed_is_our_bug() -> None:
+    world = World()
+    world.build()
+    page = world.encl.page(BASE + PAGE)
+    assert page is not None
+    swap(world.driver.kernel, "eremove", lambda _: int(SgxError.ENCLAVE_ACT))
+    message = f"EREMOVE of EPC page {page.epc_page}: {int(SgxError.ENCLAVE_ACT)}"
+    with pytest.raises(AssertionError, match=message):
+        world.driver.remove_stretch(world.encl, Stretch(1, 1, page, 0))
+
+
+def test_a_run_that_stops_early_is_our_bug() -> None:
+    world = World()
+    world.create()
+    # three pages of which the last is in use already
+    machine = world.machine
+    machine.epcm[12] = EpcmEntry(valid=True, pt=PageType.REG, enclavesecs=99)
+    secinfo = bytes(Secinfo(flags=SecinfoFlags(REG_RW)))
+    message = "EADD of a run of 3 pages stopped after 2"
+    with pytest.raises(AssertionError, match=message):
+        world.driver.kernel.eadd_run(
+            world.encl.secs, (10, 3), BASE, secinfo, measured=False
+        )

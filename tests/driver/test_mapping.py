@@ -53,7 +53,8 @@ def test_before_init_the_range_is_not_checked() -> None:
     ("index", "count"), [(-1, 1), (-1, 2), (SIZE // PAGE, 1), (SIZE // PAGE - 1, 2)]
 )
 def test_after_init_a_mapping_must_lie_in_the_enclave(index: int, count: int) -> None:
-    with refused(errno.EACCES):
+    start, end = at(index), at(index + count)
+    with refused(errno.EACCES, f"{start:#x} to {end:#x} leaves the enclave"):
         built().map(index, count, 0)
 
 

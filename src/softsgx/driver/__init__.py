@@ -1,5 +1,30 @@
 """Linux's view of SGX: the devices, an enclave's file, mappings and faults."""
 
+from softsgx.driver.device import Provision, nodes
 from softsgx.driver.driver import Driver
+from softsgx.driver.encl import Encl
+from softsgx.driver.errnos import ERESTARTSYS
+from softsgx.driver.fault import Abort, Resolved, Signal
+from softsgx.driver.mapping import Extent
+from softsgx.driver.mm import Mm, Vma
+from softsgx.driver.protocols import EnclMemory, Task
+from softsgx.driver.section import add_spare
+from softsgx.driver.user_linear import UserLinear
 
-__all__ = ["Driver"]
+__all__ = [
+    "ERESTARTSYS",
+    "Abort",
+    "Driver",
+    "Encl",
+    "EnclMemory",
+    "Extent",
+    "Mm",
+    "Provision",
+    "Resolved",
+    "Signal",
+    "Task",
+    "UserLinear",
+    "Vma",
+    "add_spare",
+    "nodes",
+]

@@ -13,8 +13,6 @@ from softsgx.arch.addr import PAGE_SIZE
 from softsgx.driver.errnos import refuse
 from softsgx.machine.epc import Epc
 from softsgx.machine.machine import Machine
-from softsgx.machine.model import Model
-from softsgx.machine.package import Package
 
 SPARE_BYTES = 64 << 30
 """Room for pages that hardware would have evicted; it costs nothing until used."""
@@ -76,6 +74,6 @@ class Section:
         self.free += count
 
 
-def with_spare(model: Model, package: Package, spare: int = SPARE_BYTES) -> Machine:
-    """Return a machine with *spare* bytes of EPC beyond what its model reports."""
-    return Machine(model, package, Epc(model.epc_pages + spare // PAGE_SIZE))
+def add_spare(machine: Machine, spare: int = SPARE_BYTES) -> None:
+    """Give a fresh machine *spare* bytes of EPC beyond what its model reports."""
+    machine.epc = Epc(machine.model.epc_pages + spare // PAGE_SIZE)
