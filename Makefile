@@ -6,6 +6,9 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 RUNS   ?= 3
 
+# The last line of a run is the program's, not make's.
+MAKEFLAGS += --no-print-directory
+
 .PHONY: help venv build check format lint types layers house spelling unit test \
 	selftest selftest-20 demo bench clean
 
