@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The agent: freestanding code inside the program that runs under softsgx.
+ *
+ * It owns the real handlers of the signals that SGX work needs, gives the program
+ * virtual ones, carries out EENTER, ERESUME, EEXIT and asynchronous exits, and asks
+ * the supervisor for everything that needs the EPCM, a key or the driver.
+ *
+ * Nothing in here is trusted by the supervisor: the program can write all of it.
+ */
+#pragma once
+
+#include "gen_abi.h"
+#include "linux_abi.h"
+
+#define EINTR_ 4
+#define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
+#define HIDDEN __attribute__((visibility("hidden")))
+#define PACKED __attribute__((packed))
+
+typedef uint8_t u8;
+typedef uint16_t u16;
+typedef uint32_t u32;
+typedef uint64_t u64;
+typedef int64_t s64;
+
+/* ---- entry.S ---- */
+HIDDEN void agent_entry(void);		/* real handler of every signal we own */
+HIDDEN void agent_restorer(void);	/* where the program's handlers return to */
+HIDDEN void agent_kernel_restorer(void); /* where our own handler returns to */
+HIDDEN void __attribute__((noreturn)) agent_sigreturn(struct k_ucontext *uc);
+/* Copy between the program's memory and ours: 0, or -EFAULT. */
+HIDDEN long agent_copy(void *to, const void *from, u64 size);
+/* Copy a string, at most size bytes: its length, size if longer, or -EFAULT. */
+HIDDEN long agent_copy_string(char *to, const char *from, u64 size);
+extern HIDDEN u8 agent_copy_begin[], agent_copy_end[], agent_copy_fault[];
+/* A system call that is made outside our handler, with the program's own mask. */
+extern HIDDEN u8 agent_reissue[], agent_reissue_rdi[], agent_reissue_r10[];
+extern HIDDEN u8 agent_reissue_r8[], agent_reissue_r9[], agent_reissue_end[];
+HIDDEN long agent_set_altstack(const struct k_stack *stack, u64 sp);
+
+static inline long syscall6(long nr, u64 a, u64 b, u64 c, u64 d, u64 e, u64 f)
+{
+	long ret;
+	register u64 r10 __asm__("r10") = d;
+	register u64 r8 __asm__("r8") = e;
+	register u64 r9 __asm__("r9") = f;
+
+	__asm__ volatile("syscall"
+			 : "=a"(ret)
+			 : "0"(nr), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+			 : "rcx", "r11", "memory");
+	return ret;
+}
+
+#define sys(nr, ...) SYS_PICK(__VA_ARGS__, 6, 5, 4, 3, 2, 1)(nr, __VA_ARGS__)
+#define SYS_PICK(a, b, c, d, e, f, n, ...) SYS_##n
+#define SYS_1(nr, a) syscall6(nr, (u64)(a), 0, 0, 0, 0, 0)
+#define SYS_2(nr, a, b) syscall6(nr, (u64)(a), (u64)(b), 0, 0, 0, 0)
+#define SYS_3(nr, a, b, c) syscall6(nr, (u64)(a), (u64)(b), (u64)(c), 0, 0, 0)
+#define SYS_4(nr, a, b, c, d) \
+	syscall6(nr, (u64)(a), (u64)(b), (u64)(c), (u64)(d), 0, 0)
+#define SYS_5(nr, a, b, c, d, e) \
+	syscall6(nr, (u64)(a), (u64)(b), (u64)(c), (u64)(d), (u64)(e), 0)
+#define SYS_6(nr, a, b, c, d, e, f) \
+	syscall6(nr, (u64)(a), (u64)(b), (u64)(c), (u64)(d), (u64)(e), (u64)(f))
+
+/* ---- signals ---- */
+#define SIGBIT(sig) (1ul << ((sig)-1))
+/* Signals that tell of a fault: the agent always owns them and never lets the kernel
+ * block them, because the kernel kills whoever faults while its signal is blocked. */
+#define FAULT_SIGNALS                                                        \
+	(SIGBIT(SIGILL) | SIGBIT(SIGTRAP) | SIGBIT(SIGBUS) | SIGBIT(SIGFPE) | \
+	 SIGBIT(SIGSEGV) | SIGBIT(SIGSYS))
+#define NSIG_ 64
+
+/* An enclave of this process, as far as EENTER and an exit need to know it. */
+struct enclave {
+	u64 base, size;	/* size 0: slot is free */
+	u8 *alias;	/* second mapping of its memory, and the EPCM words behind it */
+	u64 attributes, xfrm;
+	u32 ssaframesize, miscselect;
+};
+
+/* A thread that entered an enclave; its block also holds its signal stack. */
+struct thread {
+	u64 magic;
+	u32 tid;
+	u32 inside;		/* in enclave mode */
+	u32 exact;		/* entered by the model: leaves it by the model */
+	struct enclave *encl;
+	u64 tcs, aep, savefs, savegs;
+	struct k_stack altstack; /* the program's own */
+};
+
+/* What a thread without a block still needs: fault signals it thinks are blocked. */
+struct masked {
+	u64 fsbase;
+	u64 blocked, pending;
+	struct k_siginfo info[6];
+};
+
+struct frame {			/* one delivery of a signal to the agent */
+	int sig;
+	struct k_siginfo *info;
+	struct k_ucontext *uc;
+	struct thread *th;	/* NULL: this thread never entered an enclave */
+};
+
+HIDDEN struct thread *thread_of_stack(void);
+HIDDEN struct thread *thread_new(struct k_ucontext *uc);
+HIDDEN int thread_known(const struct thread *th);
+HIDDEN struct k_stack thread_stack(const struct thread *th);
+
+/* ---- main.c ---- */
+HIDDEN void signal_program(struct frame *f);
+
+/* ---- signals.c ---- */
+HIDDEN void signals_init(void);
+HIDDEN void signals_own_all(void);
+HIDDEN void deliver(struct frame *f);
+HIDDEN void agent_return(struct k_ucontext *uc);
+HIDDEN long do_sigaction(struct frame *f);
+HIDDEN long do_sigprocmask(struct frame *f);
+HIDDEN long do_sigaltstack(struct frame *f);
+HIDDEN long do_sigpending(struct frame *f);
+
+/* ---- syscalls.c ---- */
+HIDDEN void trapped_syscall(struct frame *f);
+HIDDEN void become_sgx_user(void);
+
+/* ---- enclu.c, aex.c ---- */
+#define NO_VECTOR 0x100
+HIDDEN void host_enclu(struct frame *f);
+HIDDEN void gpr_store(const struct k_sigcontext *mc, u8 *to);
+HIDDEN void gpr_load(struct k_sigcontext *mc, u8 *gpr);
+HIDDEN void gpr_load_context(struct k_sigcontext *mc, const struct abi_context *ctx);
+HIDDEN int xsave_load(u8 *fp, u64 ssa, u64 xfrm);
+HIDDEN void inside_signal(struct frame *f);
+HIDDEN void enclave_exit(struct frame *f, u32 vector, u32 error, u64 address);
+HIDDEN void ask_enclu(struct frame *f);
+HIDDEN void raise_fault(struct frame *f, struct abi_context *ctx);
+HIDDEN void context_fill(struct frame *f, struct abi_context *ctx);
+HIDDEN void context_load(struct frame *f, const struct abi_context *ctx);
+HIDDEN u16 epcm_word(const struct enclave *e, u64 address);
+HIDDEN struct enclave *enclave_of(u64 address);
+HIDDEN void enclaves_changed(void);
+
+/* ---- ops.c ---- */
+HIDDEN int borrowed_memory(void);
+HIDDEN void signals_forked(void);
+HIDDEN void threads_forked(void);
+HIDDEN long call_supervisor(u64 call, u64 a, u64 b, u64 c, u64 d, u64 e);
+struct answer {
+	struct abi_context ctx;
+	struct abi_op ops[MAX_OPS];
+};
+HIDDEN void carry_out(struct answer *ans);
+
+/* ---- sites.c ---- */
+HIDDEN int at_enclu(u64 rip);
+HIDDEN int at_cpuid(u64 rip);
+enum site_kind { SITE_NONE, SITE_ENCLU, SITE_CPUID };
+HIDDEN enum site_kind site_at(u64 address);
+HIDDEN void site_add(u64 address, enum site_kind kind);
+HIDDEN void site_patch(u64 address, enum site_kind kind);
+HIDDEN void emulate_cpuid(struct k_ucontext *uc);
+
+/* ---- the agent's data ---- */
+struct agent_data {
+	struct abi_config config;	/* first: the supervisor writes it */
+	struct abi_overlay overlays[MAX_OVERLAYS];
+	u64 vdso_enclu, vdso_fault;	/* addresses in our vDSO image */
+	u64 has_fsgsbase;
+	u32 pid, pad;		/* of the process that this copy belongs to */
+	u64 hull_start, hull_end;	/* all enclave mappings lie in here */
+	u64 generation;			/* rises when a mapping of an enclave changes */
+	u64 nr_masked;
+	struct k_sigaction actions[NSIG_ + 1];
+	struct enclave enclaves[64];
+	struct masked masked[64];
+};
+extern HIDDEN struct agent_data A;
+
+static inline u64 rdfsbase(void)
+{
+	u64 base = 0;
+
+	if (A.has_fsgsbase)
+		__asm__ volatile("rdfsbase %0" : "=r"(base));
+	else
+		sys(NR_arch_prctl, ARCH_GET_FS, &base);
+	return base;
+}
+
+static inline u64 rdgsbase(void)
+{
+	u64 base = 0;
+
+	if (A.has_fsgsbase)
+		__asm__ volatile("rdgsbase %0" : "=r"(base));
+	else
+		sys(NR_arch_prctl, ARCH_GET_GS, &base);
+	return base;
+}
+
+static inline void wrfsgsbase(u64 fs, u64 gs)
+{
+	if (A.has_fsgsbase) {
+		__asm__ volatile("wrfsbase %0; wrgsbase %1" : : "r"(fs), "r"(gs));
+		return;
+	}
+	sys(NR_arch_prctl, ARCH_SET_FS, fs);
+	sys(NR_arch_prctl, ARCH_SET_GS, gs);
+}
+
+HIDDEN void *memcpy(void *to, const void *from, unsigned long size);
+HIDDEN void *memset(void *to, int value, unsigned long size);
+HIDDEN void __attribute__((noreturn)) fatal(const char *why);

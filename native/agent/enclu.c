@@ -1,0 +1,410 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * EENTER, ERESUME and EEXIT inside the process: fast twins of the leaves in
+ * softsgx.enclu.  A twin does the leaf only when every check of the manual passes in
+ * the plain case; anything else goes to the model, which knows the right fault.
+ */
+#include "agent.h"
+
+#define WORD_VALID 0x40
+#define WORD_BLOCKED 0x80
+#define WORD_TCS (PAGETYPE_TCS << 8 | WORD_VALID)
+#define WORD_SSA (PAGETYPE_REG << 8 | WORD_VALID | 3)
+#define WORD_SSA_MASK (0xff00 | WORD_BLOCKED | WORD_VALID | 0x18 | 3)
+#define ATTR_DEBUG 2
+#define ATTR_AEXNOTIFY 0x400
+#define TCS_DBGOPTIN 1
+#define RFLAGS_TF 0x100ul
+#define RFLAGS_USER 0x254dd5ul /* CF PF AF ZF SF TF DF OF NT AC ID */
+#define NR_VERIFIED 256
+
+/* TCSs that the model has entered since a mapping last changed. */
+static struct {
+	u64 tcs, generation;
+} verified[NR_VERIFIED];
+
+static u64 verified_slot(u64 tcs)
+{
+	return ((tcs >> 12) * 0x9e3779b97f4a7c15ul) >> 56;
+}
+
+static int is_verified(u64 tcs)
+{
+	u64 i = verified_slot(tcs);
+
+	return verified[i].tcs == tcs && verified[i].generation == A.generation + 1;
+}
+
+static int canonical(u64 address)
+{
+	return (u64)((s64)(address << 16) >> 16) == address;
+}
+
+static u64 xcr0(void)
+{
+	u32 low, high;
+
+	__asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+	return (u64)high << 32 | low;
+}
+
+#define FIELD(base, offset, type) (*(type *)((base) + (offset)))
+
+static int ssa_usable(const struct enclave *e, u64 frame)
+{
+	for (u32 i = 0; i < e->ssaframesize; i++)
+		if ((epcm_word(e, frame + i * 4096ul) & WORD_SSA_MASK) != WORD_SSA)
+			return 0;
+	return 1;
+}
+
+/* The checks that EENTER and ERESUME share; the TCS in our alias, or NULL. */
+static u8 *usable_tcs(struct frame *f, struct enclave *e)
+{
+	u64 la = f->uc->mc.rbx;
+	u8 *tcs;
+
+	if (!e || (la & 4095) || !canonical(f->uc->mc.rcx) || !is_verified(la))
+		return 0;
+	if (epcm_word(e, la) != WORD_TCS || (e->attributes & ATTR_AEXNOTIFY))
+		return 0;
+	if (e->xfrm & ~xcr0())
+		return 0;
+	tcs = e->alias + (la - e->base);
+	if (FIELD(tcs, TCS_FLAGS, u64) & ~(u64)TCS_DBGOPTIN)
+		return 0;
+	return tcs;
+}
+
+static u64 ssa_frame(const struct enclave *e, const u8 *tcs, u32 index)
+{
+	return e->base + FIELD(tcs, TCS_OSSA, u64) + (u64)index * e->ssaframesize * 4096;
+}
+
+static int ssa_inside(const struct enclave *e, u64 frame)
+{
+	u64 size = e->ssaframesize * 4096ul;
+
+	return frame - e->base < e->size && frame + size - 1 - e->base < e->size;
+}
+
+static int take_tcs(u8 *tcs)
+{
+	u64 idle = 0;
+
+	return __atomic_compare_exchange_n(&FIELD(tcs, TCS_STAGE, u64), &idle, 1, 0,
+					   __ATOMIC_ACQUIRE, __ATOMIC_RELAXED);
+}
+
+static void give_tcs(u8 *tcs)
+{
+	__atomic_store_n(&FIELD(tcs, TCS_STAGE, u64), 0, __ATOMIC_RELEASE);
+}
+
+static void now_inside(struct frame *f, struct enclave *e)
+{
+	struct thread *th = f->th;
+
+	th->encl = e;
+	th->tcs = f->uc->mc.rbx;
+	th->aep = f->uc->mc.rcx;
+	th->savefs = rdfsbase();
+	th->savegs = rdgsbase();
+	th->exact = 0;
+	th->inside = 1;
+}
+
+/* Step 1 of both: RSP and RBP of the host go to the frame that the thread will use. */
+static int save_user_stack(const struct frame *f, u64 gprsgx)
+{
+	u64 user[2] = {f->uc->mc.rsp, f->uc->mc.rbp};
+
+	return agent_copy((void *)(gprsgx + GPRSGX_URSP), user, sizeof(user)) == 0;
+}
+
+static int eenter_native(struct frame *f)
+{
+	struct k_sigcontext *mc = &f->uc->mc;
+	struct enclave *e = enclave_of(mc->rbx);
+	u8 *tcs = usable_tcs(f, e);
+	u64 frame, gprsgx;
+	u32 cssa;
+
+	if (!tcs)
+		return 0;
+	cssa = FIELD(tcs, TCS_CSSA, u32);
+	frame = ssa_frame(e, tcs, cssa);
+	gprsgx = frame + e->ssaframesize * 4096ul - GPRSGX_SIZE;
+	if (cssa >= FIELD(tcs, TCS_NSSA, u32) || !ssa_inside(e, frame) ||
+	    !ssa_usable(e, frame) || (mc->rflags & RFLAGS_TF))
+		return 0;
+	if (!take_tcs(tcs))
+		return 0;
+	if (!save_user_stack(f, gprsgx)) {
+		give_tcs(tcs);
+		return 0;
+	}
+	now_inside(f, e);
+	FIELD(tcs, TCS_AEP, u64) = mc->rcx;
+	mc->rax = cssa;
+	mc->rcx = mc->rip + 3;
+	mc->rip = e->base + FIELD(tcs, TCS_OENTRY, u64);
+	wrfsgsbase(e->base + FIELD(tcs, TCS_OFSBASGX, u64),
+		   e->base + FIELD(tcs, TCS_OGSBASGX, u64));
+	return 1;
+}
+
+static int eresume_native(struct frame *f)
+{
+	struct k_sigcontext *mc = &f->uc->mc;
+	struct enclave *e = enclave_of(mc->rbx);
+	u8 gpr[GPRSGX_SIZE], *tcs = usable_tcs(f, e);
+	u64 frame, gprsgx;
+	u32 cssa;
+
+	if (!tcs)
+		return 0;
+	cssa = FIELD(tcs, TCS_CSSA, u32);
+	if (cssa == 0 || (mc->rflags & RFLAGS_TF))
+		return 0;
+	frame = ssa_frame(e, tcs, cssa - 1);
+	gprsgx = frame + e->ssaframesize * 4096ul - GPRSGX_SIZE;
+	if (!ssa_inside(e, frame) || !ssa_usable(e, frame))
+		return 0;
+	if (agent_copy(gpr, (void *)gprsgx, sizeof(gpr)) ||
+	    !canonical(FIELD(gpr, GPRSGX_RIP, u64)) ||
+	    !canonical(FIELD(gpr, GPRSGX_FSBASE, u64)) ||
+	    !canonical(FIELD(gpr, GPRSGX_GSBASE, u64)) ||
+	    (FIELD(gpr, GPRSGX_RFLAGS, u64) & RFLAGS_TF))
+		return 0;
+	if (!take_tcs(tcs))
+		return 0;
+	if (!save_user_stack(f, gprsgx) || !xsave_load(f->uc->mc.fpstate, frame, e->xfrm)) {
+		give_tcs(tcs);
+		return 0;
+	}
+	now_inside(f, e);
+	FIELD(tcs, TCS_AEP, u64) = mc->rcx;
+	FIELD(tcs, TCS_CSSA, u32) = cssa - 1;
+	gpr_load(mc, gpr);
+	wrfsgsbase(FIELD(gpr, GPRSGX_FSBASE, u64), FIELD(gpr, GPRSGX_GSBASE, u64));
+	mc->rflags = (mc->rflags & ~RFLAGS_USER) |
+		     (FIELD(gpr, GPRSGX_RFLAGS, u64) & RFLAGS_USER);
+	return 1;
+}
+
+static int eexit_native(struct frame *f)
+{
+	struct k_sigcontext *mc = &f->uc->mc;
+	struct thread *th = f->th;
+
+	if (th->exact || !th->encl || !canonical(mc->rbx) || (mc->rflags & RFLAGS_TF))
+		return 0;
+	mc->rip = mc->rbx;
+	mc->rcx = th->aep;
+	wrfsgsbase(th->savefs, th->savegs);
+	th->inside = 0;
+	give_tcs(th->encl->alias + (th->tcs - th->encl->base));
+	return 1;
+}
+
+/* ---- the context that the supervisor sees ---- */
+
+void context_fill(struct frame *f, struct abi_context *ctx)
+{
+	const struct k_sigcontext *mc = &f->uc->mc;
+	const struct thread *th = f->th;
+	u32 fp[2] = {0, 0};
+
+	memset(ctx, 0, sizeof(*ctx));
+	gpr_store(mc, (u8 *)ctx);
+	ctx->rip = mc->rip;
+	ctx->rflags = mc->rflags;
+	ctx->fsbase = rdfsbase();
+	ctx->gsbase = rdgsbase();
+	ctx->xsave = (u64)mc->fpstate;
+	if (mc->fpstate)
+		memcpy(fp, mc->fpstate + FP_SW_BYTES + 0, 8);
+	/* sw bytes: magic1, extended_size, xfeatures (8), xstate_size */
+	if (fp[0] == FP_XSTATE_MAGIC1)
+		memcpy(&ctx->xsavesize, mc->fpstate + FP_SW_BYTES + 16, 4);
+	ctx->xcr0 = xcr0();
+	if (th) {
+		ctx->inside = th->inside;
+		ctx->exact = A.config.flags & CONFIGFLAG_EXACT;
+		ctx->tcs = th->tcs;
+		ctx->aep = th->aep;
+		ctx->savefs = th->savefs;
+		ctx->savegs = th->savegs;
+	}
+}
+
+void context_load(struct frame *f, const struct abi_context *ctx)
+{
+	struct k_sigcontext *mc = &f->uc->mc;
+	struct thread *th = f->th;
+
+	gpr_load_context(mc, ctx);
+	if (!th)
+		return;
+	th->inside = ctx->inside;
+	th->exact = A.config.flags & CONFIGFLAG_EXACT;
+	th->tcs = ctx->tcs;
+	th->aep = ctx->aep;
+	th->savefs = ctx->savefs;
+	th->savegs = ctx->savegs;
+	th->encl = th->inside ? enclave_of(th->tcs) : 0;
+	wrfsgsbase(ctx->fsbase, ctx->gsbase);
+}
+
+/* An instruction faulted: leave the enclave if inside, then Linux's signal. */
+void raise_fault(struct frame *f, struct abi_context *ctx)
+{
+	struct k_sigcontext *mc = &f->uc->mc;
+	u32 vector = ctx->vector, error = ctx->error;
+	u64 address = ctx->address;
+
+	f->sig = f->info->signo = (int)ctx->signo;
+	f->info->code = (int)ctx->sicode;
+	f->info->errno_ = 0;
+	f->info->addr = vector == 14 ? address : 0;
+	if (f->th && f->th->inside)
+		enclave_exit(f, vector, error, address);
+	if (vector != 14 && vector != 13)
+		f->info->addr = mc->rip;
+	mc->trapno = vector;
+	mc->err = error;
+	if (vector == 14)
+		mc->cr2 = address;
+	signal_program(f);
+}
+
+/* The leaf by the model: as often as its page faults are resolved. */
+void ask_enclu(struct frame *f)
+{
+	struct answer ans;
+	long ret;
+
+	for (;;) {
+		context_fill(f, &ans.ctx);
+		ret = call_supervisor(CALL_ENCLU, (u64)&ans, 0, 0, 0, 0);
+		if (ret < 0)
+			fatal("softsgx: internal error: the supervisor refused an ENCLU\n");
+		carry_out(&ans);
+		if (ans.ctx.outcome != OUTCOME_RETRY)
+			break;
+	}
+	if (ans.ctx.outcome == OUTCOME_LOAD)
+		context_load(f, &ans.ctx);
+	else
+		raise_fault(f, &ans.ctx);
+}
+
+static void remember_verified(struct frame *f, u64 tcs, u64 generation)
+{
+	u64 i = verified_slot(tcs);
+
+	if (!f->th || !f->th->inside || (A.config.flags & CONFIGFLAG_EXACT))
+		return;
+	verified[i].generation = 0;
+	verified[i].tcs = tcs;
+	verified[i].generation = generation + 1;
+}
+
+static int is_entry(u32 leaf)
+{
+	return leaf == ENCLU_EENTER || leaf == ENCLU_ERESUME;
+}
+
+/* ENCLU outside an enclave, RIP at the instruction. */
+void host_enclu(struct frame *f)
+{
+	struct k_sigcontext *mc = &f->uc->mc;
+	u64 at = mc->rip, tcs = mc->rbx, generation = A.generation;
+	int trapped = f->sig == SIGILL;
+	u32 leaf = (u32)mc->rax;
+
+	if (!f->th && is_entry(leaf)) {
+		f->th = thread_new(f->uc);
+		if (!f->th)
+			fatal("softsgx: no memory for a thread that enters an enclave\n");
+	}
+	if (trapped)
+		site_patch(at, SITE_ENCLU);
+	if (!(A.config.flags & CONFIGFLAG_EXACT)) {
+		if (leaf == ENCLU_EENTER && eenter_native(f))
+			return;
+		if (leaf == ENCLU_ERESUME && eresume_native(f))
+			return;
+	}
+	ask_enclu(f);
+	if (is_entry(leaf))
+		remember_verified(f, tcs, generation);
+}
+
+static void inside_enclu(struct frame *f, int trapped)
+{
+	if (trapped)
+		site_patch(f->uc->mc.rip, SITE_ENCLU);
+	if ((u32)f->uc->mc.rax == ENCLU_EEXIT && eexit_native(f))
+		return;
+	ask_enclu(f);
+}
+
+/* ---- signals that find the thread inside ---- */
+
+static void page_fault(struct frame *f)
+{
+	struct k_sigcontext *mc = &f->uc->mc;
+	struct answer ans;
+
+	context_fill(f, &ans.ctx);
+	ans.ctx.vector = 14;
+	ans.ctx.error = (u32)mc->err;
+	ans.ctx.address = mc->cr2;
+	if (call_supervisor(CALL_FAULT, (u64)&ans, 0, 0, 0, 0) < 0)
+		fatal("softsgx: internal error: the supervisor refused a page fault\n");
+	carry_out(&ans);
+	if (ans.ctx.outcome != OUTCOME_RETRY)
+		raise_fault(f, &ans.ctx);
+}
+
+static void exception(struct frame *f)
+{
+	struct k_sigcontext *mc = &f->uc->mc;
+	struct abi_context ctx;
+
+	ctx.vector = (u32)mc->trapno;
+	ctx.error = (u32)mc->err;
+	ctx.address = mc->cr2;
+	ctx.signo = (u32)f->sig;
+	ctx.sicode = (u32)f->info->code;
+	if (f->sig == SIGSYS) { /* A system call that a filter trapped: #UD in here. */
+		mc->rip -= 2;
+		ctx.vector = 6;
+		ctx.error = 0;
+		ctx.signo = SIGILL;
+		ctx.sicode = ILL_ILLOPN_;
+	}
+	raise_fault(f, &ctx);
+}
+
+void inside_signal(struct frame *f)
+{
+	struct k_sigcontext *mc = &f->uc->mc;
+	int sync = f->info->code > 0 && (SIGBIT(f->sig) & FAULT_SIGNALS);
+
+	if (!sync) {
+		enclave_exit(f, NO_VECTOR, 0, 0);
+		deliver(f);
+	} else if (f->sig == SIGILL && at_enclu(mc->rip)) {
+		inside_enclu(f, 1);
+	} else if (f->sig == SIGTRAP && site_at(mc->rip - 1) == SITE_ENCLU) {
+		mc->rip--;
+		inside_enclu(f, 0);
+	} else if (mc->trapno == 14 && (f->sig == SIGSEGV || f->sig == SIGBUS)) {
+		page_fault(f);
+	} else {
+		exception(f);
+	}
+}

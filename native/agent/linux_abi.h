@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Linux's x86-64 system call numbers and structures that the agent uses, as
+ * documented in the manual pages syscalls(2), sigaction(2), sigreturn(2), seccomp(2).
+ * No libc header is included: the kernel's structures differ from libc's.
+ */
+#pragma once
+
+#define NR_open 2
+#define NR_stat 4
+#define NR_lstat 6
+#define NR_mmap 9
+#define NR_mprotect 10
+#define NR_munmap 11
+#define NR_rt_sigaction 13
+#define NR_rt_sigprocmask 14
+#define NR_rt_sigreturn 15
+#define NR_ioctl 16
+#define NR_access 21
+#define NR_mremap 25
+#define NR_madvise 28
+#define NR_getpid 39
+#define NR_clone 56
+#define NR_fork 57
+#define NR_fcntl 72
+#define NR_fstat 5
+#define NR_rt_sigpending 127
+#define NR_rt_sigsuspend 130
+#define NR_sigaltstack 131
+#define NR_arch_prctl 158
+#define NR_gettid 186
+#define NR_tgkill 234
+#define NR_openat 257
+#define NR_newfstatat 262
+#define NR_faccessat 269
+#define NR_pselect6 270
+#define NR_ppoll 271
+#define NR_epoll_pwait 281
+#define NR_rt_tgsigqueueinfo 297
+#define NR_seccomp 317
+#define NR_statx 332
+#define NR_clone3 435
+#define NR_openat2 437
+#define NR_faccessat2 439
+#define NR_epoll_pwait2 441
+#define NR_exit_group 231
+#define NR_write 1
+
+#define ARCH_SET_GS 0x1001
+#define ARCH_SET_FS 0x1002
+#define ARCH_GET_FS 0x1003
+#define ARCH_GET_GS 0x1004
+#define ARCH_SET_CPUID 0x1012
+
+#define PROT_NONE_ 0
+#define PROT_READ_ 1
+#define PROT_WRITE_ 2
+#define PROT_EXEC_ 4
+#define MAP_SHARED_ 0x01
+#define MAP_PRIVATE_ 0x02
+#define MAP_TYPE_ 0x0f
+#define MAP_FIXED_ 0x10
+#define MAP_ANONYMOUS_ 0x20
+#define MAP_NORESERVE_ 0x4000
+#define MAP_FIXED_NOREPLACE_ 0x100000
+
+#define MADV_WIPEONFORK_ 18
+
+#define EPERM_ 1
+#define ENOENT_ 2
+#define ENOMEM_ 12
+#define EACCES_ 13
+#define EFAULT_ 14
+#define EINVAL_ 22
+#define ENOSYS_ 38
+
+#define SIGHUP 1
+#define SIGILL 4
+#define SIGTRAP 5
+#define SIGABRT 6
+#define SIGBUS 7
+#define SIGFPE 8
+#define SIGKILL 9
+#define SIGSEGV 11
+#define SIGSTOP 19
+#define SIGSYS 31
+
+#define SI_KERNEL 0x80
+#define SYS_SECCOMP_ 1
+#define ILL_ILLOPN_ 2
+
+#define SA_ONSTACK_ 0x08000000u
+#define SA_NODEFER_ 0x40000000u
+#define SA_RESETHAND_ 0x80000000u
+#define SA_RESTART_ 0x10000000u
+#define SA_SIGINFO_ 4u
+#define SA_RESTORER_ 0x04000000u
+#define SIG_DFL_ 0ul
+#define SIG_IGN_ 1ul
+
+#define SS_ONSTACK_ 1
+#define SS_DISABLE_ 2
+#define MINSIGSTKSZ_ 2048
+
+#define CLONE_VM_ 0x100
+
+struct k_stack {
+	uint64_t sp;
+	int32_t flags;
+	uint32_t pad;
+	uint64_t size;
+};
+
+struct k_sigaction {
+	uint64_t handler;
+	uint64_t flags;
+	uint64_t restorer;
+	uint64_t mask;
+};
+
+struct k_siginfo {
+	int32_t signo, errno_, code, pad;
+	uint64_t addr;		/* si_addr, or _call_addr of SIGSYS */
+	uint8_t rest[104];
+};
+_Static_assert(sizeof(struct k_siginfo) == 128, "siginfo");
+
+struct k_sigcontext {
+	uint64_t r8, r9, r10, r11, r12, r13, r14, r15;
+	uint64_t rdi, rsi, rbp, rbx, rdx, rax, rcx, rsp, rip, rflags;
+	uint16_t cs, gs, fs, ss;
+	uint64_t err, trapno, oldmask, cr2;
+	uint8_t *fpstate;
+	uint64_t reserved[8];
+};
+_Static_assert(sizeof(struct k_sigcontext) == 256, "sigcontext");
+
+struct k_ucontext {
+	uint64_t flags;
+	uint64_t link;
+	struct k_stack stack;
+	struct k_sigcontext mc;
+	uint64_t sigmask;
+};
+_Static_assert(sizeof(struct k_ucontext) == 304, "ucontext");
+
+/* What the kernel pushes for a handler: return address, context, siginfo. */
+struct k_rt_sigframe {
+	uint64_t pretcode;
+	struct k_ucontext uc;
+	struct k_siginfo info;
+};
+_Static_assert(sizeof(struct k_rt_sigframe) == 440, "rt_sigframe");
+
+/* Bytes 464.. of the FXSAVE image: how long the kernel's frame really is. */
+#define FP_SW_BYTES 464
+#define FP_XSTATE_MAGIC1 0x46505853u
+#define XSTATE_BV 512

@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Sites: instructions of the program that were replaced by a breakpoint, because a
+ * breakpoint traps faster than an invalid opcode, or because CPUID does not trap.
+ * Only the first byte changes; the rest stays and is looked at again at each trap.
+ */
+#include "agent.h"
+
+#define NR_SITES 4096
+#define INT3 0xcc
+
+static u64 sites[NR_SITES]; /* address << 2 | kind, open addressing */
+
+static const u8 enclu_bytes[3] = {0x0f, 0x01, 0xd7};
+static const u8 cpuid_bytes[2] = {0x0f, 0xa2};
+
+int at_enclu(u64 rip)
+{
+	u8 code[3];
+
+	if (agent_copy(code, (void *)rip, 3))
+		return 0;
+	return code[0] == enclu_bytes[0] && code[1] == enclu_bytes[1] &&
+	       code[2] == enclu_bytes[2];
+}
+
+int at_cpuid(u64 rip)
+{
+	u8 code[2];
+
+	if (agent_copy(code, (void *)rip, 2))
+		return 0;
+	return code[0] == cpuid_bytes[0] && code[1] == cpuid_bytes[1];
+}
+
+static u64 slot_of(u64 address)
+{
+	return ((address * 0x9e3779b97f4a7c15ul) >> 52) & (NR_SITES - 1);
+}
+
+void site_add(u64 address, enum site_kind kind)
+{
+	for (u64 i = slot_of(address), n = 0; n < 64; n++, i = (i + 1) % NR_SITES) {
+		if (sites[i] && sites[i] >> 2 != address)
+			continue;
+		sites[i] = address << 2 | kind;
+		return;
+	}
+}
+
+static enum site_kind lookup(u64 address)
+{
+	for (u64 i = slot_of(address), n = 0; n < 64; n++, i = (i + 1) % NR_SITES) {
+		if (!sites[i])
+			return SITE_NONE;
+		if (sites[i] >> 2 == address)
+			return sites[i] & 3;
+	}
+	return SITE_NONE;
+}
+
+/* What stood at a breakpoint; a site of another process's making is asked for. */
+enum site_kind site_at(u64 address)
+{
+	u8 code[3] = {0};
+	enum site_kind kind, like;
+	long answer;
+
+	if (agent_copy(code, (void *)address, 2) || code[0] != INT3)
+		return SITE_NONE;
+	if (code[1] == cpuid_bytes[1])
+		like = SITE_CPUID;
+	else if (code[1] == enclu_bytes[1] &&
+		 !agent_copy(code, (void *)address, 3) && code[2] == enclu_bytes[2])
+		like = SITE_ENCLU;
+	else
+		return SITE_NONE;
+	kind = lookup(address);
+	if (kind != SITE_NONE)
+		return kind == like ? kind : SITE_NONE;
+	answer = call_supervisor(CALL_SITE, address, like, 0, 0, 0);
+	if (answer != 1)
+		return SITE_NONE;
+	site_add(address, like);
+	return like;
+}
+
+/* Have the supervisor put a breakpoint over an instruction that just trapped. */
+void site_patch(u64 address, enum site_kind kind)
+{
+	if (!(A.config.flags & CONFIGFLAG_PATCH))
+		return;
+	if (call_supervisor(CALL_PATCH, address, kind, 0, 0, 0) == 0)
+		site_add(address, kind);
+}
+
+static int overlay_fits(const struct abi_overlay *o, u32 leaf, u32 subleaf)
+{
+	return o->leaf == leaf && (o->anysub || o->subleaf == subleaf);
+}
+
+/* CPUID: the processor's own answer under the platform's model. */
+void emulate_cpuid(struct k_ucontext *uc)
+{
+	u32 leaf = (u32)uc->mc.rax, subleaf = (u32)uc->mc.rcx;
+	u32 a = leaf, b = 0, c = subleaf, d = 0;
+	int faulting = A.config.flags & CONFIGFLAG_CPUID_FAULTING;
+
+	if (faulting)
+		sys(NR_arch_prctl, ARCH_SET_CPUID, 1);
+	__asm__ volatile("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
+	if (faulting)
+		sys(NR_arch_prctl, ARCH_SET_CPUID, 0);
+	for (u32 i = 0; i < A.config.overlays && i < MAX_OVERLAYS; i++) {
+		const struct abi_overlay *o = &A.overlays[i];
+
+		if (!overlay_fits(o, leaf, subleaf))
+			continue;
+		a = (a & o->keep_eax) | o->add_eax;
+		b = (b & o->keep_ebx) | o->add_ebx;
+		c = (c & o->keep_ecx) | o->add_ecx;
+		d = (d & o->keep_edx) | o->add_edx;
+		break;
+	}
+	uc->mc.rax = a;
+	uc->mc.rbx = b;
+	uc->mc.rcx = c;
+	uc->mc.rdx = d;
+	uc->mc.rip += sizeof(cpuid_bytes);
+}

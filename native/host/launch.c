@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The first filter of the tree, and the first process under it.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "filter.h"
+#include "softsgx.h"
+
+#ifndef SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
+#define SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV (1UL << 5)
+#endif
+#define NR_epoll_pwait2 441
+#define NR_openat2 437
+#define NR_faccessat2 439
+#define SGX_IOCTL_TYPE 0xa400
+#define N(a) (sizeof(a) / sizeof((a)[0]))
+
+/* Trap, but only if the given argument is not NULL (either half is set). */
+#define TRAP_IF_ARG(nr, n)                                              \
+	IF_EQ(nr, 0, 6), LOAD_LOW(n), IF_EQ(0, 0, 2), LOAD_HIGH(n),     \
+	IF_EQ(0, 1, 0), TRAP, ALLOW
+#define TRAP_ALWAYS(nr) IF_EQ(nr, 0, 1), TRAP
+
+/* Nothing here concerns a call that could not be about SGX, signals or start-up. */
+static struct sock_filter first_filter[] = {
+	FILTER_HEAD(NOTIFY),
+	IF_EQ(__NR_execve, 1, 0),
+	IF_EQ(__NR_execveat, 0, 1),
+	NOTIFY,
+	/* ioctl of SGX's type */
+	IF_EQ(__NR_ioctl, 0, 5),
+	LOAD_LOW(1),
+	AND(0xff00),
+	IF_EQ(SGX_IOCTL_TYPE, 0, 1),
+	TRAP,
+	ALLOW,
+	/* mmap of a file: shared (an enclave), or executable (code to look through) */
+	IF_EQ(__NR_mmap, 0, 10),
+	LOAD_LOW(4),
+	IF_EQ(0xffffffff, 7, 0),
+	LOAD_LOW(3),
+	AND(MAP_TYPE),
+	IF_EQ(MAP_SHARED, 3, 0),
+	IF_EQ(MAP_SHARED_VALIDATE, 2, 0),
+	LOAD_LOW(2),
+	IF_SET(PROT_EXEC, 0, 1),
+	TRAP,
+	ALLOW,
+	/* paths; fstat in disguise (AT_EMPTY_PATH) is not about one */
+	IF_EQ(__NR_newfstatat, 0, 4),
+	LOAD_LOW(3),
+	IF_SET(AT_EMPTY_PATH, 1, 0),
+	TRAP,
+	ALLOW,
+	IF_EQ(__NR_statx, 0, 4),
+	LOAD_LOW(2),
+	IF_SET(AT_EMPTY_PATH, 1, 0),
+	TRAP,
+	ALLOW,
+	TRAP_ALWAYS(__NR_openat),
+	TRAP_ALWAYS(__NR_open),
+	TRAP_ALWAYS(__NR_stat),
+	TRAP_ALWAYS(__NR_lstat),
+	TRAP_ALWAYS(__NR_access),
+	TRAP_ALWAYS(__NR_faccessat),
+	TRAP_ALWAYS(NR_faccessat2),
+	TRAP_ALWAYS(NR_openat2),
+	/* signals: see signals.c of the agent */
+	TRAP_IF_ARG(__NR_rt_sigaction, 1),
+	TRAP_IF_ARG(__NR_rt_sigprocmask, 1),
+	TRAP_IF_ARG(__NR_ppoll, 3),
+	TRAP_IF_ARG(__NR_pselect6, 5),
+	TRAP_IF_ARG(__NR_epoll_pwait, 4),
+	TRAP_IF_ARG(NR_epoll_pwait2, 4),
+	TRAP_ALWAYS(__NR_rt_sigsuspend),
+	TRAP_ALWAYS(__NR_rt_sigpending),
+	ALLOW,
+};
+
+static int install(unsigned int flags)
+{
+	struct sock_fprog prog = {N(first_filter), first_filter};
+
+	return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER,
+		       SECCOMP_FILTER_FLAG_NEW_LISTENER | flags, &prog);
+}
+
+/* Without CAP_SYS_ADMIN a filter needs no_new_privs; with it, setuid programs of the
+ * tree keep working.  WAIT_KILLABLE_RECV is of Linux 5.19. */
+static int install_best(void)
+{
+	int fd = install(SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV);
+
+	if (fd < 0 && errno == EACCES) {
+		prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+		fd = install(SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV);
+	}
+	if (fd < 0 && errno == EINVAL)
+		fd = install(0);
+	return fd;
+}
+
+static void restore_signals(void)
+{
+	sigset_t none;
+
+	/* What Python changed for itself. */
+	signal(SIGPIPE, SIG_DFL);
+	signal(SIGXFSZ, SIG_DFL);
+	signal(SIGINT, SIG_DFL);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+static void __attribute__((noreturn))
+child(const char *path, char *const argv[], char *const envp[], int pipe_fd, pid_t parent)
+{
+	int listener, report;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != parent)
+		_exit(125);
+	restore_signals();
+	listener = install_best();
+	report = listener < 0 ? -errno : listener;
+	if (write(pipe_fd, &report, sizeof(report)) != sizeof(report) || listener < 0)
+		_exit(125);
+	execve(path, argv, envp);
+	report = -errno;
+	if (write(pipe_fd, &report, sizeof(report)) != sizeof(report))
+		_exit(125);
+	_exit(126);
+}
+
+static int take_listener(pid_t pid, int number)
+{
+	int pidfd = syscall(SYS_pidfd_open, pid, 0), fd;
+
+	if (pidfd < 0)
+		return -errno;
+	fd = syscall(SYS_pidfd_getfd, pidfd, number, 0);
+	if (fd < 0)
+		fd = -errno;
+	close(pidfd);
+	return fd;
+}
+
+/* Start the program; listener[0] becomes the filter's listener, listener[1] a pipe on
+ * which an execve that failed reports its errno.  Returns the pid. */
+long softsgx_launch(const char *path, char *const argv[], char *const envp[],
+		    int *listener)
+{
+	pid_t parent = getpid(), pid;
+	int report, fds[2];
+
+	if (pipe2(fds, O_CLOEXEC) < 0)
+		return -errno;
+	pid = fork();
+	if (pid == 0)
+		child(path, argv, envp, fds[1], parent);
+	close(fds[1]);
+	if (pid < 0 || read(fds[0], &report, sizeof(report)) != sizeof(report)) {
+		close(fds[0]);
+		return -ECHILD;
+	}
+	listener[0] = report < 0 ? report : take_listener(pid, report);
+	listener[1] = fds[0];
+	if (listener[0] < 0) {
+		kill(pid, SIGKILL);
+		return listener[0];
+	}
+	return pid;
+}

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Copies between the supervisor and the program.
+ */
+#include <cpuid.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "softsgx.h"
+
+#define PAGE 4096
+#define PIECE (256 * 1024)
+
+long softsgx_read(pid_t pid, uint64_t from, void *to, size_t size)
+{
+	struct iovec local = {to, size}, remote = {(void *)from, size};
+	ssize_t got = process_vm_readv(pid, &local, 1, &remote, 1, 0);
+
+	return got < 0 ? -errno : got;
+}
+
+long softsgx_write(pid_t pid, uint64_t to, const void *from, size_t size)
+{
+	struct iovec local = {(void *)from, size}, remote = {(void *)to, size};
+	ssize_t got = process_vm_writev(pid, &local, 1, &remote, 1, 0);
+
+	return got < 0 ? -errno : got;
+}
+
+static int all_zero(const uint8_t *page)
+{
+	return page[0] == 0 && memcmp(page, page + 1, PAGE - 1) == 0;
+}
+
+/* Copy pages whose destination already reads as zero: zero pages are left as holes, so
+ * that a big empty heap costs no memory.  Returns the bytes copied up to an error. */
+long softsgx_copy_pages(pid_t pid, uint64_t from, uint8_t *to, size_t size)
+{
+	static uint8_t piece[PIECE];
+	size_t done = 0;
+
+	while (done < size) {
+		size_t want = size - done < PIECE ? size - done : PIECE;
+		long got = softsgx_read(pid, from + done, piece, want);
+
+		if (got < 0)
+			return done ? (long)done : got;
+		got -= got % PAGE;
+		for (long at = 0; at < got; at += PAGE)
+			if (!all_zero(piece + at))
+				memcpy(to + done + at, piece + at, PAGE);
+		done += got;
+		if ((size_t)got < want)
+			break;
+	}
+	return done;
+}
+
+/* Through /proc/PID/mem, which writes where the mapping itself may not be written. */
+long softsgx_poke(pid_t pid, uint64_t address, uint8_t byte)
+{
+	char path[32];
+	long ret;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/mem", pid);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	ret = pwrite(fd, &byte, 1, address) == 1 ? 0 : -errno;
+	close(fd);
+	return ret;
+}
+
+long softsgx_cpuid(uint32_t leaf, uint32_t subleaf, uint32_t *regs)
+{
+	__cpuid_count(leaf, subleaf, regs[0], regs[1], regs[2], regs[3]);
+	return 0;
+}

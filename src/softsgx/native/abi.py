@@ -1,0 +1,181 @@
+"""What the supervisor and the agent agree on: addresses, calls, structures.
+
+The agent is C inside a program that may be hostile; the supervisor is Python outside
+it.  Everything they say to each other is written down here once.  The header
+`gen_abi.h` is generated from this file and from `softsgx.arch`, and the C side
+asserts each offset again.
+"""
+
+from enum import IntEnum, IntFlag
+
+from softsgx.arch.layout import Layout, at
+
+AGENT_BASE = 0x7E90_0000_0000
+"""Where the agent lives in every process of the tree: an address that no loader,
+sanitizer or stack limit was found to want."""
+TEXT_OFFSET = 0x00000
+VDSO_OFFSET = 0x10000
+DATA_OFFSET = 0x20000
+FORK_OFFSET = 0x40000
+AGENT_SIZE = 0x41000
+"""Agent text (64 KiB), vDSO image (64 KiB), data (128 KiB), the wipe-on-fork page."""
+BLOCKS_OFFSET = 0x100000
+BLOCK_SIZE = 0x10000
+BLOCKS = 4096
+"""Thread blocks: state and signal stack of a thread that entered an enclave."""
+
+CALL_NR = 0x5358
+"""The agent's system call to the supervisor; Linux has no call of that number."""
+
+
+class Call(IntEnum):
+    """First argument of the agent's system call: what it asks."""
+
+    OPEN = 1
+    IOCTL = 2
+    MMAP = 3
+    MPROTECT = 4
+    MUNMAP = 5
+    ENCLU = 6
+    FAULT = 7
+    AEX = 8
+    PATCH = 9
+    SITE = 10
+    FORKED = 11
+    MOREOPS = 12
+    TEXT = 13
+    NOTE = 14
+
+
+class Node(IntEnum):
+    """Device nodes that the agent knows by path."""
+
+    ENCLAVE = 1
+    PROVISION = 2
+
+
+class ConfigFlag(IntFlag):
+    """Bits of the agent's configuration."""
+
+    EXACT = 1
+    PATCH = 2
+    ENCLAVE_NODE = 4
+    PROVISION_NODE = 8
+    CPUID_FAULTING = 16
+    TRACE = 32
+
+
+class Outcome(IntEnum):
+    """What an answered ENCLU, FAULT or AEX call means for the thread."""
+
+    LOAD = 0
+    """Load the registers of the context and go on."""
+    FAULT = 1
+    """The instruction faults: vector, error, address and signal are in the context."""
+    RETRY = 2
+    """Carry out the operations, then run the instruction again."""
+
+
+class OpKind(IntEnum):
+    """What the agent is to do to the program's address space."""
+
+    PROTECT = 1
+    MAP = 2
+    UNALIAS = 3
+    ENCLAVE = 4
+
+
+class Op(Layout, size=40):
+    """One operation on the address space; *fd* is the program's own descriptor."""
+
+    kind: int = at(0, 4)
+    prot: int = at(4, 4)
+    start: int = at(8, 8)
+    end: int = at(16, 8)
+    offset: int = at(24, 8)
+    fd: int = at(32, 4)
+
+
+MAX_OPS = 24
+"""Operations that fit in one answer; the agent asks for the rest with MOREOPS."""
+
+# fmt: off
+class Context(Layout, size=304):
+    """A thread at an ENCLU, a fault or an exit: sent, judged, and sent back."""
+
+    rax:      int = at(  0, 8)
+    rbx:      int = at(  8, 8)
+    rcx:      int = at( 16, 8)
+    rdx:      int = at( 24, 8)
+    rsi:      int = at( 32, 8)
+    rdi:      int = at( 40, 8)
+    rbp:      int = at( 48, 8)
+    rsp:      int = at( 56, 8)
+    r8:       int = at( 64, 8)
+    r9:       int = at( 72, 8)
+    r10:      int = at( 80, 8)
+    r11:      int = at( 88, 8)
+    r12:      int = at( 96, 8)
+    r13:      int = at(104, 8)
+    r14:      int = at(112, 8)
+    r15:      int = at(120, 8)
+    rip:      int = at(128, 8)
+    rflags:   int = at(136, 8)
+    fsbase:   int = at(144, 8)
+    gsbase:   int = at(152, 8)
+    inside:   int = at(160, 4)
+    exact:    int = at(164, 4)
+    tcs:      int = at(168, 8)
+    aep:      int = at(176, 8)
+    savefs:   int = at(184, 8)
+    savegs:   int = at(192, 8)
+    xsave:    int = at(200, 8)
+    xsavesize: int = at(208, 8)
+    xcr0:     int = at(216, 8)
+    vector:   int = at(224, 4)
+    error:    int = at(228, 4)
+    address:  int = at(232, 8)
+    signo:    int = at(240, 4)
+    sicode:   int = at(244, 4)
+    outcome:  int = at(248, 4)
+    nops:     int = at(252, 4)
+    more:     int = at(256, 4)
+    access:   int = at(260, 4)
+    base:     int = at(264, 8)
+    size:     int = at(272, 8)
+    attributes: int = at(280, 8)
+    xfrm:     int = at(288, 8)
+    ssaframesize: int = at(296, 4)
+    miscselect: int = at(300, 4)
+
+
+class Overlay(Layout, size=48):
+    """A change to what CPUID says: result = native AND keep, OR add."""
+
+    leaf:     int = at( 0, 4)
+    subleaf:  int = at( 4, 4)
+    anysub:   int = at( 8, 4)
+    keep_eax: int = at(12, 4)
+    keep_ebx: int = at(16, 4)
+    keep_ecx: int = at(20, 4)
+    keep_edx: int = at(24, 4)
+    add_eax:  int = at(28, 4)
+    add_ebx:  int = at(32, 4)
+    add_ecx:  int = at(36, 4)
+    add_edx:  int = at(40, 4)
+
+
+class Config(Layout, size=64):
+    """The head of the agent's data, written when it is injected."""
+
+    flags:    int = at( 0, 4)
+    overlays: int = at( 4, 4)
+    shmdev:   int = at( 8, 8)
+    tier:     int = at(16, 4)
+    sites:    int = at(20, 4)
+    gatealias: int = at(24, 8)
+# fmt: on
+
+MAX_OVERLAYS = 32
+VDSO_SLOTS = ("clock_gettime", "gettimeofday", "time", "getcpu", "clock_getres")
+"""Functions of the machine's own vDSO that ours passes on."""

@@ -1,0 +1,191 @@
+"""System calls that Python has no words for, from `libsoftsgx.so`.
+
+Every function raises OSError with the errno of the call that failed.
+"""
+
+import ctypes
+import json
+import os
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+_HERE = Path(__file__).parent
+_LIB_NAME = "libsoftsgx.so"
+
+
+class NotBuilt(Exception):  # noqa: N818 -- says what to do
+    """The C part is missing: it was never built, or for another machine."""
+
+
+class _Image(ctypes.Structure):
+    _fields_ = (
+        ("agent", ctypes.c_char_p),
+        ("vdso", ctypes.c_char_p),
+        ("config", ctypes.c_char_p),
+        ("agent_size", ctypes.c_uint64),
+        ("vdso_size", ctypes.c_uint64),
+        ("config_size", ctypes.c_uint64),
+        ("start", ctypes.c_uint64),
+        ("data", ctypes.c_uint64),
+        ("vdso_slots", ctypes.c_uint64),
+    )
+
+
+_PID = ctypes.c_int
+_U64 = ctypes.c_uint64
+_PROTOTYPES: dict[str, tuple[type, ...]] = {
+    "softsgx_read": (_PID, _U64, ctypes.c_void_p, ctypes.c_size_t),
+    "softsgx_write": (_PID, _U64, ctypes.c_char_p, ctypes.c_size_t),
+    "softsgx_copy_pages": (_PID, _U64, ctypes.c_void_p, ctypes.c_size_t),
+    "softsgx_launch": (
+        ctypes.c_char_p,
+        ctypes.POINTER(ctypes.c_char_p),
+        ctypes.POINTER(ctypes.c_char_p),
+        ctypes.POINTER(ctypes.c_int),
+    ),
+    "softsgx_follow_exec": (ctypes.c_int, _U64, _PID, _PID),
+    "softsgx_inject": (_PID, ctypes.POINTER(_Image)),
+    "softsgx_detach": (_PID,),
+    "softsgx_wait_child": (_PID,),
+    "softsgx_kill_traced": (_PID,),
+    "softsgx_cpuid": (ctypes.c_uint32, ctypes.c_uint32, ctypes.c_void_p),
+    "softsgx_poke": (_PID, _U64, ctypes.c_uint8),
+}
+
+
+@cache
+def _lib() -> ctypes.CDLL:
+    try:
+        lib = ctypes.CDLL(str(_HERE / _LIB_NAME), use_errno=True)
+    except OSError as error:
+        raise NotBuilt(f"{_LIB_NAME} is not built: run `make build`") from error
+    for name, argtypes in _PROTOTYPES.items():
+        function = getattr(lib, name)
+        function.argtypes = argtypes
+        function.restype = ctypes.c_long
+    return lib
+
+
+def _checked(result: int, what: str) -> int:
+    if result < 0:
+        raise OSError(-result, os.strerror(-result), what)
+    return result
+
+
+def read(pid: int, address: int, size: int) -> bytes:
+    """Copy *size* bytes out of a process; EFAULT unless all of them are there."""
+    buffer = ctypes.create_string_buffer(size)
+    got = _lib().softsgx_read(pid, address, buffer, size)
+    if got != size:
+        _checked(min(got, 0) or -14, "read")
+    return buffer.raw
+
+
+def write(pid: int, address: int, data: bytes) -> None:
+    """Copy bytes into a process; EFAULT unless all of them went."""
+    done = _lib().softsgx_write(pid, address, data, len(data))
+    if done != len(data):
+        _checked(min(done, 0) or -14, "write")
+
+
+def copy_pages(pid: int, address: int, to: memoryview) -> int:
+    """Copy pages into zeroed memory, leaving zero pages out; return bytes copied."""
+    target = (ctypes.c_char * len(to)).from_buffer(to)
+    done: int = _lib().softsgx_copy_pages(pid, address, target, len(to))
+    return max(done, 0)
+
+
+def poke(pid: int, address: int, byte: int) -> None:
+    """Write one byte into a process, through its protections, as a debugger does."""
+    _checked(_lib().softsgx_poke(pid, address, byte), "poke")
+
+
+def cpuid(leaf: int, subleaf: int) -> tuple[int, int, int, int]:
+    """Return what the machine's own CPUID says: EAX, EBX, ECX, EDX."""
+    regs = (ctypes.c_uint32 * 4)()
+    _lib().softsgx_cpuid(leaf, subleaf, regs)
+    return regs[0], regs[1], regs[2], regs[3]
+
+
+def launch(path: str, argv: list[str], environ: dict[str, str]) -> tuple[int, int, int]:
+    """Start a program under the filter: its pid, the listener, an error pipe."""
+    args = _strings([os.fsencode(arg) for arg in argv])
+    pairs = [os.fsencode(f"{name}={value}") for name, value in environ.items()]
+    fds = (ctypes.c_int * 2)()
+    pid = _lib().softsgx_launch(os.fsencode(path), args, _strings(pairs), fds)
+    return _checked(pid, path), fds[0], fds[1]
+
+
+def _strings(items: list[bytes]) -> "ctypes.Array[ctypes.c_char_p]":
+    return (ctypes.c_char_p * (len(items) + 1))(*items, None)
+
+
+def follow_exec(listener: int, notification: int, tid: int, tgid: int) -> int:
+    """Let an execve go on and stop it at its end: the pid, 0 if there was none."""
+    result = _lib().softsgx_follow_exec(listener, notification, tid, tgid)
+    return _checked(result, "ptrace")
+
+
+def detach(pid: int) -> None:
+    """Let a stopped process go."""
+    _checked(_lib().softsgx_detach(pid), "detach")
+
+
+def kill_traced(pid: int) -> None:
+    """End a process that stands at its first instruction."""
+    _lib().softsgx_kill_traced(pid)
+
+
+def wait_child(pid: int) -> int | None:
+    """Return the wait status of the main child, if there is news."""
+    status: int = _lib().softsgx_wait_child(pid)
+    return None if status == -1 else status
+
+
+@dataclass(frozen=True)
+class Images:
+    """The agent and the vDSO image, and the addresses in them that matter."""
+
+    agent: bytes
+    vdso: bytes
+    start: int
+    data: int
+    enclu: int
+    fault: int
+    slots: int
+
+    def inject(self, pid: int, config: bytes) -> None:
+        """Put the agent into a process that stands at its first instruction."""
+        image = _Image(
+            agent=self.agent,
+            vdso=self.vdso,
+            config=config,
+            agent_size=len(self.agent),
+            vdso_size=len(self.vdso),
+            config_size=len(config),
+            start=self.start,
+            data=self.data,
+            vdso_slots=self.slots,
+        )
+        _checked(_lib().softsgx_inject(pid, ctypes.byref(image)), "inject")
+
+
+@cache
+def images() -> Images:
+    """Load the images that were built with the package."""
+    try:
+        known = json.loads((_HERE / "images.json").read_text())
+        agent = (_HERE / "agent.bin").read_bytes()
+        vdso = (_HERE / "vdso.bin").read_bytes()
+    except FileNotFoundError as error:
+        raise NotBuilt(f"{error.filename} is not built: run `make build`") from error
+    return Images(
+        agent=agent,
+        vdso=vdso,
+        start=int(known["agent_start"], 16),
+        data=int(known["A"], 16),
+        enclu=int(known["sgx_enclu"], 16),
+        fault=int(known["sgx_fault"], 16),
+        slots=int(known["vdso_slots"], 16),
+    )

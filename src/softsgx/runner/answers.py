@@ -1,0 +1,93 @@
+"""What the supervisor tells the agent to do to the program's address space."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from softsgx.arch.secs import Secs
+from softsgx.driver.driver import Driver
+from softsgx.driver.encl import Encl
+from softsgx.native import lib
+from softsgx.native.abi import MAX_OPS, Context, Op, OpKind
+from softsgx.runner.process import Process
+
+_TAIL = next(cell.offset for cell in Context.cells() if cell.name == "nops")
+
+
+@dataclass
+class Answer:
+    """The operations that follow from one call, for one process."""
+
+    process: Process
+    ops: list[Op] = field(default_factory=list)
+    secs: Secs | None = None
+    """Of the enclave that an ENCLAVE operation among them is about."""
+
+    def protect_changes(self, driver: Driver) -> None:
+        """Add what follows from EPCM entries that changed."""
+        for encl, offset, length in driver.drain():
+            start = encl.base + offset
+            self.protect(driver, start, start + length)
+
+    def protect(self, driver: Driver, start: int, end: int) -> None:
+        """Set the native protections of the enclave mappings in a range."""
+        for extent in driver.effective(self.process.mm, start, end):
+            self._add(OpKind.PROTECT, extent.start, extent.end, extent.prot)
+
+    def map(self, driver: Driver, fd: int, start: int, end: int) -> None:
+        """Map an enclave's file over a range, each page at its own offset."""
+        for low, high, prot, encl in driver.effective(self.process.mm, start, end):
+            inside = encl.created and encl.base <= low and high <= encl.end
+            offset = low - encl.base if inside else 0
+            self._add(OpKind.MAP, low, high, prot if inside else 0, offset, fd)
+
+    def attach(self, driver: Driver, encl: Encl, fd: int) -> None:
+        """Give the agent a second mapping of an enclave, once, while it maps it."""
+        if encl.created and encl not in self.process.aliased:
+            self.process.aliased[encl] = encl.base
+            self.secs = driver.machine.enclaves[encl.secs].secs
+            self._add(OpKind.ENCLAVE, encl.base, encl.end, fd=fd)
+
+    def detach_unmapped(self) -> None:
+        """Take it away again when the program maps the enclave no more."""
+        mapped = {vma.encl for vma in self.process.mm.vmas}
+        for encl, base in list(self.process.aliased.items()):
+            if encl not in mapped:
+                del self.process.aliased[encl]
+                self._add(OpKind.UNALIAS, base, base + 1)
+
+    def plain_protect(self, gaps: Iterable[tuple[int, int]], prot: int) -> None:
+        """Pass an mprotect on for the parts of a range that are not enclaves."""
+        for start, end in gaps:
+            self._add(OpKind.PROTECT, start, end, prot)
+
+    def send(self, tid: int, address: int) -> None:
+        """Write the operations into the agent's answer; the rest waits for MOREOPS."""
+        now, later = self.ops[:MAX_OPS], self.ops[MAX_OPS:]
+        if later:
+            self.process.pending[tid] = later
+        if not now:
+            return
+        tail = replace(Context.zero(), nops=len(now), more=int(bool(later)))
+        if self.secs:
+            tail = replace(
+                tail,
+                attributes=int(self.secs.attributes.flags),
+                xfrm=self.secs.attributes.xfrm,
+                ssaframesize=self.secs.ssaframesize,
+                miscselect=int(self.secs.miscselect),
+            )
+        payload = bytes(tail)[_TAIL:] + b"".join(map(bytes, now))
+        lib.write(tid, address + _TAIL, payload)
+
+    def _add(  # noqa: PLR0913 -- the fields of an operation
+        self,
+        kind: OpKind,
+        start: int,
+        end: int,
+        prot: int = 0,
+        offset: int = 0,
+        fd: int = 0,
+    ) -> None:
+        self.ops.append(
+            Op(kind=kind, prot=prot, start=start, end=end, offset=offset, fd=fd)
+        )

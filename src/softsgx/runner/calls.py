@@ -1,0 +1,211 @@
+"""The agent's calls: what each asks, and what the supervisor does about it.
+
+The caller is the program, and may be hostile: descriptors are looked up in its own
+table, memory is copied once, and nothing it says about enclaves is believed.
+"""
+
+import errno
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from softsgx.arch.addr import PAGE_SIZE
+from softsgx.driver.driver import Driver
+from softsgx.driver.encl import Encl
+from softsgx.driver.device import Provision
+from softsgx.native.abi import Call, Node
+from softsgx.runner.answers import Answer
+from softsgx.runner.context import Context
+from softsgx.runner.files import Files
+from softsgx.runner.leaves import Leaves
+from softsgx.runner.process import Process, UserTask
+from softsgx.runner.sites import Sites
+from softsgx.runner.tracing import Tracer
+
+NOT_OURS = 4095
+"""The agent's error for: this is none of softsgx's, let the kernel do it."""
+
+_O_CLOEXEC = os.O_CLOEXEC
+_U32 = (1 << 32) - 1
+
+
+@dataclass(frozen=True)
+class NewFd:
+    """An answer that is a descriptor: ours, to be copied into the process."""
+
+    fd: int
+    flags: int
+
+
+Result = int | NewFd
+
+
+class Calls:
+    """Carries out the agent's calls on one machine."""
+
+    def __init__(self, driver: Driver, files: Files, leaves: Leaves, sites: Sites):
+        self._driver = driver
+        self._files = files
+        self._leaves = leaves
+        self._sites = sites
+        self.tracer: Tracer | None = None
+        self._handlers: dict[int, Callable[[UserTask, tuple[int, ...]], Result]] = {
+            Call.OPEN: self._open,
+            Call.IOCTL: self._ioctl,
+            Call.MMAP: self._mmap,
+            Call.MPROTECT: self._mprotect,
+            Call.MUNMAP: self._munmap,
+            Call.ENCLU: self._enclu,
+            Call.FAULT: self._fault,
+            Call.AEX: self._aex,
+            Call.PATCH: self._patch,
+            Call.SITE: self._site,
+            Call.MOREOPS: self._moreops,
+            Call.TEXT: self._text,
+        }
+
+    def carry_out(self, task: UserTask, args: tuple[int, ...]) -> Result:
+        """Return the call's value; OSError has its errno."""
+        handler = self._handlers.get(args[0])
+        if handler is None:
+            raise OSError(errno.ENOSYS, "no such call")
+        return handler(task, args[1:])
+
+    # ---- files ----
+
+    def _open(self, task: UserTask, args: tuple[int, ...]) -> Result:
+        del task
+        node, flags = args[0], args[1] & _U32
+        if node == Node.ENCLAVE:
+            fd = self._files.open_enclave(flags)
+        elif node == Node.PROVISION:
+            fd = self._files.open_provision(flags)
+        else:
+            raise OSError(errno.ENOENT, "no such node")
+        return NewFd(fd, flags & _O_CLOEXEC)
+
+    def _ioctl(self, task: UserTask, args: tuple[int, ...]) -> Result:
+        fd, cmd, arg, answer_at = args[0] & _U32, args[1], args[2], args[3]
+        file = self._file(task, fd)
+        answer = Answer(task.process)
+        was_created = isinstance(file, Encl) and file.created
+        try:
+            if self.tracer:
+                return self.tracer.ioctl(self._driver, file, task, cmd, arg)
+            return self._driver.ioctl(file, task, cmd, arg)
+        finally:
+            answer.protect_changes(self._driver)
+            if isinstance(file, Encl) and file.created and not was_created:
+                self._remap(answer, file, fd)
+            answer.send(task.tid, answer_at)
+
+    def _file(self, task: UserTask, fd: int) -> Encl | Provision:
+        file = task.file(fd)
+        if file is None:
+            raise OSError(errno.EBADF, "not open")
+        if not isinstance(file, Encl | Provision):
+            raise OSError(NOT_OURS, "not a node of ours")
+        return file
+
+    def _remap(self, answer: Answer, encl: Encl, fd: int) -> None:
+        """An enclave has a base now: mappings made before it get their pages."""
+        for vma in answer.process.mm.vmas:
+            if vma.encl is encl:
+                answer.attach(self._driver, encl, fd)
+                answer.map(self._driver, fd, vma.start, vma.end)
+
+    # ---- mappings ----
+
+    def _mmap(self, task: UserTask, args: tuple[int, ...]) -> Result:
+        start, length, prot_flags, fd, answer_at = args[:5]
+        prot, flags = prot_flags & _U32, prot_flags >> 32
+        file = self._file(task, fd & _U32)
+        if not answer_at:
+            return 0
+        answer = Answer(task.process)
+        self._driver.mmap(task.mm, file, start, length, prot, flags)
+        end = start + -(-length // PAGE_SIZE) * PAGE_SIZE
+        if isinstance(file, Encl):
+            answer.attach(self._driver, file, fd & _U32)
+        answer.map(self._driver, fd & _U32, start, end)
+        answer.detach_unmapped()
+        answer.send(task.tid, answer_at)
+        return 0
+
+    def _mprotect(self, task: UserTask, args: tuple[int, ...]) -> Result:
+        start, length, prot, answer_at = args[:4]
+        end = start + -(-length // PAGE_SIZE) * PAGE_SIZE
+        if not task.mm.overlapping(start, end):
+            raise OSError(NOT_OURS, "no enclave there")
+        answer = Answer(task.process)
+        try:
+            self._driver.mprotect(task.mm, start, length, prot)
+            answer.plain_protect(_gaps(task.process, start, end), prot)
+        finally:
+            answer.protect(self._driver, start, end)
+            answer.send(task.tid, answer_at)
+        return 0
+
+    def _munmap(self, task: UserTask, args: tuple[int, ...]) -> Result:
+        start, length, answer_at = args[:3]
+        self._driver.munmap(task.mm, start, length)
+        answer = Answer(task.process)
+        answer.detach_unmapped()
+        answer.send(task.tid, answer_at)
+        return 0
+
+    # ---- instructions ----
+
+    def _enclu(self, task: UserTask, args: tuple[int, ...]) -> Result:
+        return self._with_context(task, args[0], self._leaves.enclu)
+
+    def _fault(self, task: UserTask, args: tuple[int, ...]) -> Result:
+        return self._with_context(task, args[0], self._leaves.fault)
+
+    def _aex(self, task: UserTask, args: tuple[int, ...]) -> Result:
+        context = Context.read(task.tid, args[0])
+        self._leaves.aex(task, context)
+        context.write(task.tid, args[0])
+        return 0
+
+    def _with_context(
+        self,
+        task: UserTask,
+        address: int,
+        do: Callable[[UserTask, Context, Answer], None],
+    ) -> Result:
+        context = Context.read(task.tid, address)
+        answer = Answer(task.process)
+        do(task, context, answer)
+        context.write(task.tid, address)
+        answer.send(task.tid, address)
+        return 0
+
+    def _patch(self, task: UserTask, args: tuple[int, ...]) -> Result:
+        self._sites.patch(task, args[0], args[1])
+        return 0
+
+    def _site(self, task: UserTask, args: tuple[int, ...]) -> Result:
+        return int(self._sites.is_site(task, args[0], args[1]))
+
+    def _text(self, task: UserTask, args: tuple[int, ...]) -> Result:
+        start, length, fd, offset = args[:4]
+        path = f"/proc/{task.tid}/fd/{fd & _U32}"
+        self._sites.patch_text(task.process, path, start, length, offset)
+        return 0
+
+    def _moreops(self, task: UserTask, args: tuple[int, ...]) -> Result:
+        ops = task.process.pending.pop(task.tid, [])
+        Answer(task.process, ops).send(task.tid, args[0])
+        return 0
+
+
+def _gaps(process: Process, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """Yield the parts of a range that are no enclave mappings."""
+    at = start
+    for vma in process.mm.overlapping(start, end):
+        if at < vma.start:
+            yield at, vma.start
+        at = max(at, vma.end)
+    if at < end:
+        yield at, end

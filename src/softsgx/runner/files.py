@@ -1,0 +1,75 @@
+"""Open files of the device nodes: what stands behind a descriptor of the program.
+
+An open of /dev/sgx_enclave is a memfd that the supervisor and the program share.  Its
+inode tells the enclave, whatever became of the descriptor: dup, fork, a socket.
+"""
+
+import os
+from dataclasses import dataclass
+
+from softsgx.driver.device import Provision
+from softsgx.driver.driver import Driver
+from softsgx.driver.encl import Encl
+from softsgx.native.memory import SharedMemory, Watch
+
+_UNKNOWN = object()
+
+
+@dataclass
+class OpenFile:
+    """One open of a node."""
+
+    file: Encl | Provision
+    memory: SharedMemory
+    watch: int
+
+
+class Files:
+    """All open files of the tree, by the inode behind them."""
+
+    def __init__(self, driver: Driver):
+        self._driver = driver
+        self._by_inode: dict[int, OpenFile] = {}
+        self._by_watch: dict[int, OpenFile] = {}
+        self.watch = Watch()
+        probe = SharedMemory()
+        self.device = probe.device
+        probe.close()
+
+    def open_enclave(self, flags: int) -> int:
+        """Open /dev/sgx_enclave: a new enclave.  Returns our descriptor of it."""
+        memory = SharedMemory()
+        return self._opened(self._driver.open(memory, flags), memory, flags)
+
+    def open_provision(self, flags: int) -> int:
+        """Open /dev/sgx_provision."""
+        return self._opened(self._driver.open_provision(), SharedMemory(), flags)
+
+    def _opened(self, file: Encl | Provision, memory: SharedMemory, flags: int) -> int:
+        entry = OpenFile(file, memory, self.watch.add(memory))
+        self._by_inode[memory.inode] = entry
+        self._by_watch[entry.watch] = entry
+        return memory.reopen(flags & os.O_ACCMODE)
+
+    def find(self, tid: int, fd: int) -> object | None:
+        """Return the file behind a thread's descriptor; None if it is not open."""
+        try:
+            status = os.stat(f"/proc/{tid}/fd/{fd}")
+        except OSError:
+            return None
+        entry = self._by_inode.get(status.st_ino)
+        if entry is None or status.st_dev != self.device:
+            return _UNKNOWN
+        return entry.file
+
+    def release_gone(self) -> list[Encl]:
+        """Release, and return, enclaves whose last descriptor and mapping are gone."""
+        gone = []
+        for number in self.watch.gone():
+            entry = self._by_watch.pop(number)
+            del self._by_inode[entry.memory.inode]
+            if isinstance(entry.file, Encl):
+                self._driver.release(entry.file)
+                gone.append(entry.file)
+            entry.memory.close()
+        return gone

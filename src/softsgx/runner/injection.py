@@ -1,0 +1,61 @@
+"""What the agent is told when it is put into a process."""
+
+from dataclasses import dataclass
+
+from softsgx.driver.device import ENCLAVE, PROVISION, nodes
+from softsgx.machine.machine import Machine
+from softsgx.native import lib
+from softsgx.native.abi import (
+    AGENT_BASE,
+    MAX_OVERLAYS,
+    VDSO_OFFSET,
+    Config,
+    ConfigFlag,
+    Overlay,
+)
+from softsgx.runner.cpuid import overlays
+
+
+@dataclass(frozen=True)
+class Abilities:
+    """What the machine can do that matters to the agent."""
+
+    fsgsbase: bool
+    cpuid_faulting: bool
+
+
+def agent_config(
+    machine: Machine, device: int, abilities: Abilities, *, exact: bool
+) -> bytes:
+    """Return the head of the agent's data: configuration, CPUID, vDSO addresses."""
+    views = overlays(machine.model)
+    flags = ConfigFlag(0)
+    if exact:
+        flags |= ConfigFlag.EXACT
+    else:
+        flags |= ConfigFlag.PATCH
+    if abilities.cpuid_faulting:
+        flags |= ConfigFlag.CPUID_FAULTING
+    present = nodes(machine)
+    if ENCLAVE in present:
+        flags |= ConfigFlag.ENCLAVE_NODE
+    if PROVISION in present:
+        flags |= ConfigFlag.PROVISION_NODE
+    head = Config(
+        flags=int(flags),
+        overlays=len(views),
+        shmdev=device,
+        tier=1,
+        sites=int(not abilities.cpuid_faulting),
+        gatealias=0,
+    )
+    images = lib.images()
+    vdso = AGENT_BASE + VDSO_OFFSET
+    padding = bytes(Overlay.SIZE) * (MAX_OVERLAYS - len(views))
+    words = (vdso + images.enclu, vdso + images.fault, int(abilities.fsgsbase))
+    return (
+        bytes(head)
+        + b"".join(map(bytes, views))
+        + padding
+        + b"".join(word.to_bytes(8, "little") for word in words)
+    )

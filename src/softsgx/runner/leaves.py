@@ -1,0 +1,198 @@
+"""ENCLU, page faults and exits that the agent hands to the model.
+
+The agent's thread is shown to the model as a logical processor: outside an enclave by
+its registers, inside also by the TCS it entered through.  A context that fits no
+enclave of the process was forged; the thread then faults as on a bad address.
+"""
+
+from softsgx import enclu
+from softsgx.arch.addr import PAGE_SHIFT
+from softsgx.arch.faults import (
+    PFEC_I,
+    PFEC_SGX,
+    PFEC_U,
+    PFEC_W,
+    Fault,
+    GeneralProtection,
+    InvalidOpcode,
+    PageFault,
+)
+from softsgx.arch.leaves import Enclu
+from softsgx.arch.secinfo import PageType
+from softsgx.arch.tcs import Tcs, TcsFlags
+from softsgx.driver.driver import Driver
+from softsgx.driver.fault import Abort, Resolved, Signal
+from softsgx.driver.user_linear import UserLinear
+from softsgx.enclu.entry import check_frame
+from softsgx.machine.aex import asynchronous_exit
+from softsgx.machine.crossing import STAGE_ACTIVE, Thread
+from softsgx.machine.fields import TCS_AEP
+from softsgx.machine.processor import Processor
+from softsgx.native import lib
+from softsgx.native.abi import Outcome
+from softsgx.runner.answers import Answer
+from softsgx.runner.context import Context
+from softsgx.runner.process import UserTask
+
+_SIGILL, _SIGSEGV = 4, 11
+_ILL_ILLOPN, _SI_KERNEL = 2, 0x80
+_XSAVE_LIMIT = 16384
+"""Most bytes of extended state that a thread may say it has; AMX needs 11008."""
+
+
+class Forged(Exception):  # noqa: N818 -- the program's doing, not our defect
+    """A context that no thread of this process can have."""
+
+
+class Leaves:
+    """The model's side of the agent's ENCLU, FAULT and AEX calls."""
+
+    def __init__(self, driver: Driver, *, exact: bool, mask_pf_sgx: bool):
+        self._driver = driver
+        self._machine = driver.machine
+        self._exact = exact
+        self._mask = PFEC_SGX if mask_pf_sgx else 0
+
+    def enclu(self, task: UserTask, context: Context, answer: Answer) -> None:
+        """Execute the ENCLU at the context's RIP."""
+        leaf = context.regs.rax & 0xFFFF_FFFF
+        moves = leaf in _XSAVE_LEAVES
+        try:
+            lp = self._processor(task, context)
+            if moves:
+                self._load_xsave(task, context, lp)
+            enclu.execute(self._machine, lp, leaf)
+        except PageFault as fault:
+            self._page_fault(task, context, answer, fault.address, fault.error_code)
+            return
+        except Fault as fault:
+            _faulted(context, fault)
+            return
+        except Forged as forged:
+            _faulted(context, GeneralProtection(str(forged)))
+            return
+        if moves:
+            self._store_xsave(task, context, lp)
+        self._taken(context, lp)
+        answer.protect_changes(self._driver)
+
+    def fault(self, task: UserTask, context: Context, answer: Answer) -> None:
+        """Judge a page fault that the thread met inside an enclave."""
+        code = context.error & (PFEC_W | PFEC_I | 1) | PFEC_U
+        self._page_fault(task, context, answer, context.address, code)
+
+    def aex(self, task: UserTask, context: Context) -> None:
+        """Leave the enclave for the exception or interrupt in the context."""
+        try:
+            lp = self._processor(task, context)
+            tcs = Tcs.from_bytes(bytes(self._machine.epc.page(lp.cr_tcs_pa)))
+            secs = self._machine.enclaves[lp.cr_active_secs].secs
+            thread = Thread(
+                lp.cr_tcs_la, lp.cr_tcs_pa, tcs, lp.cr_active_secs, secs
+            )
+            frame = check_frame(self._machine, lp, thread, tcs.cssa)
+        except (Fault, Forged) as gone:
+            # The enclave was torn down under the thread: nothing to save into.
+            raise OSError(5, f"no state save area: {gone}") from gone
+        lp.cr_xsave_page, lp.cr_gpr_pa = frame
+        self._load_xsave(task, context, lp)
+        asynchronous_exit(
+            self._machine, lp, context.vector, context.error, context.address
+        )
+        self._store_xsave(task, context, lp)
+        self._taken(context, lp)
+
+    # ---- the thread as a processor ----
+
+    def _processor(self, task: UserTask, context: Context) -> Processor:
+        memory = UserLinear(task.mm, task, self._machine)
+        lp = Processor(task.tid, memory, context.regs, xcr0=context.xcr0)
+        if context.inside:
+            self._put_inside(task, context, lp)
+        return lp
+
+    def _put_inside(self, task: UserTask, context: Context, lp: Processor) -> None:
+        vma = task.mm.find(context.tcs)
+        page = vma.encl.page(context.tcs) if vma else None
+        if page is None:
+            raise Forged("no TCS of this process")
+        entry = self._machine.epcm[page.epc_page]
+        tcs = Tcs.from_bytes(bytes(self._machine.epc.page(page.epc_page)))
+        if not entry.valid or entry.pt != PageType.TCS or tcs.stage != STAGE_ACTIVE:
+            raise Forged("not a TCS that a thread is inside through")
+        secs = self._machine.enclaves[entry.enclavesecs].secs
+        lp.enclave_mode = True
+        lp.cr_active_secs = entry.enclavesecs
+        lp.cr_elrange = (secs.baseaddr, secs.size)
+        lp.cr_tcs_la, lp.cr_tcs_pa = context.tcs, page.epc_page
+        lp.cr_save_fs, lp.cr_save_gs = context.savefs, context.savegs
+        lp.cr_save_xcr0, lp.xcr0 = context.xcr0, secs.attributes.xfrm
+        lp.cr_dbgoptin = bool(tcs.flags & TcsFlags.DBGOPTIN)
+
+    def _taken(self, context: Context, lp: Processor) -> None:
+        was_inside = bool(context.inside)
+        context.take(lp)
+        if lp.enclave_mode:
+            context.aep = TCS_AEP.read(self._machine.epc.page(lp.cr_tcs_pa))
+            if not self._exact and not was_inside:
+                # The agent will take the thread out without telling us.
+                self._machine.enclaves[lp.cr_active_secs].leave(lp.id)
+
+    def _load_xsave(self, task: UserTask, context: Context, lp: Processor) -> None:
+        if 0 < context.xsavesize <= _XSAVE_LIMIT:
+            lp.xsave = bytearray(
+                task.copy_from_user(context.xsave, context.xsavesize)
+            )
+
+    def _store_xsave(self, task: UserTask, context: Context, lp: Processor) -> None:
+        if 0 < context.xsavesize <= _XSAVE_LIMIT:
+            size = context.xsavesize
+            area = bytes(lp.xsave[:size])
+            # The kernel's own words inside the legacy area stay as they are.
+            lib.write(task.tid, context.xsave, area[:_SW_BYTES])
+            rest = context.xsave + _SW_BYTES_END
+            lib.write(task.tid, rest, area[_SW_BYTES_END:])
+
+    # ---- faults ----
+
+    def _page_fault(
+        self,
+        task: UserTask,
+        context: Context,
+        answer: Answer,
+        address: int,
+        error_code: int,
+    ) -> None:
+        outcome = self._driver.fault(
+            task.mm, address, error_code, from_enclave=True
+        )
+        answer.protect_changes(self._driver)
+        match outcome:
+            case Resolved() | Abort():
+                start = address >> PAGE_SHIFT << PAGE_SHIFT
+                answer.protect(self._driver, start, start + 4096)
+                context.outcome = Outcome.RETRY
+            case Signal():
+                context.outcome = Outcome.FAULT
+                context.vector = outcome.vector
+                context.error = outcome.error_code & ~self._mask
+                context.address = outcome.address
+                context.signo = outcome.signo
+                context.sicode = outcome.si_code
+
+
+_SW_BYTES, _SW_BYTES_END = 464, 512
+"""Bytes of the FXSAVE image that are the kernel's, in a signal frame."""
+
+_XSAVE_LEAVES = frozenset({Enclu.ERESUME, Enclu.EDECCSSA})
+"""Leaves that load extended state; the others leave it alone."""
+
+
+def _faulted(context: Context, fault: Fault) -> None:
+    context.outcome = Outcome.FAULT
+    context.vector = fault.vector
+    context.error = 0
+    context.address = 0
+    context.signo, context.sicode = _SIGSEGV, _SI_KERNEL
+    if isinstance(fault, InvalidOpcode):
+        context.signo, context.sicode = _SIGILL, _ILL_ILLOPN

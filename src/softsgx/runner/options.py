@@ -1,0 +1,20 @@
+"""How a program is to be run."""
+
+from dataclasses import dataclass, field
+from typing import TextIO
+
+from softsgx.platform.platform import Platform
+
+MASK_PF_SGX = "mask-pf-sgx"
+"""Injection: page faults lose the SGX bit of their error code."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """What `softsgx run` was told; *trace* is where the trace is printed."""
+
+    platform: Platform
+    exact: bool = False
+    trace: TextIO | None = None
+    counts: bool = False
+    inject: frozenset[str] = field(default_factory=frozenset)

@@ -1,0 +1,138 @@
+"""Processes of the tree, as the supervisor knows them."""
+
+import errno
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from softsgx.driver.encl import Encl
+from softsgx.driver.mm import Mm
+from softsgx.native import lib
+from softsgx.native.abi import Op
+from softsgx.runner.files import Files
+
+_READ_IMPLIES_EXEC = 0x0400000
+
+
+@dataclass
+class Process:
+    """One address space of the tree and what was done to it."""
+
+    pid: int
+    mm: Mm
+    aliased: dict[Encl, int] = field(default_factory=dict)
+    """Enclaves that the agent has a second mapping of, and their base."""
+    sites: dict[int, int] = field(default_factory=dict)
+    """Addresses of breakpoints outside enclaves, and what kind they are."""
+    pending: dict[int, list[Op]] = field(default_factory=dict)
+    """Operations that did not fit in an answer, by thread."""
+
+
+def is_thread_of(tid: int, pid: int) -> bool:
+    """Say whether a thread is one of a process's."""
+    return tid == pid or Path(f"/proc/{pid}/task/{tid}").exists()
+
+
+def pid_of(tid: int) -> int:
+    """Return the process that a thread belongs to; OSError(ESRCH) if it is gone."""
+    try:
+        status = Path(f"/proc/{tid}/status").read_text()
+    except OSError as error:
+        raise OSError(errno.ESRCH, "the thread is gone") from error
+    for line in status.splitlines():
+        if line.startswith("Tgid:"):
+            return int(line.split()[1])
+    raise OSError(errno.ESRCH, "no Tgid")
+
+
+def parent_of(pid: int) -> int:
+    """Return the parent of a process, 0 if unknown."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return 0
+    return int(text.rpartition(")")[2].split()[1])
+
+
+def fresh_mm(pid: int) -> Mm:
+    """Return an address space without enclaves, with the personality's rule."""
+    try:
+        text = Path(f"/proc/{pid}/personality").read_text()
+    except OSError:
+        text = "0"
+    return Mm(read_implies_exec=bool(int(text, 16) & _READ_IMPLIES_EXEC))
+
+
+class UserTask:
+    """The thread that made a call: its memory and its files, for the driver."""
+
+    def __init__(self, tid: int, process: Process, files: Files):
+        self.tid = tid
+        self.process = process
+        self._files = files
+        self._maps: list[tuple[int, int, bool]] | None = None
+
+    @property
+    def mm(self) -> Mm:
+        """The task's address space."""
+        return self.process.mm
+
+    def copy_from_user(self, addr: int, size: int) -> bytes:
+        """Copy bytes in; OSError(EFAULT)."""
+        try:
+            return lib.read(self.tid, addr & _U64, size)
+        except OSError as error:
+            raise OSError(errno.EFAULT, "copy from user") from error
+
+    def copy_to_user(self, addr: int, data: bytes) -> None:
+        """Copy bytes out; OSError(EFAULT)."""
+        try:
+            lib.write(self.tid, addr & _U64, data)
+        except OSError as error:
+            raise OSError(errno.EFAULT, "copy to user") from error
+
+    def copy_into(self, addr: int, view: memoryview) -> bool:
+        """Copy pages into zeroed enclave memory; False if not all were there."""
+        return lib.copy_pages(self.tid, addr & _U64, view) == len(view)
+
+    def file(self, fd: int) -> object | None:
+        """Return what a descriptor is open on; None if it is not open."""
+        return self._files.find(self.tid, fd)
+
+    def vma_may_exec(self, addr: int) -> bool | None:
+        """Say if the first mapping that ends above *addr* may be executable."""
+        if self._maps is None:
+            self._maps = list(_mappings(self.process.pid))
+        for _, end, may_exec in self._maps:
+            if end > addr:
+                return may_exec
+        return None
+
+    def signal_pending(self) -> bool:
+        """Say whether the task is about to die: other signals wait for the agent."""
+        return False
+
+
+_U64 = (1 << 64) - 1
+
+
+def _mappings(pid: int) -> "list[tuple[int, int, bool]]":
+    out = []
+    noexec: dict[str, bool] = {}
+    for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+        fields = line.split(maxsplit=5)
+        start, end = (int(part, 16) for part in fields[0].split("-"))
+        path = fields[5] if len(fields) > 5 else ""
+        if path not in noexec:
+            noexec[path] = _is_noexec(path)
+        out.append((start, end, not noexec[path]))
+    return out
+
+
+def _is_noexec(path: str) -> bool:
+    if not path.startswith("/"):
+        return False
+    try:
+        return bool(os.statvfs(path).f_flag & os.ST_NOEXEC)
+    except OSError:
+        return False

@@ -1,0 +1,149 @@
+"""Run one program on a platform: start it, serve it, end as it ended."""
+
+import errno
+import os
+import resource
+import shutil
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+from softsgx.driver.driver import Driver
+from softsgx.machine.machine import Machine
+from softsgx.machine.xsave import XsaveLayout
+from softsgx.native import host, lib
+from softsgx.native.notify import Listener
+from softsgx.runner.calls import Calls
+from softsgx.runner.files import Files
+from softsgx.runner.injection import Abilities, agent_config
+from softsgx.runner.leaves import Leaves
+from softsgx.runner.options import MASK_PF_SGX, RunOptions
+from softsgx.runner.sites import Sites
+from softsgx.runner.supervisor import Supervisor
+from softsgx.runner.tracing import Tracer
+
+_PASSED_ON = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+_OF_THE_TERMINAL = (signal.SIGINT, signal.SIGQUIT)
+
+
+def run(argv: list[str], options: RunOptions) -> int:
+    """Run a program; return its exit code, or die of the signal that it died of.
+
+    OSError says why it could not be started; native.lib.NotBuilt that we are not whole.
+    """
+    machine = _machine(options)
+    tracing = options.trace is not None or options.counts
+    exact = options.exact or tracing
+    driver = Driver(machine)
+    files = Files(driver)
+    abilities = Abilities(
+        fsgsbase=host.has_fsgsbase(), cpuid_faulting=host.has_cpuid_faulting()
+    )
+    sites = Sites(driver, cpuid=not abilities.cpuid_faulting)
+    leaves = Leaves(driver, exact=exact, mask_pf_sgx=MASK_PF_SGX in options.inject)
+    calls = Calls(driver, files, leaves, sites)
+    if tracing:
+        calls.tracer = Tracer(options.trace)
+        machine.trace = calls.tracer.event
+    config = agent_config(machine, files.device, abilities, exact=exact)
+    path = shutil.which(argv[0]) or argv[0]
+    pid, listener, errors = lib.launch(path, argv, dict(os.environ))
+    supervisor = Supervisor(Listener(listener), driver, files, calls, sites, config)
+    child = _Child(pid, supervisor)
+    with child.signals():
+        alone = supervisor.serve(child.has_ended)
+    _check_started(errors, path)
+    if calls.tracer and options.counts:
+        print(calls.tracer.summary(), file=sys.stderr)
+    status = child.wait() if child.status is None else child.status
+    del alone
+    return _end_like(status)
+
+
+def _machine(options: RunOptions) -> Machine:
+    """The platform's machine, with extended state laid out as this processor does."""
+    machine = options.platform.machine()
+    layout = XsaveLayout(host.xsave_components())
+    machine.model = replace(machine.model, xsave=layout)
+    return machine
+
+
+class _Child:
+    """The program that was asked for, among the processes of the tree."""
+
+    def __init__(self, pid: int, supervisor: Supervisor):
+        self.pid = pid
+        self.status: int | None = None
+        self._supervisor = supervisor
+        self._wake, self._woken = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def has_ended(self) -> bool:
+        """Say whether it has ended; stop with it while it is stopped."""
+        return self.status is not None
+
+    @contextmanager
+    def signals(self) -> Iterator[None]:
+        """Pass on what is sent to us, and hear of the child."""
+        signal.set_wakeup_fd(self._woken, warn_on_full_buffer=False)
+        for number in (*_PASSED_ON, signal.SIGCHLD):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self._pass_on)
+        for number in _OF_THE_TERMINAL:
+            # The terminal sends these to the program too: it decides.
+            signal.signal(number, signal.SIG_IGN)
+        self._supervisor.on_readable(self._wake, self._look)
+        self._look()
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(-1)
+
+    def _pass_on(self, number: int, frame: object) -> None:
+        del frame
+        if number != signal.SIGCHLD and self.status is None:
+            os.kill(self.pid, number)
+
+    def _look(self) -> None:
+        try:
+            os.read(self._wake, 4096)
+        except BlockingIOError:
+            pass
+        status = lib.wait_child(self.pid)
+        if status is None:
+            return
+        if os.WIFSTOPPED(status):
+            # The shell waits for us: stop as the program did, go on with it.
+            os.kill(os.getpid(), signal.SIGSTOP)
+            os.kill(self.pid, signal.SIGCONT)
+            return
+        self.status = status
+
+    def wait(self) -> int:
+        """Wait for the end."""
+        return os.waitpid(self.pid, 0)[1]
+
+
+def _check_started(pipe: int, path: str) -> None:
+    """Raise the OSError of an execve that failed."""
+    with os.fdopen(pipe, "rb") as file:
+        os.set_blocking(file.fileno(), False)
+        report = file.read(4) or b""
+    if len(report) == 4:
+        number = -int.from_bytes(report, "little", signed=True)
+        raise OSError(number, os.strerror(number), path)
+
+
+def _end_like(status: int) -> int:
+    if os.WIFEXITED(status):
+        return os.WEXITSTATUS(status)
+    number = os.WTERMSIG(status)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if number not in (signal.SIGKILL, signal.SIGSTOP):
+        signal.signal(number, signal.SIG_DFL)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.kill(os.getpid(), number)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
+    raise OSError(errno.EINTR, f"the program died of signal {number}")
