@@ -9,7 +9,6 @@ Errors: none.
 """
 
 from softsgx.arch.faults import GeneralProtection
-from softsgx.arch.ssa import Gprsgx
 from softsgx.arch.tcs import TcsFlags
 from softsgx.enclu.entry import (
     Landing,
@@ -19,14 +18,13 @@ from softsgx.enclu.entry import (
     check_thread,
     land,
 )
-from softsgx.machine.aex import SAVED
 from softsgx.machine.crossing import (
     Thread,
     enter_enclave_mode,
     gprsgx,
     read_frame,
 )
-from softsgx.machine.fields import TCS_CSSA
+from softsgx.machine.fields import GPRSGX_AEXNOTIFY, GPRSGX_REGS, TCS_CSSA
 from softsgx.machine.machine import Machine
 from softsgx.machine.processor import (
     RFLAGS_IF,
@@ -49,19 +47,20 @@ def eresume(machine: Machine, lp: Processor) -> None:
     if tcs.cssa == 0:
         raise GeneralProtection("no SSA frame in use: CSSA is 0")
     frame = check_frame(machine, lp, thread, tcs.cssa - 1)
-    saved = Gprsgx.from_bytes(bytes(gprsgx(machine, frame.gpr_page)))
-    if tcs.flags & TcsFlags.AEXNOTIFY and saved.aexnotify & _AEXNOTIFY:
+    area = bytes(gprsgx(machine, frame.gpr_page))
+    if tcs.flags & TcsFlags.AEXNOTIFY and GPRSGX_AEXNOTIFY.read(area) & _AEXNOTIFY:
         _notify(machine, lp, thread)
         return
-    check_landing(Landing(saved.rip, saved.fsbase, saved.gsbase))
+    saved = {name: field.read(area) for name, field in GPRSGX_REGS}
+    check_landing(Landing(saved["rip"], saved["fsbase"], saved["gsbase"]))
     check_inactive(tcs)
     layout, xfrm = machine.model.xsave, thread.secs.attributes.xfrm
-    area = read_frame(machine, frame.xsave_pages, layout.size(xfrm))
-    check_xrstor(xfrm, area, lp.xsave)
+    xarea = read_frame(machine, frame.xsave_pages, layout.size(xfrm))
+    check_xrstor(xfrm, xarea, lp.xsave)
 
     # OPERATION
     enter_enclave_mode(machine, lp, thread, frame)
-    xrstor(layout, xfrm, area, lp.xsave)
+    xrstor(layout, xfrm, xarea, lp.xsave)
     TCS_CSSA.write(machine.epc.page(thread.tcs_pa), tcs.cssa - 1)
 
     # RESULT
@@ -81,7 +80,7 @@ def _notify(machine: Machine, lp: Processor, thread: Thread) -> None:
     land(lp, landing, tcs.cssa)
 
 
-def _restore(lp: Processor, saved: Gprsgx) -> None:
+def _restore(lp: Processor, saved: dict[str, int]) -> None:
     """Load the general registers, and of RFLAGS what the manual lists."""
     outside = lp.regs.rflags
     restored = RFLAGS_RESTORED
@@ -89,6 +88,7 @@ def _restore(lp: Processor, saved: Gprsgx) -> None:
         restored |= RFLAGS_IF
     if not lp.cr_dbgoptin:
         outside &= ~RFLAGS_TF
-    for name in SAVED:
-        setattr(lp.regs, name, getattr(saved, name))
-    lp.regs.rflags = (outside & ~(restored | RFLAGS_VM)) | (saved.rflags & restored)
+    for name, value in saved.items():
+        setattr(lp.regs, name, value)
+    kept = outside & ~(restored | RFLAGS_VM)
+    lp.regs.rflags = kept | (saved["rflags"] & restored)

@@ -16,12 +16,12 @@ from softsgx.machine.crossing import (
 )
 from softsgx.machine.fields import (
     GPRSGX_EXITINFO,
+    GPRSGX_REGS,
     GPRSGX_RFLAGS,
     GPRSGX_URBP,
     GPRSGX_URSP,
     TCS_AEP,
     TCS_CSSA,
-    Field,
 )
 from softsgx.machine.machine import Machine
 from softsgx.machine.processor import (
@@ -41,15 +41,6 @@ REPORTED = frozenset({0, 1, BP, 5, 6, 16, 17, 19})
 
 SDM: "VECTOR Field Definition".
 """
-
-SAVED = (
-    *("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi"),
-    *("r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"),
-    *("rflags", "rip", "fsbase", "gsbase"),
-)
-"""Registers that GPRSGX holds under their own names."""
-
-_SAVED_FIELDS = tuple((name, Field.of(Gprsgx, name)) for name in SAVED)
 
 _ZEROED = (
     *("rdx", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"),
@@ -79,7 +70,7 @@ def asynchronous_exit(
 def _save_state(machine: Machine, lp: Processor, secs: Secs) -> None:
     """Fill the frame's GPRSGX and XSAVE area; TF is saved as 0."""
     saved = gprsgx(machine, lp.cr_gpr_pa)
-    for name, field in _SAVED_FIELDS:
+    for name, field in GPRSGX_REGS:
         field.write(saved, getattr(lp.regs, name))
     GPRSGX_RFLAGS.write(saved, lp.regs.rflags & ~RFLAGS_TF)
     layout, xfrm = machine.model.xsave, secs.attributes.xfrm

@@ -19,7 +19,7 @@ class Field(NamedTuple):
         cell = next(cell for cell in layout.cells() if cell.name == name)
         return cls(cell.offset, cell.size)
 
-    def read(self, memory: memoryview) -> int:
+    def read(self, memory: bytes | memoryview) -> int:
         """Return the field of the structure at the start of *memory*."""
         return int.from_bytes(memory[self.offset : self.offset + self.size], "little")
 
@@ -36,4 +36,15 @@ GPRSGX_URSP = Field.of(Gprsgx, "ursp")
 GPRSGX_URBP = Field.of(Gprsgx, "urbp")
 GPRSGX_RFLAGS = Field.of(Gprsgx, "rflags")
 GPRSGX_EXITINFO = Field.of(Gprsgx, "exitinfo")
-"""The fields that entries and exits change one by one."""
+GPRSGX_AEXNOTIFY = Field.of(Gprsgx, "aexnotify")
+"""The fields that entries and exits look at one by one."""
+
+GPRSGX_REGS = tuple(
+    (name, Field.of(Gprsgx, name))
+    for name in (
+        *("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi"),
+        *("r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"),
+        *("rip", "rflags", "fsbase", "gsbase"),
+    )
+)
+"""The registers that GPRSGX holds, under their own names."""
