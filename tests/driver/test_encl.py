@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from softsgx.arch.secinfo import PageType
@@ -44,6 +44,7 @@ def test_stretches_break_at_type_cap_word_and_epc() -> None:
     ]  # fmt: skip
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(st.integers(0, 40_000), st.integers(1, 30), st.integers(0, 99)),
@@ -81,6 +82,7 @@ def test_one_va_page_for_512_pages(have: int, more: int, needed: int) -> None:
     assert one.va_needed(more) == needed
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2000), st.integers(0, 3000), st.integers(0, 3000))
 def test_fitting_is_the_most_that_fits(have: int, count: int, free: int) -> None:
     one = encl()

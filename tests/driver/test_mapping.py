@@ -110,12 +110,12 @@ def test_a_mapping_may_ask_what_all_its_pages_declared(
 
 ORDER = [
     # earlier check first, each with what follows wrong too
-    (errno.EINVAL, {"length": 0, "flags": PRIVATE}),
+    (errno.EINVAL, {"length": 0, "start": uapi.TASK_SIZE + PAGE}),
     (errno.ENOMEM, {"length": uapi.TASK_SIZE + 1, "flags": PRIVATE}),
     (errno.EINVAL, {"flags": PRIVATE, "start": uapi.TASK_SIZE}),
     (errno.EINVAL, {"flags": PRIVATE | uapi.MAP_FIXED}),
     (errno.ENOMEM, {"start": uapi.TASK_SIZE + 1}),
-    (errno.EINVAL, {"start": at(0) + 1, "flags": 0}),
+    (errno.EINVAL, {"start": at(0) + 1, "mode": os.O_RDONLY}),
     (errno.EINVAL, {"flags": 0, "mode": os.O_RDONLY}),
     (errno.EACCES, {"prot": RW, "mode": os.O_RDONLY}),
     (errno.EACCES, {"prot": R, "mode": os.O_WRONLY}),

@@ -1,6 +1,6 @@
 from array import array
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from softsgx.driver.runs import rising_run, same_run
@@ -20,6 +20,7 @@ def slow_rising(values: list[int], start: int, stop: int) -> int:
     return length
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 3), st.integers(1, 70)), min_size=1), st.data()
 )
@@ -32,6 +33,7 @@ def test_same_run_is_what_a_loop_finds(
     assert same_run(array("H", values), start, stop) == slow_same(values, start, stop)
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 300), st.integers(1, 70)), min_size=1), st.data()
 )

@@ -1,7 +1,7 @@
 import errno
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from softsgx.driver.section import Section
@@ -39,6 +39,7 @@ def test_nothing_asked_is_nothing_given() -> None:
     assert Section(0, 0).alloc_run(0) == []
 
 
+@settings(deadline=None)
 @given(st.permutations(range(40)))
 def test_runs_join_again_whatever_the_order(order: list[int]) -> None:
     section = Section(40, 40)
