@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from softsgx.driver.driver import Driver
+from softsgx.driver.section import add_spare
 from softsgx.machine.machine import Machine
 from softsgx.machine.xsave import XsaveLayout
 from softsgx.native import host, lib
@@ -67,6 +68,7 @@ def _machine(options: RunOptions) -> Machine:
     machine = options.platform.machine()
     layout = XsaveLayout(host.xsave_components())
     machine.model = replace(machine.model, xsave=layout)
+    add_spare(machine)
     return machine
 
 
