@@ -2,8 +2,11 @@
 
 import errno
 import os
+from contextlib import suppress
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from softsgx.arch.secinfo import PageType, SecinfoFlags
 from softsgx.driver import uapi
@@ -350,3 +353,35 @@ def test_nothing_is_merged_over_a_gap() -> None:
     world.map(1, 1, R)
     world.map(3, 1, R)
     assert effective(world) == [(1, 2, R), (3, 4, R)]
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 9), st.integers(1, 9), st.sampled_from([0, R, RW])),
+        max_size=8,
+    ),
+    st.lists(st.tuples(st.integers(1, 5), st.sampled_from([RESTRICT, MODIFY]))),
+)
+def test_one_page_at_a_time_tells_the_same(
+    maps: list[tuple[int, int, int]], changes: list[tuple[int, int]]
+) -> None:
+    world = World()
+    world.create()
+    for index, count, prot in maps:
+        world.map(index, count, prot)
+    for index, prot in ((1, RW), (2, RW), (3, R | X), (4, R), (5, RWX)):
+        world.add(index, 1, SecinfoFlags.of(PageType.REG, prot))
+    world.init()
+    for index, cmd in changes:
+        with suppress(OSError):
+            call(world, cmd, index, 1)
+    alone = [
+        one[0] for index in range(20) if (one := effective(world, index, index + 1))
+    ]
+    together = [
+        (index, index + 1, prot)
+        for first, last, prot in effective(world, 0, 20)
+        for index in range(first, last)
+    ]
+    assert alone == together

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from softsgx.arch.addr import PAGE_SHIFT, PAGE_SIZE
 from softsgx.arch.secinfo import PageType
 from softsgx.driver.device import Provision
-from softsgx.driver.encl import Encl, Stretch
+from softsgx.driver.encl import Encl, EnclPage
 from softsgx.driver.errnos import refuse
 from softsgx.driver.mm import Mm, Vma
 from softsgx.driver.uapi import (
@@ -118,6 +118,8 @@ def effective(mm: Mm, start: int, end: int) -> list[Extent]:
     Native protection is what the mapping asks and EPCM grants: nothing where there
     is no page, or one that a native access must not reach.
     """
+    if end - start == PAGE_SIZE:
+        return _effective_page(mm, start)
     out: list[Extent] = []
     for vma in mm.overlapping(start, end):
         low, high = max(vma.start, start), min(vma.end, end)
@@ -139,20 +141,31 @@ def granted(word: int) -> int:
     return word & PROT_RWX
 
 
+def _effective_page(mm: Mm, start: int) -> list[Extent]:
+    """Answer for one page, which is what most faults and EACCEPTs ask for."""
+    vma = mm.find(start)
+    if vma is None:
+        return []
+    page = vma.encl.page(start)
+    prot = _native(vma, page, vma.encl.word(start)) if page else PROT_NONE
+    return [Extent(start, start + PAGE_SIZE, prot, vma.encl)]
+
+
 def _append_pages(out: list[Extent], vma: Vma, low: int, high: int) -> None:
     encl = vma.encl
     at = low
     for stretch in encl.stretches(encl.index(low), (high - low) >> PAGE_SHIFT):
         end = at + (stretch.count << PAGE_SHIFT)
-        _append(out, Extent(at, end, _native(vma, stretch), encl))
+        prot = _native(vma, stretch.page, stretch.word)
+        _append(out, Extent(at, end, prot, encl))
         at = end
 
 
-def _native(vma: Vma, stretch: Stretch) -> int:
+def _native(vma: Vma, page: EnclPage, word: int) -> int:
     # A mapping that asks more than was declared never gets the page: SIGBUS.
-    if vma.prot & ~stretch.page.vm_max_prot:
+    if vma.prot & ~page.vm_max_prot:
         return PROT_NONE
-    return vma.prot & granted(stretch.word)
+    return vma.prot & granted(word)
 
 
 def _append(out: list[Extent], extent: Extent) -> None:
