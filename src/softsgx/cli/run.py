@@ -12,6 +12,7 @@ import click
 from softsgx.cli.failure import NOT_EXECUTABLE, NOT_FOUND, NOT_STARTED, Failure
 from softsgx.cli.options import model_of, model_options, path_type
 from softsgx.machine.model import Model
+from softsgx.native.lib import NotBuilt
 from softsgx.platform.errors import PlatformError
 from softsgx.platform.platform import Platform
 from softsgx.runner import run
@@ -65,6 +66,8 @@ def command(  # noqa: PLR0913 -- one for each option
         return run(list(argv), options)
     except OSError as error:
         raise _not_started(argv[0], error) from error
+    except NotBuilt as error:
+        raise Failure(str(error), NOT_STARTED) from error
 
 
 def _not_started(program: str, error: OSError) -> Failure:
