@@ -174,3 +174,11 @@ def test_eacceptcopy_finds_absent_pages_before_it_reads_the_epcm() -> None:
 def test_eacceptcopy_faults_outside() -> None:
     with pytest.raises(GeneralProtection, match="side"):
         copy(new_world())
+
+
+def test_eacceptcopy_finds_an_absent_secinfo_first() -> None:
+    world = augmented_world()
+    world.memory.absent |= {DATA, DATA2}
+    with pytest.raises(PageFault) as caught:
+        copy(world)
+    assert caught.value.address == DATA

@@ -2,10 +2,12 @@ from collections.abc import Callable
 
 import pytest
 
+from softsgx.arch.addr import PAGE_SIZE
 from softsgx.arch.faults import Fault, GeneralProtection, PageFault
 from softsgx.arch.secinfo import PageType
 from softsgx.arch.secs import AttributeFlags
 from softsgx.arch.tcs import TcsFlags
+from softsgx.machine.model import Model
 from softsgx.machine.processor import RFLAGS_CF, RFLAGS_FIXED, RFLAGS_TF
 from tests.enclu.world import (
     ABSENT,
@@ -202,6 +204,12 @@ def test_eenter_faults_when_the_tcs_has(change: dict[str, int], rule: str) -> No
     world = new_world()
     world.change_tcs(**change)
     raises_gp(world, rule)
+
+
+def test_eenter_reserves_aexnotify_on_a_model_without_it() -> None:
+    world = new_world(model=Model(epc_bytes=64 * PAGE_SIZE, aexnotify=False))
+    world.change_tcs(flags=TcsFlags.AEXNOTIFY | TcsFlags.DBGOPTIN)
+    raises_gp(world, "reserved bits of TCS.FLAGS")
 
 
 def test_eenter_faults_when_the_tcs_is_busy_with_another_processor() -> None:

@@ -139,3 +139,11 @@ def test_emodpe_finds_an_absent_target_before_it_reads_secinfo() -> None:
 def test_emodpe_faults_outside() -> None:
     with pytest.raises(GeneralProtection, match="side"):
         extend(new_world(), X)
+
+
+def test_emodpe_finds_an_absent_secinfo_first() -> None:
+    world = inside_world()
+    world.memory.absent |= {DATA, ABSENT}
+    with pytest.raises(PageFault) as caught:
+        extend(world, X, ABSENT)
+    assert caught.value.address == DATA

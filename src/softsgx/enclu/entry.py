@@ -22,9 +22,8 @@ from softsgx.enclu.operand import (
 from softsgx.machine.crossing import STAGE_INACTIVE, Frame, Thread
 from softsgx.machine.epcm import EpcmEntry
 from softsgx.machine.machine import Machine
+from softsgx.machine.model import Model
 from softsgx.machine.processor import ENCLU_SIZE, RFLAGS_TF, Processor
-
-_DEFINED_FLAGS = int(TcsFlags.DBGOPTIN | TcsFlags.AEXNOTIFY)
 
 
 def check_thread(machine: Machine, lp: Processor) -> Thread:
@@ -42,11 +41,16 @@ def check_thread(machine: Machine, lp: Processor) -> Thread:
     if tcs.ofsbasgx % PAGE_SIZE or tcs.ogsbasgx % PAGE_SIZE:
         raise GeneralProtection("TCS.OFSBASGX or OGSBASGX is not aligned to a page")
     secs = machine.enclaves[entry.enclavesecs].secs
-    if int(tcs.flags) & ~_DEFINED_FLAGS:
+    if int(tcs.flags) & ~_defined_flags(machine.model):
         raise GeneralProtection("reserved bits of TCS.FLAGS are set")
     _check_enclave(lp, secs)
     _check_aexnotify(tcs, secs)
     return Thread(tcs_la, tcs_pa, tcs, entry.enclavesecs, secs)
+
+
+def _defined_flags(model: Model) -> int:
+    """Return the bits of TCS.FLAGS that are not reserved on this processor."""
+    return int(TcsFlags.DBGOPTIN) | int(TcsFlags.AEXNOTIFY) * model.aexnotify
 
 
 def _check_tcs_page(entry: EpcmEntry, tcs_la: int) -> None:

@@ -88,7 +88,6 @@ class Processor:
     cr_save_fs: int = 0
     cr_save_gs: int = 0
     cr_save_xcr0: int = 0
-    cr_save_xsave: bytes = b""
     aep: int = 0
 
     @classmethod

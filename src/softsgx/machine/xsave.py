@@ -99,7 +99,7 @@ def xsave(layout: XsaveLayout, xfrm: int, state: bytearray, area: bytearray) -> 
 
 
 def check_xrstor(xfrm: int, area: bytes | bytearray, state: bytearray) -> None:
-    """Raise #GP if XRSTOR of *area* under *xfrm* would.  SDM: "XRSTOR"."""
+    """Raise #GP if XRSTOR of *area* under *xfrm* would.  SDM: "Operation of XRSTOR"."""
     if any(area[_XCOMP_BV_OFFSET:_HEADER_RESERVED_END]):
         raise GeneralProtection("bytes 8 to 23 of the XSAVE header are not zero")
     if xstate_bv(area) & ~xfrm:
