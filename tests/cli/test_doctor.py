@@ -36,6 +36,7 @@ GOOD = Facts(
     nofile_hard=4096,
     device=None,
     device_openable=False,
+    unbuilt=(),
 )
 
 
@@ -54,6 +55,7 @@ def test_a_good_machine_has_nothing_to_complain_of() -> None:
 @pytest.mark.parametrize(
     ("facts", "name"),
     [
+        (replace(GOOD, unbuilt=("agent.bin",)), "native"),
         (replace(GOOD, kernel="5.10.0-9-amd64"), "kernel"),
         (replace(GOOD, machine="aarch64"), "kernel"),
         (replace(GOOD, ptrace=REFUSED), "ptrace"),

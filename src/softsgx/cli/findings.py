@@ -42,6 +42,7 @@ class Finding:
 def findings(facts: Facts) -> list[Finding]:
     """Judge the facts; what is MISSING keeps programs from running."""
     return [
+        _native(facts),
         _kernel(facts),
         *_start(facts),
         *_supervise(facts),
@@ -82,6 +83,18 @@ def _want(name: str, attempt: Attempt, good: str, bad: str, remedy: str) -> Find
         return Finding(id=name, state=State.OK, text=good)
     text = f"{bad} ({attempt})"
     return Finding(id=name, state=State.LIMITED, text=text, remedy=remedy)
+
+
+def _native(facts: Facts) -> Finding:
+    if not facts.unbuilt:
+        text = "agent, vDSO image and library are built"
+        return Finding(id="native", state=State.OK, text=text)
+    return Finding(
+        id="native",
+        state=State.MISSING,
+        text=f"not built: {', '.join(facts.unbuilt)}",
+        remedy="make build (needs gcc and make)",
+    )
 
 
 def _kernel(facts: Facts) -> Finding:

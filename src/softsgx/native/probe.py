@@ -44,6 +44,9 @@ _AT_HWCAP2 = 26
 _HWCAP2_FSGSBASE = 1 << 1
 _MEMFD_EXEC = 0x10
 
+_HERE = Path(__file__).parent
+_BUILT = ("libsoftsgx.so", "agent.bin", "vdso.bin", "images.json")
+
 KILLED = -1
 """Stands for an errno when the child that tried was killed."""
 
@@ -102,6 +105,7 @@ class Facts:
     nofile_hard: int
     device: str | None
     device_openable: bool
+    unbuilt: tuple[str, ...]
 
 
 def probe() -> Facts:
@@ -134,6 +138,7 @@ def probe() -> Facts:
         nofile_hard=hard,
         device=device,
         device_openable=device is not None and os.access(device, os.R_OK | os.W_OK),
+        unbuilt=tuple(name for name in _BUILT if not (_HERE / name).exists()),
     )
 
 
