@@ -70,9 +70,15 @@ def command(  # noqa: PLR0913 -- one for each option
         raise Failure(str(error), NOT_STARTED) from error
 
 
+_START_CODES = {errno.ENOEXEC: NOT_EXECUTABLE, errno.ENOENT: NOT_FOUND}
+"""Exit codes for what execve says after the file itself was found."""
+
+
 def _not_started(program: str, error: OSError) -> Failure:
-    code = NOT_EXECUTABLE if error.errno == errno.ENOEXEC else NOT_STARTED
-    return Failure(f"{error.filename or program}: {error.strerror or error}", code)
+    code = _START_CODES.get(error.errno or 0, NOT_STARTED)
+    hint = " (see `softsgx doctor`)" if code == NOT_STARTED else ""
+    what = f"{error.filename or program}: {error.strerror or error}"
+    return Failure(f"{what}{hint}", code)
 
 
 def check_program(name: str) -> None:
