@@ -96,10 +96,17 @@ def test_a_page_that_is_not_there_is_not_present() -> None:
     assert world.encl.page(at(4)) is None, "no EAUG for what the mapping forbids"
 
 
+@pytest.mark.parametrize("code", [0x25, 0x27])
+def test_a_protection_keys_refusal_stays_one(code: int) -> None:
+    world = built()
+    world.map(1, 1, RW)
+    assert fault(world, 1, code) == segv(1, 4, code)
+
+
 def test_other_bits_of_the_native_code_are_dropped() -> None:
     world = built()
     world.map(1, 1, R)
-    assert fault(world, 1, 0x7 | 0x20 | 0x8) == segv(1, ACCERR, 0x7)
+    assert fault(world, 1, 0x7 | 0x40 | 0x8) == segv(1, ACCERR, 0x7)
 
 
 @pytest.mark.parametrize("code", [READ, WRITE, FETCH])

@@ -23,8 +23,12 @@ from softsgx.driver.uapi import PROT_EXEC, PROT_NONE, PROT_READ, PROT_RWX, PROT_
 
 SEGV_MAPERR = 1
 SEGV_ACCERR = 2
+SEGV_PKUERR = 4
 BUS_ADRERR = 2
 """siginfo's si_code."""
+
+PFEC_PK = 1 << 5
+"""The page fault error code's bit for protection keys, of which SGX knows nothing."""
 
 
 @dataclass(frozen=True)
@@ -91,20 +95,29 @@ def resolve(
     vma = mm.find(address)
     if vma is None:
         return access.segv(SEGV_MAPERR, PFEC_U | access.kind)
-    if error_code & PFEC_SGX:
-        return access.segv(SEGV_ACCERR, error_code)
     page = vma.encl.page(address)
-    present = PFEC_P if page else 0
-    if vma.prot == PROT_NONE or (
-        access.needed == PROT_WRITE and not vma.prot & PROT_WRITE
-    ):
-        code = PFEC_U | access.kind | error_code & present
-        return access.segv(SEGV_ACCERR, code)
+    refused = _refused(vma, page, access)
+    if refused is not None:
+        return refused
     if page is None:
         return Resolved() if _eaug(core, vma, address) else access.sigbus()
     if vma.prot & ~page.vm_max_prot:
         return access.sigbus()
     return _present(core, vma, access)
+
+
+def _refused(vma: Vma, page: EnclPage | None, access: _Access) -> Signal | None:
+    """Refuse what Linux does not even show to the driver."""
+    code = access.error_code
+    if code & PFEC_PK:
+        return access.segv(SEGV_PKUERR, PFEC_P | PFEC_U | PFEC_PK | access.kind)
+    if code & PFEC_SGX:
+        return access.segv(SEGV_ACCERR, code)
+    writes = access.needed == PROT_WRITE
+    if vma.prot == PROT_NONE or (writes and not vma.prot & PROT_WRITE):
+        present = code & PFEC_P if page else 0
+        return access.segv(SEGV_ACCERR, PFEC_U | access.kind | present)
+    return None
 
 
 def _present(core: Core, vma: Vma, access: _Access) -> Outcome:
