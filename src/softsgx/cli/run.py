@@ -116,6 +116,9 @@ def _platform(directory: Path | None, model: Model) -> Platform:
 
 def _trace_to(path: Path | None, *, trace: bool) -> TextIO | None:
     """Return where the trace goes; the program and its children do not inherit it."""
-    if path is not None:
+    if path is None:
+        return sys.stderr if trace else None
+    try:
         return path.open("w", buffering=1)
-    return sys.stderr if trace else None
+    except OSError as error:
+        raise Failure(f"{path}: {error.strerror}", NOT_STARTED) from error
