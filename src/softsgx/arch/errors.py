@@ -1,4 +1,4 @@
-"""The error codes that leaf functions return in RAX.  SDM: "Error Codes"."""
+"""The error codes that leaf functions return in RAX.  SDM: "Information and Error Codes"."""
 
 from enum import IntEnum
 

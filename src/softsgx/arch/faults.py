@@ -1,4 +1,4 @@
-"""The faults that a leaf function may raise.  SDM: "Instruction Set Reference"."""
+"""The faults that a leaf function may raise.  SDM: "SGX Instruction References"."""
 
 from typing import ClassVar
 

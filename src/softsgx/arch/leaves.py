@@ -1,4 +1,4 @@
-"""Leaf numbers of ENCLS and ENCLU (EAX).  SDM: "SGX Instruction Set"."""
+"""Leaf numbers of ENCLS and ENCLU (EAX).  SDM: "SGX Instruction References"."""
 
 from enum import IntEnum
 

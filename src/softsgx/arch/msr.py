@@ -18,7 +18,7 @@ class Msr(IntEnum):
 
 
 class FeatureControl(Bits):
-    """IA32_FEATURE_CONTROL.  SDM: "Intel SGX Opt-in Configuration"."""
+    """IA32_FEATURE_CONTROL.  SDM: "Intel SGX Opt-In Configuration"."""
 
     LOCK = 1 << 0
     VMX_INSIDE_SMX = 1 << 1

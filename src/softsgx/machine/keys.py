@@ -1,7 +1,7 @@
 """Key derivation: what goes into each of the five keys, and the AES-CMAC over it.
 
-SDM: "EGETKEY—Retrieves a Cryptographic Key" and "Key Derivation".  The manual names
-the fields and leaves their order and the function to the processor; both are ours.
+SDM: "EGETKEY—Retrieves a Cryptographic Key".  The manual names the fields and leaves
+their order and the function to the processor; both are ours.
 Every key has DOMAIN in its material and the fuses of a software package at its root,
 so that no key of this platform can be taken for one of hardware.
 """
