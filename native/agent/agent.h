@@ -117,7 +117,8 @@ HIDDEN void signal_program(struct frame *f);
 
 /* ---- signals.c ---- */
 HIDDEN void signals_init(void);
-HIDDEN void signals_own_all(void);
+HIDDEN void signals_own_all(struct frame *f);
+HIDDEN u64 signals_unblocked(u64 mask);
 HIDDEN void deliver(struct frame *f);
 HIDDEN void agent_return(struct k_ucontext *uc);
 HIDDEN long do_sigaction(struct frame *f);
@@ -127,7 +128,7 @@ HIDDEN long do_sigpending(struct frame *f);
 
 /* ---- syscalls.c ---- */
 HIDDEN void trapped_syscall(struct frame *f);
-HIDDEN void become_sgx_user(void);
+HIDDEN void become_sgx_user(struct frame *f);
 
 /* ---- enclu.c, aex.c ---- */
 #define NO_VECTOR 0x100

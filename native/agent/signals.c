@@ -15,6 +15,10 @@
 static volatile u32 masked_lock;
 static u64 owned = FAULT_SIGNALS;
 
+/* Signals that the kernel must never block: at first those of the traps that any
+ * program meets, and all fault signals once the process uses SGX. */
+static u64 unblocked = SIGBIT(SIGSYS) | SIGBIT(SIGTRAP);
+
 static void lock(volatile u32 *word)
 {
 	while (__atomic_exchange_n(word, 1, __ATOMIC_ACQUIRE))
@@ -92,7 +96,7 @@ static void set_blocked_faults(u64 fsbase, u64 bits)
 {
 	struct masked *m;
 
-	bits &= FAULT_SIGNALS;
+	bits &= unblocked;
 	if (!bits && !__atomic_load_n(&A.nr_masked, __ATOMIC_RELAXED))
 		return;
 	if (borrowed_memory())
@@ -224,7 +228,7 @@ static void enter_handler(struct frame *f, const struct k_sigaction *act, u64 ma
 	jump.mc.rsp = (u64)to;
 	jump.mc.rip = act->handler;
 	jump.mc.rflags &= ~HANDLER_FLAGS_CLEAR;
-	jump.sigmask = now & ~FAULT_SIGNALS;
+	jump.sigmask = now & ~unblocked;
 	to->pretcode = (u64)agent_restorer;
 	to->uc.sigmask = mask;
 	to->uc.mc.reserved[7] = (u64)f->th;
@@ -295,7 +299,7 @@ void agent_return(struct k_ucontext *uc)
 		uc->stack = thread_stack(th);
 	}
 	set_blocked_faults(rdfsbase(), uc->sigmask);
-	uc->sigmask &= ~FAULT_SIGNALS;
+	uc->sigmask &= ~unblocked;
 	agent_sigreturn(uc);
 }
 
@@ -327,7 +331,7 @@ long do_sigprocmask(struct frame *f)
 		}
 		new &= ~(SIGBIT(SIGKILL) | SIGBIT(SIGSTOP));
 		set_blocked_faults(host_fsbase(f), new);
-		f->uc->sigmask = new & ~FAULT_SIGNALS;
+		f->uc->sigmask = new & ~unblocked;
 	}
 	if (mc->rdx && agent_copy((void *)mc->rdx, &old, 8))
 		return -EFAULT_;
@@ -374,10 +378,10 @@ static long set_native_action(int sig, struct k_sigaction *act, int has_act,
 			      struct k_sigaction *old)
 {
 	u64 hidden = A.actions[sig].mask;
-	u64 stripped = act->mask & FAULT_SIGNALS;
+	u64 stripped = act->mask & unblocked;
 	long ret;
 
-	act->mask &= ~FAULT_SIGNALS;
+	act->mask &= ~unblocked;
 	ret = sys(NR_rt_sigaction, sig, has_act ? act : 0, old, 8);
 	if (ret < 0)
 		return ret;
@@ -444,7 +448,7 @@ long do_sigaltstack(struct frame *f)
 
 void signals_init(void)
 {
-	u64 none = FAULT_SIGNALS;
+	u64 none = unblocked;
 
 	for (int sig = 1; sig <= SIGSYS; sig++) {
 		if (!(SIGBIT(sig) & FAULT_SIGNALS))
@@ -455,9 +459,18 @@ void signals_init(void)
 	sys(NR_rt_sigprocmask, 1, &none, 0, 8);
 }
 
-/* From now on every signal is ours: a thread of this process may be in an enclave. */
-void signals_own_all(void)
+/* Take signals out of a mask that the kernel keeps. */
+u64 signals_unblocked(u64 mask)
 {
+	return mask & ~unblocked;
+}
+
+/* From now on every signal is ours: a thread of this process may be in an enclave. */
+void signals_own_all(struct frame *f)
+{
+	unblocked = FAULT_SIGNALS;
+	set_blocked_faults(rdfsbase(), f->uc->sigmask | blocked_faults(f));
+	f->uc->sigmask &= ~unblocked;
 	for (int sig = 1; sig <= NSIG_; sig++) {
 		struct k_sigaction act = {0};
 

@@ -55,11 +55,12 @@ static void reissue_masked(struct frame *f, u64 *reg, u8 *gate)
 {
 	u64 mask;
 
-	if (!*reg || agent_copy(&mask, (void *)*reg, 8) || !(mask & FAULT_SIGNALS)) {
+	if (!*reg || agent_copy(&mask, (void *)*reg, 8) ||
+	    mask == signals_unblocked(mask)) {
 		reissue(f);
 		return;
 	}
-	mask &= ~FAULT_SIGNALS;
+	mask = signals_unblocked(mask);
 	reissue_with(f, reg, gate, &mask, 8);
 }
 
@@ -69,11 +70,12 @@ static void reissue_pselect(struct frame *f)
 	u64 arg[3]; /* pointer to the mask, its size; then the mask itself */
 
 	if (!mc->r9 || agent_copy(arg, (void *)mc->r9, 16) || !arg[0] ||
-	    agent_copy(&arg[2], (void *)arg[0], 8) || !(arg[2] & FAULT_SIGNALS)) {
+	    agent_copy(&arg[2], (void *)arg[0], 8) ||
+	    arg[2] == signals_unblocked(arg[2])) {
 		reissue(f);
 		return;
 	}
-	arg[2] &= ~FAULT_SIGNALS;
+	arg[2] = signals_unblocked(arg[2]);
 	arg[0] = mc->rsp - REDZONE - 16 - 8;
 	reissue_with(f, &mc->r9, agent_reissue_r9, arg, sizeof(arg));
 }
@@ -114,7 +116,7 @@ static void do_open(struct frame *f, u64 path, u64 flags)
 	}
 	fd = call_supervisor(CALL_OPEN, node, flags, 0, 0, 0);
 	if (fd >= 0 && node == NODE_ENCLAVE)
-		become_sgx_user();
+		become_sgx_user(f);
 	f->uc->mc.rax = (u64)fd;
 }
 
@@ -395,8 +397,11 @@ static int signal_syscall(struct frame *f)
 
 void trapped_syscall(struct frame *f)
 {
-	u64 here = f->uc->mc.rip;
+	u64 here = f->uc->mc.rip, faults = SIGBIT(SIGSEGV) | SIGBIT(SIGBUS);
 
+	/* Copies from the program may fault even where it blocks those signals. */
+	if (f->uc->sigmask & faults)
+		sys(NR_rt_sigprocmask, 1, &faults, 0, 8);
 	/* A filter of the program's own may trap too: then the signal is the program's.
 	 * Our filters trap only the calls below. */
 	if (path_syscall(f) || signal_syscall(f))
@@ -446,14 +451,14 @@ struct k_fprog {
 #define PR_SET_NO_NEW_PRIVS_ 38
 #define NR_prctl 157
 
-void become_sgx_user(void)
+void become_sgx_user(struct frame *f)
 {
 	struct k_fprog prog = {ARRAY_SIZE(sgx_filter), sgx_filter};
 
 	if (A.config.tier >= 2)
 		return;
 	A.config.tier = 2;
-	signals_own_all();
+	signals_own_all(f);
 	if (sys(NR_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &prog) == 0)
 		return;
 	sys(NR_prctl, PR_SET_NO_NEW_PRIVS_, 1, 0, 0, 0);

@@ -77,8 +77,8 @@ static struct sock_filter first_filter[] = {
 	TRAP_ALWAYS(NR_faccessat2),
 	TRAP_ALWAYS(NR_openat2),
 	/* signals: see signals.c of the agent */
-	TRAP_IF_ARG(__NR_rt_sigaction, 1),
-	TRAP_IF_ARG(__NR_rt_sigprocmask, 1),
+	TRAP_ALWAYS(__NR_rt_sigaction),
+	TRAP_ALWAYS(__NR_rt_sigprocmask),
 	TRAP_IF_ARG(__NR_ppoll, 3),
 	TRAP_IF_ARG(__NR_pselect6, 5),
 	TRAP_IF_ARG(__NR_epoll_pwait, 4),
@@ -111,16 +111,13 @@ static int install_best(void)
 	return fd;
 }
 
+/* What Python changed for itself; its other handlers end with the execve. */
 static void restore_signals(void)
 {
-	sigset_t none;
+	struct sigaction act = {.sa_handler = SIG_DFL};
 
-	/* What Python changed for itself. */
-	signal(SIGPIPE, SIG_DFL);
-	signal(SIGXFSZ, SIG_DFL);
-	signal(SIGINT, SIG_DFL);
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
+	sigaction(SIGPIPE, &act, NULL);
+	sigaction(SIGXFSZ, &act, NULL);
 }
 
 static void __attribute__((noreturn))
