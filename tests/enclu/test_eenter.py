@@ -241,6 +241,7 @@ def test_eenter_without_osxsave_takes_xfrm_3_only() -> None:
     world.lp.cr4_osxsave = False
     raises_gp(world, "OSXSAVE")
     world.change_attributes(int(FLAGS), 3)
+    world.lp.xcr0 = 1
     world.eenter()
 
 

@@ -100,6 +100,18 @@ def test_eresume_restores_all_general_registers() -> None:
     assert world.lp.regs == before
 
 
+def test_eresume_restores_the_extended_state() -> None:
+    world = inside_world(xfrm=7)
+    world.lp.xsave[512] = 7
+    for part in (slice(32, 160), slice(160, 416), slice(576, 832)):
+        world.lp.xsave[part] = b"\x5a" * (part.stop - part.start)
+    before = bytes(world.lp.xsave)
+    asynchronous_exit(world.machine, world.lp, 32)
+    assert world.lp.xsave != before
+    world.eresume()
+    assert world.lp.xsave == before
+
+
 def test_eresume_takes_a_new_aep() -> None:
     world = interrupted_world()
     world.eresume(TCS, AEP + 64)

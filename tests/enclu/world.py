@@ -5,7 +5,6 @@ page go together:  TCS 0x0000, second TCS 0x1000, SSA 0x2000 (room for two frame
 up to four pages), code 0xa000, data 0xb000, two more data pages, a read-only page.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
 
 from softsgx.arch.addr import PAGE_SIZE
@@ -239,10 +238,6 @@ def inside_world(*, ssaframesize: int = 1, nssa: int = 2, xfrm: int = 3) -> Worl
     world = new_world(ssaframesize=ssaframesize, nssa=nssa, xfrm=xfrm)
     world.eenter()
     return world
-
-
-Change = Callable[[World], object]
-"""What a test breaks before it looks for the consequence."""
 
 
 NOT_REGULAR_AND_USABLE: dict[str, dict[str, int]] = {
