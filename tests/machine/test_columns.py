@@ -1,0 +1,45 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from softsgx.machine.columns import CHUNK, Columns
+
+ROWS = 3 * CHUNK
+
+FILLS = st.lists(
+    st.tuples(
+        st.integers(0, ROWS - 1),
+        st.integers(1, ROWS),
+        st.tuples(st.integers(0, 9), st.integers(0, 9)),
+        st.tuples(st.integers(0, 2), st.integers(0, 2)),
+    ).filter(lambda fill: fill[0] + fill[1] <= ROWS),
+    max_size=6,
+)
+
+
+@given(fills=FILLS)
+def test_agrees_with_a_plain_list(
+    fills: list[tuple[int, int, tuple[int, int], tuple[int, int]]],
+) -> None:
+    columns, plain = Columns("HQ"), [(0, 0)] * ROWS
+    for first, count, values, steps in fills:
+        columns.fill(first, count, values, steps)
+        for at in range(count):
+            a, b = (v + at * s for v, s in zip(values, steps, strict=True))
+            plain[first + at] = (a, b)
+    assert [columns.get(row) for row in range(ROWS)] == plain
+    assert list(columns.rows()) == [row for row, pair in enumerate(plain) if any(pair)]
+    assert list(columns.column(1, 0, ROWS)) == [pair[1] for pair in plain]
+
+
+def test_one_row_can_be_set() -> None:
+    columns = Columns("HQ")
+    columns.set(1 << 28, (7, 8))
+    assert columns.get(1 << 28) == (7, 8)
+    assert columns.get((1 << 28) + 1) == (0, 0)
+
+
+def test_a_chunk_of_zeros_takes_no_memory() -> None:
+    columns = Columns("HQ")
+    columns.fill(0, ROWS, (1, 1), (0, 0))
+    columns.fill(0, ROWS, (0, 0), (0, 0))
+    assert not columns._chunks
