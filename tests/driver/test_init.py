@@ -180,6 +180,21 @@ def test_events_end_after_a_thousand_tries() -> None:
     assert len(calls) == EINIT_ROUNDS * EINIT_SPINS == 1000
 
 
+def test_a_signal_is_looked_for_between_rounds() -> None:
+    world, calls = ready(), []
+
+    def einit(secs: int, sigstruct: bytes, token: bytes) -> int:
+        del sigstruct, token
+        calls.append(secs)
+        return SgxError.UNMASKED_EVENT
+
+    swap(world.driver.kernel, "einit", einit)
+    world.task.signals_at = {world.task.signal_asked + 2}
+    with refused(ERESTARTSYS):
+        world.ioctl(INIT)
+    assert len(calls) == 2 * EINIT_SPINS
+
+
 def test_init_twice_is_einval() -> None:
     world = ready()
     world.ioctl(INIT)

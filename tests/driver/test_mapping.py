@@ -2,18 +2,13 @@
 
 import errno
 import os
-from contextlib import suppress
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from softsgx.arch.secinfo import PageType, SecinfoFlags
 from softsgx.driver import uapi
-from softsgx.driver.encl import Encl
 from softsgx.driver.mm import Mm
 from tests.driver.fakes import BASE, PAGE, RW, RWX, SIZE, TCS, World, refused, tcs_bytes
-from tests.driver.test_edmm import MODIFY, RESTRICT, call
 
 R, W, X = 1, 2, 4
 SHARED, PRIVATE = uapi.MAP_SHARED, uapi.MAP_PRIVATE
@@ -136,6 +131,13 @@ def test_mmap_refuses_in_linux_order(number: int, wrong: dict[str, int]) -> None
     assert world.mm.vmas == []
 
 
+@pytest.mark.parametrize("length", [uapi.TASK_SIZE, PAGE])
+def test_a_mapping_may_end_where_addresses_end(length: int) -> None:
+    world, start = World(), uapi.TASK_SIZE - length
+    world.driver.mmap(world.mm, world.encl, start, length, R, SHARED)
+    assert world.mm.vmas[0].end == uapi.TASK_SIZE
+
+
 def test_lengths_are_rounded_up_to_pages() -> None:
     world = built()
     world.driver.mmap(world.mm, world.encl, at(1), PAGE + 1, R, SHARED)
@@ -193,7 +195,7 @@ def test_mprotect_changes_a_part_of_a_mapping() -> None:
     [
         (errno.EINVAL, 1, 0, 0),
         (errno.EINVAL, 0, PAGE, uapi.PROT_GROWSDOWN | uapi.PROT_GROWSUP),
-        (errno.ENOMEM, 0, (1 << 64) - PAGE, 0x10),
+        (errno.ENOMEM, 0, (1 << 64) - at(1), 0x10),
         (errno.EINVAL, 0, PAGE, 0x10),
         (errno.EACCES, 0, PAGE, X),
     ],
@@ -257,7 +259,13 @@ def test_protections_beyond_rwx_are_not_kept() -> None:
 
 @pytest.mark.parametrize(
     ("start", "length"),
-    [(1, PAGE), (0, 0), (uapi.TASK_SIZE + PAGE, PAGE), (0, uapi.TASK_SIZE + PAGE)],
+    [
+        (1, PAGE),
+        (0, 0),
+        (uapi.TASK_SIZE, PAGE),
+        (uapi.TASK_SIZE + PAGE, 0),
+        (0, uapi.TASK_SIZE + PAGE),
+    ],
 )
 def test_munmap_refuses(start: int, length: int) -> None:
     with refused(errno.EINVAL):
@@ -273,115 +281,3 @@ def test_contents_and_state_outlive_all_mappings() -> None:
     world.map(1, 2, RW)
     assert world.memory.bytes[PAGE] == 7
     assert world.driver.effective(world.mm, at(1), at(2))[0].prot == RW
-
-
-# --- effective ------------------------------------------------------------------------
-
-
-def effective(world: World, first: int = 0, last: int = 16) -> list[tuple[int, ...]]:
-    extents = world.driver.effective(world.mm, at(first), at(last))
-    assert all(isinstance(extent.encl, Encl) for extent in extents)
-    return [((e.start - BASE) // PAGE, (e.end - BASE) // PAGE, e.prot) for e in extents]
-
-
-def test_effective_is_what_is_asked_and_granted() -> None:
-    world = built()
-    world.map(0, 3, RW)
-    world.map(3, 3, R | X)
-    assert effective(world) == [(0, 1, 0), (1, 3, RW), (3, 6, R | X)]
-    assert effective(world, 2, 4) == [(2, 3, RW), (3, 4, R | X)]
-
-
-def test_effective_is_nothing_where_nothing_is() -> None:
-    world = built()
-    world.map(5, 3, R)
-    assert effective(world) == [(5, 6, R), (6, 8, 0)]
-
-
-def test_effective_follows_the_epcm() -> None:
-    world = built()
-    world.map(1, 2, RW)
-    call(world, RESTRICT, 1, 1)
-    assert effective(world) == [(1, 2, R), (2, 3, RW)]
-    call(world, MODIFY, 2, 1)
-    assert effective(world) == [(1, 2, R), (2, 3, 0)]
-    world.accept(2)
-    assert effective(world) == [(1, 2, R), (2, 3, 0)]
-
-
-def test_a_pending_page_is_not_accessible() -> None:
-    world = built()
-    world.map(6, 1, RWX)
-    world.driver.fault(world.mm, at(6), 4, from_enclave=True)
-    assert effective(world) == [(6, 7, 0)]
-    world.accept(6)
-    assert effective(world) == [(6, 7, RW)]
-
-
-def test_a_mapping_that_asks_more_than_the_cap_gets_nothing() -> None:
-    world = World()
-    world.create()
-    world.map(1, 2, RWX)
-    world.add(1, 1, SecinfoFlags.of(PageType.REG, RWX))
-    world.add(2, 1)
-    world.init()
-    assert effective(world) == [(1, 2, RWX), (2, 3, 0)]
-
-
-def test_addresses_outside_the_enclave_are_inaccessible() -> None:
-    world = World()
-    world.create()
-    world.driver.mmap(world.mm, world.encl, BASE - PAGE, SIZE + 2 * PAGE, R, SHARED)
-    world.add(0, 1)
-    world.add(SIZE // PAGE - 1, 1)
-    last = SIZE // PAGE
-    assert effective(world, -1, last + 1) == [
-        (-1, 0, 0), (0, 1, R), (1, last - 1, 0),
-        (last - 1, last, R), (last, last + 1, 0),
-    ]  # fmt: skip
-
-
-def test_neighbouring_mappings_merge_when_alike() -> None:
-    world = built()
-    world.map(1, 1, RW)
-    world.map(2, 1, RW)
-    assert effective(world) == [(1, 3, RW)]
-
-
-def test_nothing_is_merged_over_a_gap() -> None:
-    world = built()
-    world.map(1, 1, R)
-    world.map(3, 1, R)
-    assert effective(world) == [(1, 2, R), (3, 4, R)]
-
-
-@settings(max_examples=50, deadline=None)
-@given(
-    st.lists(
-        st.tuples(st.integers(0, 9), st.integers(1, 9), st.sampled_from([0, R, RW])),
-        max_size=8,
-    ),
-    st.lists(st.tuples(st.integers(1, 5), st.sampled_from([RESTRICT, MODIFY]))),
-)
-def test_one_page_at_a_time_tells_the_same(
-    maps: list[tuple[int, int, int]], changes: list[tuple[int, int]]
-) -> None:
-    world = World()
-    world.create()
-    for index, count, prot in maps:
-        world.map(index, count, prot)
-    for index, prot in ((1, RW), (2, RW), (3, R | X), (4, R), (5, RWX)):
-        world.add(index, 1, SecinfoFlags.of(PageType.REG, prot))
-    world.init()
-    for index, cmd in changes:
-        with suppress(OSError):
-            call(world, cmd, index, 1)
-    alone = [
-        one[0] for index in range(20) if (one := effective(world, index, index + 1))
-    ]
-    together = [
-        (index, index + 1, prot)
-        for first, last, prot in effective(world, 0, 20)
-        for index in range(first, last)
-    ]
-    assert alone == together

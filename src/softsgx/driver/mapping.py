@@ -87,7 +87,7 @@ def mprotect(mm: Mm, start: int, length: int, prot: int) -> None:
     if not length:
         return
     end = start + _page_align(length)
-    if end > 1 << 64 or end <= start:
+    if end >= 1 << 64:
         raise refuse(errno.ENOMEM, f"length {length:#x} wraps")
     prot &= ~grows
     if prot & ~(PROT_RWX | PROT_SEM):
@@ -105,7 +105,7 @@ def mprotect(mm: Mm, start: int, length: int, prot: int) -> None:
 
 def munmap(mm: Mm, start: int, length: int) -> None:
     """Unmap whole pages; munmap's own refusals first."""
-    if start % PAGE_SIZE or start > TASK_SIZE or length > TASK_SIZE - start:
+    if start % PAGE_SIZE or length > TASK_SIZE - start:
         raise refuse(errno.EINVAL, f"address {start:#x}, length {length:#x}")
     if not length:
         raise refuse(errno.EINVAL, "length 0")
