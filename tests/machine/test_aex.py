@@ -178,11 +178,11 @@ def test_aex_leaves_exinfo_alone_for_a_supervisors_page_fault() -> None:
     assert exinfo(world) == Exinfo.zero()
 
 
-@pytest.mark.parametrize("vector", [UD, INTERRUPT])
+@pytest.mark.parametrize("vector", [UD, SS, INTERRUPT])
 def test_aex_leaves_exinfo_alone_for_other_events(vector: int) -> None:
     world = exinfo_world()
     world.put(world.gprsgx_at() - Exinfo.SIZE, b"\xaa" * 16)
-    exit_(world, vector)
+    exit_(world, vector, 4)
     assert bytes(exinfo(world))[:12] == b"\xaa" * 12
 
 
