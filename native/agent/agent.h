@@ -125,6 +125,7 @@ HIDDEN long do_sigaction(struct frame *f);
 HIDDEN long do_sigprocmask(struct frame *f);
 HIDDEN long do_sigaltstack(struct frame *f);
 HIDDEN long do_sigpending(struct frame *f);
+HIDDEN int take_pending(struct frame *f);
 
 /* ---- syscalls.c ---- */
 HIDDEN void trapped_syscall(struct frame *f);

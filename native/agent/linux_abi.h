@@ -25,6 +25,7 @@
 #define NR_fcntl 72
 #define NR_fstat 5
 #define NR_rt_sigpending 127
+#define NR_rt_sigtimedwait 128
 #define NR_rt_sigsuspend 130
 #define NR_sigaltstack 131
 #define NR_arch_prctl 158

@@ -175,6 +175,7 @@ __attribute__((used)) HIDDEN void agent_signal(int sig, struct k_siginfo *info,
 					       struct k_ucontext *uc)
 {
 	struct frame f = {sig, info, uc, thread_of_stack()};
+	u64 bit = SIGBIT(sig);
 
 	if (info->code > 0 && AT_COPY(uc->mc.rip)) {
 		uc->mc.rip = (u64)agent_copy_fault;
@@ -184,7 +185,8 @@ __attribute__((used)) HIDDEN void agent_signal(int sig, struct k_siginfo *info,
 		/* Somebody sent a fault signal while the agent worked: after us. */
 		if (info->code > 0)
 			fatal("softsgx: internal error: the agent faulted\n");
-		uc->sigmask |= SIGBIT(sig);
+		sys(NR_rt_sigprocmask, 0, &bit, 0, 8);
+		uc->sigmask |= bit;
 		sys(NR_rt_tgsigqueueinfo, sys(NR_getpid, 0), sys(NR_gettid, 0), sig,
 		    info);
 		return;

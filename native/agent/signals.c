@@ -373,6 +373,30 @@ static long set_owned_action(int sig, const struct k_sigaction *act)
 	return 0;
 }
 
+/* Signals that wait here because the kernel may not block them are given first; the
+ * kernel looks after the others. */
+int take_pending(struct frame *f)
+{
+	struct k_sigcontext *mc = &f->uc->mc;
+	struct masked *m = A.nr_masked ? masked_find(host_fsbase(f)) : 0;
+	u64 set;
+
+	if (!m || !m->pending || agent_copy(&set, (void *)mc->rdi, 8))
+		return 0;
+	for (int sig = 1; sig <= SIGSYS; sig++) {
+		struct k_siginfo *info = &m->info[fault_index(sig)];
+
+		if (!(m->pending & set & SIGBIT(sig)))
+			continue;
+		m->pending &= ~SIGBIT(sig);
+		mc->rax = (u64)sig;
+		if (mc->rsi && agent_copy((void *)mc->rsi, info, sizeof(*info)))
+			mc->rax = (u64)-EFAULT_;
+		return 1;
+	}
+	return 0;
+}
+
 /* A signal that is still the kernel's: only keep the fault signals out of its mask. */
 static long set_native_action(int sig, struct k_sigaction *act, int has_act,
 			      struct k_sigaction *old)

@@ -369,6 +369,10 @@ static int signal_syscall(struct frame *f)
 	case NR_rt_sigpending:
 		mc->rax = (u64)do_sigpending(f);
 		return 1;
+	case NR_rt_sigtimedwait:
+		if (!take_pending(f))
+			reissue(f);
+		return 1;
 	case NR_rt_sigreturn:
 		do_sigreturn(f);
 		return 1;

@@ -86,9 +86,7 @@ long softsgx_follow_exec(int listener, uint64_t id, pid_t tid, pid_t tgid)
 	long got;
 
 	if (ptrace(PTRACE_SEIZE, tid, 0, PTRACE_O_TRACEEXEC | PTRACE_O_EXITKILL)) {
-		got = -errno;
-		answer_continue(listener, id);
-		return got;
+		return -errno; /* traced by another: the caller answers */
 	}
 	answer_continue(listener, id);
 	ptrace(PTRACE_INTERRUPT, tid, 0, 0);

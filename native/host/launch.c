@@ -85,6 +85,7 @@ static struct sock_filter first_filter[] = {
 	TRAP_IF_ARG(NR_epoll_pwait2, 4),
 	TRAP_ALWAYS(__NR_rt_sigsuspend),
 	TRAP_ALWAYS(__NR_rt_sigpending),
+	TRAP_ALWAYS(__NR_rt_sigtimedwait),
 	ALLOW,
 };
 

@@ -122,7 +122,10 @@ def _strings(items: list[bytes]) -> "ctypes.Array[ctypes.c_char_p]":
 
 
 def follow_exec(listener: int, notification: int, tid: int, tgid: int) -> int:
-    """Let an execve go on and stop it at its end: the pid, 0 if there was none."""
+    """Let an execve go on and stop it at its end: the pid, 0 if there was none.
+
+    OSError, EPERM when somebody else traces it: then the call still waits for an answer.
+    """
     result = _lib().softsgx_follow_exec(listener, notification, tid, tgid)
     return _checked(result, "ptrace")
 

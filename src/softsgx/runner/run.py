@@ -51,16 +51,16 @@ def run(argv: list[str], options: RunOptions) -> int:
     config = agent_config(machine, files.device, abilities, exact=exact)
     path = shutil.which(argv[0]) or argv[0]
     pid, listener, errors = lib.launch(path, argv, dict(os.environ))
-    supervisor = Supervisor(Listener(listener), driver, files, calls, sites, config)
+    supervisor = Supervisor(Listener(listener), driver, files, calls, sites, config, _complain)
     child = _Child(pid, supervisor)
     with child.signals():
-        alone = supervisor.serve(child.has_ended)
+        others = supervisor.serve(child.has_ended)
     _check_started(errors, path)
     if calls.tracer and options.counts:
         print(calls.tracer.summary(), file=sys.stderr)
-    status = child.wait() if child.status is None else child.status
-    del alone
-    return _end_like(status)
+    if others and supervisor.has_callers():
+        _serve_on(supervisor)
+    return _end_like(child.wait() if child.status is None else child.status)
 
 
 def _machine(options: RunOptions) -> Machine:
@@ -125,6 +125,24 @@ class _Child:
     def wait(self) -> int:
         """Wait for the end."""
         return os.waitpid(self.pid, 0)[1]
+
+
+def _complain(message: str) -> None:
+    print(f"softsgx: {message}", file=sys.stderr, flush=True)
+
+
+def _serve_on(supervisor: Supervisor) -> None:
+    """The program left others running: they keep a supervisor, the user the prompt."""
+    if os.fork():
+        return
+    os.setsid()
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for fd in (0, 1, 2):
+        os.dup2(nowhere, fd)
+    try:
+        supervisor.serve(lambda: False)
+    finally:
+        os._exit(0)
 
 
 def _check_started(pipe: int, path: str) -> None:

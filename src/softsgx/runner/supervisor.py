@@ -37,6 +37,7 @@ class Supervisor:
         calls: Calls,
         sites: Sites,
         config: bytes,
+        complain: Callable[[str], None],
     ):
         self._listener = listener
         self._driver = driver
@@ -44,6 +45,7 @@ class Supervisor:
         self._calls = calls
         self._sites = sites
         self._config = config
+        self._complain = complain
         self._processes: dict[int, Process] = {}
         self._pid_of: dict[int, int] = {}
         self._poll = select.poll()
@@ -73,6 +75,12 @@ class Supervisor:
                     self._poll.unregister(fd)
                     return False
         return True
+
+    def has_callers(self) -> bool:
+        """Say whether a process of the tree is left that could make a call."""
+        poll = select.poll()
+        poll.register(self._listener.fd, 0)
+        return not poll.poll(0)
 
     # ---- calls ----
 
@@ -178,7 +186,7 @@ class Supervisor:
             stopped = lib.follow_exec(self._listener.fd, call.id, call.tid, pid)
         except OSError as error:
             if error.errno not in _GONE:
-                raise
+                self._refuse_execve(call)
             return
         if not stopped:
             return
@@ -187,6 +195,14 @@ class Supervisor:
         process = Process(stopped, fresh_mm(stopped))
         self._processes[stopped] = process
         self._inject(process)
+
+    def _refuse_execve(self, call: Notification) -> None:
+        """Without ptrace there is no agent, and without it no program can go on."""
+        self._complain(
+            f"pid {call.tid}: execve refused, another process traces it "
+            "(attach the tracer later instead)"
+        )
+        self._listener.answer(call.id, 0, errno.EPERM)
 
     def _inject(self, process: Process) -> None:
         try:
