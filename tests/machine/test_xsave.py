@@ -109,6 +109,9 @@ def test_mxcsr_is_judged_by_the_processors_mask(mask: int) -> None:
     source[24:28] = (0x1FC0).to_bytes(4, "little")
     with pytest.raises(GeneralProtection, match="MXCSR"):
         check_xrstor(3, source, state)
+    source[24:28] = (0x1F80).to_bytes(4, "little")
+    check_xrstor(3, source, state)
+    source[24:28] = (0x1FC0).to_bytes(4, "little")
     state[28:32] = (0xFFFF).to_bytes(4, "little")
     check_xrstor(3, source, state)
 
@@ -118,3 +121,10 @@ def test_synthetic_state_leaves_components_outside_xfrm() -> None:
     load_synthetic_state(INTEL_LAYOUT, 7, state, 32)
     assert state[PKRU] == b"\xaa" * 8
     assert xstate_bv(state) == 0x200
+
+
+def test_xsave_of_x87_alone_leaves_sse() -> None:
+    target = area(fill=0xAA)
+    xsave(INTEL_LAYOUT, 1, area(fill=0x5A, in_use=3), target)
+    assert target[160:416] == b"\xaa" * 256
+    assert xstate_bv(target) == 1
