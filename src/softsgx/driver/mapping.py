@@ -124,7 +124,7 @@ def effective(mm: Mm, start: int, end: int) -> list[Extent]:
     for vma in mm.overlapping(start, end):
         low, high = max(vma.start, start), min(vma.end, end)
         inside = min(max(low, vma.encl.base), high), max(min(high, vma.encl.end), low)
-        if vma.prot == PROT_NONE or inside[0] >= inside[1]:
+        if vma.prot == PROT_NONE:
             _append(out, Extent(low, high, PROT_NONE, vma.encl))
             continue
         _append(out, Extent(low, inside[0], PROT_NONE, vma.encl))
