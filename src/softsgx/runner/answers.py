@@ -1,16 +1,21 @@
 """What the supervisor tells the agent to do to the program's address space."""
 
+import struct
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from softsgx.arch.secs import Secs
 from softsgx.driver.driver import Driver
 from softsgx.driver.encl import Encl
 from softsgx.native import lib
-from softsgx.native.abi import MAX_OPS, Context, Op, OpKind
+from softsgx.native.abi import MAX_OPS, Context, OpKind
 from softsgx.runner.process import Process
 
-_TAIL = next(cell.offset for cell in Context.cells() if cell.name == "nops")
+_OP = struct.Struct("<IIQQQI4x")
+"""The fast form of `native.abi.Op`."""
+_TAIL = struct.Struct("<II20xQQII")
+"""The fast form of the end of `native.abi.Context`, from its field nops on."""
+TAIL_OFFSET = next(cell.offset for cell in Context.cells() if cell.name == "nops")
 
 
 @dataclass
@@ -18,7 +23,7 @@ class Answer:
     """The operations that follow from one call, for one process."""
 
     process: Process
-    ops: list[Op] = field(default_factory=list)
+    ops: list[bytes] = field(default_factory=list)
     secs: Secs | None = None
     """Of the enclave that an ENCLAVE operation among them is about."""
 
@@ -67,17 +72,16 @@ class Answer:
             self.process.pending[tid] = later
         if not now:
             return
-        tail = replace(Context.zero(), nops=len(now), more=int(bool(later)))
-        if self.secs:
-            tail = replace(
-                tail,
-                attributes=int(self.secs.attributes.flags),
-                xfrm=self.secs.attributes.xfrm,
-                ssaframesize=self.secs.ssaframesize,
-                miscselect=int(self.secs.miscselect),
-            )
-        payload = bytes(tail)[_TAIL:] + b"".join(map(bytes, now))
-        lib.write(tid, address + _TAIL, payload)
+        secs = self.secs
+        tail = _TAIL.pack(
+            len(now),
+            bool(later),
+            int(secs.attributes.flags) if secs else 0,
+            secs.attributes.xfrm if secs else 0,
+            secs.ssaframesize if secs else 0,
+            int(secs.miscselect) if secs else 0,
+        )
+        lib.write(tid, address + TAIL_OFFSET, tail + b"".join(now))
 
     def _add(  # noqa: PLR0913 -- the fields of an operation
         self,
@@ -88,6 +92,4 @@ class Answer:
         offset: int = 0,
         fd: int = 0,
     ) -> None:
-        self.ops.append(
-            Op(kind=kind, prot=prot, start=start, end=end, offset=offset, fd=fd)
-        )
+        self.ops.append(_OP.pack(kind, prot, start, end, offset, fd))

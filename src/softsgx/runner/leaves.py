@@ -26,7 +26,7 @@ from softsgx.driver.user_linear import UserLinear
 from softsgx.enclu.entry import check_frame
 from softsgx.machine.aex import asynchronous_exit
 from softsgx.machine.crossing import STAGE_ACTIVE, Thread
-from softsgx.machine.fields import TCS_AEP
+from softsgx.machine.fields import TCS_AEP, TCS_STAGE, Field
 from softsgx.machine.processor import Processor
 from softsgx.native import lib
 from softsgx.native.abi import Outcome
@@ -36,6 +36,7 @@ from softsgx.runner.process import UserTask
 
 _SIGILL, _SIGSEGV = 4, 11
 _ILL_ILLOPN, _SI_KERNEL = 2, 0x80
+_TCS_FLAGS = Field.of(Tcs, "flags")
 _XSAVE_LIMIT = 16384
 """Most bytes of extended state that a thread may say it has; AMX needs 11008."""
 
@@ -117,8 +118,9 @@ class Leaves:
         if page is None:
             raise Forged("no TCS of this process")
         entry = self._machine.epcm[page.epc_page]
-        tcs = Tcs.from_bytes(bytes(self._machine.epc.page(page.epc_page)))
-        if not entry.valid or entry.pt != PageType.TCS or tcs.stage != STAGE_ACTIVE:
+        tcs = self._machine.epc.page(page.epc_page)
+        stage = TCS_STAGE.read(tcs)
+        if not entry.valid or entry.pt != PageType.TCS or stage != STAGE_ACTIVE:
             raise Forged("not a TCS that a thread is inside through")
         secs = self._machine.enclaves[entry.enclavesecs].secs
         lp.enclave_mode = True
@@ -127,7 +129,7 @@ class Leaves:
         lp.cr_tcs_la, lp.cr_tcs_pa = context.tcs, page.epc_page
         lp.cr_save_fs, lp.cr_save_gs = context.savefs, context.savegs
         lp.cr_save_xcr0, lp.xcr0 = context.xcr0, secs.attributes.xfrm
-        lp.cr_dbgoptin = bool(tcs.flags & TcsFlags.DBGOPTIN)
+        lp.cr_dbgoptin = bool(_TCS_FLAGS.read(tcs) & TcsFlags.DBGOPTIN)
 
     def _taken(self, context: Context, lp: Processor) -> None:
         was_inside = bool(context.inside)

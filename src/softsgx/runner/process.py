@@ -8,7 +8,6 @@ from pathlib import Path
 from softsgx.driver.encl import Encl
 from softsgx.driver.mm import Mm
 from softsgx.native import lib
-from softsgx.native.abi import Op
 from softsgx.runner.files import Files
 
 _READ_IMPLIES_EXEC = 0x0400000
@@ -24,7 +23,7 @@ class Process:
     """Enclaves that the agent has a second mapping of, and their base."""
     sites: dict[int, int] = field(default_factory=dict)
     """Addresses of breakpoints outside enclaves, and what kind they are."""
-    pending: dict[int, list[Op]] = field(default_factory=dict)
+    pending: dict[int, list[bytes]] = field(default_factory=dict)
     """Operations that did not fit in an answer, by thread."""
 
 
