@@ -113,9 +113,9 @@ class Epcm:
         self._note_losses(first, count, entry)
         state = entry.state
         values = (state, entry.enclavesecs, entry.enclaveaddress, entry.epoch)
-        step = PAGE_SIZE if entry.valid and has_address(state) else 0
+        step = PAGE_SIZE if has_address(state) else 0
         self._columns.fill(first, count, values, (0, 0, step, 0))
-        if entry.valid and has_address(state):
+        if has_address(state):
             self.touched.append(
                 Touched(entry.enclavesecs, entry.enclaveaddress, count, state)
             )
@@ -143,7 +143,8 @@ class Epcm:
             return
         owners = self.owners(first, count)
         addresses = self.addresses(first, count)
-        if not entry.valid and _is_one_stretch(states, owners, addresses):
+        stays = has_address(entry.state)
+        if not stays and _is_one_stretch(states, owners, addresses):
             self.touched.append(Touched(owners[0], addresses[0], count, 0))
             return
         lost = [
@@ -151,7 +152,7 @@ class Epcm:
             for row, state in enumerate(states)
             if has_address(state)
             and not (
-                entry.valid
+                stays
                 and owners[row] == entry.enclavesecs
                 and addresses[row] == entry.enclaveaddress + row * PAGE_SIZE
             )
