@@ -198,6 +198,11 @@ def test_faults_on_a_page_writable_but_not_readable(ring0: Ring0) -> None:
         ring0.eadd(1, 0, SecinfoFlags.of(PageType.REG, SecinfoFlags.W))
 
 
+@pytest.mark.parametrize("permissions", [0, SecinfoFlags.X, SecinfoFlags.R])
+def test_takes_a_page_that_is_not_writable(ring0: Ring0, permissions: int) -> None:
+    ring0.eadd(1, 0, SecinfoFlags.of(PageType.REG, permissions))
+
+
 @pytest.mark.parametrize("offset", [-PAGE_SIZE, SIZE])
 def test_faults_outside_elrange(ring0: Ring0, offset: int) -> None:
     with refuses(ring0.machine, GeneralProtection, "outside ELRANGE"):

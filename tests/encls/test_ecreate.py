@@ -215,7 +215,9 @@ def test_faults_when_base_is_not_canonical() -> None:
 
 def test_faults_when_a_32_bit_base_is_over_4_gib() -> None:
     flags = AttributeFlags(0)
-    fault_of(make_secs(attributes=attributes(flags)), "over 4 GiB")
+    for base in (BASE, 1 << 47):
+        secs = make_secs(attributes=attributes(flags), baseaddr=base)
+        fault_of(secs, "over 4 GiB")
     ring0 = Ring0(make_machine())
     ring0.ecreate(0, make_secs(attributes=attributes(flags), baseaddr=0x1000_0000))
 

@@ -88,6 +88,7 @@ def test_error_on_a_debug_launch_enclaves_token_for_production() -> None:
     production = built(attributes=Attributes(flags=MODE64, xfrm=3))
     token = maced(production, token_for(production, maskedattributesle=debug))
     refuse_token(production, token, SgxError.INVALID_EINITTOKEN, "debug launch")
+    production.einit(production.sigstruct(), maced(production, token_for(production)))
     under_debug = built()
     token = maced(under_debug, token_for(under_debug, maskedattributesle=debug))
     under_debug.einit(under_debug.sigstruct(), token)

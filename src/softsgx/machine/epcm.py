@@ -1,4 +1,4 @@
-"""The EPC map: what the processor knows of each page.  SDM: "Enclave Page Cache Map (EPCM)"."""
+"""What the processor knows of each page.  SDM: "Enclave Page Cache Map (EPCM)"."""
 
 from array import array
 from dataclasses import dataclass
