@@ -9,6 +9,7 @@ from softsgx.driver.encl import Encl
 from softsgx.driver.mm import Mm
 from softsgx.native import lib
 from softsgx.runner.files import Files
+from softsgx.runner.mappings import mappings
 
 _READ_IMPLIES_EXEC = 0x0400000
 
@@ -101,7 +102,7 @@ class UserTask:
     def vma_may_exec(self, addr: int) -> bool | None:
         """Say if the first mapping that ends above *addr* may be executable."""
         if self._maps is None:
-            self._maps = list(_mappings(self.process.pid))
+            self._maps = _executable_mappings(self.process.pid)
         for _, end, may_exec in self._maps:
             if end > addr:
                 return may_exec
@@ -115,22 +116,19 @@ class UserTask:
 _U64 = (1 << 64) - 1
 
 
-def _mappings(pid: int) -> "list[tuple[int, int, bool]]":
-    out = []
+def _executable_mappings(pid: int) -> list[tuple[int, int, bool]]:
+    """Return start, end and whether the file system allows execution."""
     noexec: dict[str, bool] = {}
-    for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
-        fields = line.split(maxsplit=5)
-        start, end = (int(part, 16) for part in fields[0].split("-"))
-        path = fields[5] if len(fields) > 5 else ""
+    out = []
+    for mapping in mappings(pid):
+        path = mapping.path
         if path not in noexec:
-            noexec[path] = _is_noexec(path)
-        out.append((start, end, not noexec[path]))
+            noexec[path] = mapping.is_file and _is_noexec(path)
+        out.append((mapping.start, mapping.end, not noexec[path]))
     return out
 
 
 def _is_noexec(path: str) -> bool:
-    if not path.startswith("/"):
-        return False
     try:
         return bool(os.statvfs(path).f_flag & os.ST_NOEXEC)
     except OSError:

@@ -5,6 +5,7 @@ MRENCLAVE are as they were.  In a program's text it is a private copy of the pag
 """
 
 import errno
+import os
 from pathlib import Path
 
 from softsgx.arch.addr import PAGE_SIZE
@@ -12,6 +13,7 @@ from softsgx.arch.secinfo import PageType
 from softsgx.driver.driver import Driver
 from softsgx.driver.encl import Encl
 from softsgx.native import lib
+from softsgx.runner.mappings import mappings
 from softsgx.runner.process import Process, UserTask
 from softsgx.runner.text import TextScanner
 
@@ -57,10 +59,16 @@ class Sites:
 
     def is_site(self, task: UserTask, address: int, kind: int) -> bool:
         """Say whether a breakpoint that a thread met is one of ours."""
+        if kind not in _BYTES:
+            return False
         vma = task.mm.find(address)
         if vma is not None:
             return kind == ENCLU and address in self._in_enclaves.get(vma.encl, ())
-        return task.process.sites.get(address) == kind
+        known = task.process.sites.get(address)
+        if known is None:
+            # A copy of a process that put it there: its file knows what it was.
+            return _stands_in_file(task.process.pid, address, _BYTES[kind])
+        return known == kind
 
     def patch_text(
         self, process: Process, path: str, start: int, length: int, offset: int
@@ -68,7 +76,20 @@ class Sites:
         """Put breakpoints over the CPUIDs in a mapping of a file's code."""
         if self._scanner is None:
             return
-        for site in self._scanner.sites(path):
+        try:
+            file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except OSError:
+            return
+        self._patch_file(process, file, start, length, offset)
+
+    def _patch_file(  # noqa: PLR0913 -- a mapping's parts
+        self, process: Process, fd: int, start: int, length: int, offset: int
+    ) -> None:
+        """Take *fd* over, and do it."""
+        if self._scanner is None:
+            os.close(fd)
+            return
+        for site in self._scanner.sites(fd):
             if offset <= site < offset + length:
                 self._poke_cpuid(process, start + site - offset)
 
@@ -76,13 +97,13 @@ class Sites:
         """Do so for what the kernel mapped at execve: the program and its loader."""
         if self._scanner is None:
             return
-        for line in Path(f"/proc/{process.pid}/maps").read_text().splitlines():
-            fields = line.split(maxsplit=5)
-            if "x" in fields[1] and len(fields) > 5 and fields[5].startswith("/"):
-                start, end = (int(part, 16) for part in fields[0].split("-"))
-                path = f"/proc/{process.pid}/map_files/{fields[0]}"
-                offset = int(fields[2], 16)
-                self.patch_text(process, path, start, end - start, offset)
+        for mapping in mappings(process.pid):
+            if "x" not in mapping.perms or not mapping.is_file:
+                continue
+            fd = mapping.open()
+            if fd is not None:
+                length = mapping.end - mapping.start
+                self._patch_file(process, fd, mapping.start, length, mapping.offset)
 
     def _poke_cpuid(self, process: Process, address: int) -> None:
         try:
@@ -95,6 +116,21 @@ class Sites:
     def forget(self, encl: Encl) -> None:
         """Drop what is known of an enclave that is gone."""
         self._in_enclaves.pop(encl, None)
+
+
+def _stands_in_file(pid: int, address: int, expected: bytes) -> bool:
+    """Say whether a mapped file has certain bytes where memory has a breakpoint."""
+    for mapping in mappings(pid):
+        if mapping.start <= address < mapping.end and mapping.is_file:
+            fd = mapping.open()
+            if fd is None:
+                return False
+            try:
+                at = mapping.offset + address - mapping.start
+                return os.pread(fd, len(expected), at) == expected
+            finally:
+                os.close(fd)
+    return False
 
 
 def _is_traced(tid: int) -> bool:

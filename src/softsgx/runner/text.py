@@ -34,12 +34,8 @@ class TextScanner:
     def __init__(self) -> None:
         self._known: dict[Identity, tuple[int, ...]] = {}
 
-    def sites(self, path: str) -> tuple[int, ...]:
-        """Return the file offsets of the CPUID instructions in an ELF's code."""
-        try:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        except OSError:
-            return ()
+    def sites(self, fd: int) -> tuple[int, ...]:
+        """Return the file offsets of the CPUIDs in an ELF's code; closes *fd*."""
         try:
             status = os.fstat(fd)
             key = (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size)

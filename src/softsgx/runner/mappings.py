@@ -1,0 +1,56 @@
+"""/proc/PID/maps: what a process has mapped, and the files behind it."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Mapping(NamedTuple):
+    """A line of /proc/PID/maps; *offset* is bytes into the file *path*."""
+
+    pid: int
+    start: int
+    end: int
+    perms: str
+    offset: int
+    inode: int
+    path: str
+
+    @property
+    def is_file(self) -> bool:
+        """Say whether a file of the file system is behind it."""
+        return bool(self.inode) and self.path.startswith("/")
+
+    def candidates(self) -> Iterator[str]:
+        """Yield names of the file behind it: only the first is sure to be that file.
+
+        The first needs a privilege that a user without root does not have.
+        """
+        yield f"/proc/{self.pid}/map_files/{self.start:x}-{self.end:x}"
+        yield f"/proc/{self.pid}/root{self.path}"
+
+    def open(self) -> int | None:
+        """Open the file behind it; None if it cannot be had."""
+        for name in self.candidates():
+            try:
+                fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            except OSError:
+                continue
+            if os.fstat(fd).st_ino == self.inode:
+                return fd
+            os.close(fd)
+        return None
+
+
+def mappings(pid: int) -> Iterator[Mapping]:
+    """Yield the mappings of a process, lowest first; none if it is gone."""
+    try:
+        text = Path(f"/proc/{pid}/maps").read_text(errors="surrogateescape")
+    except OSError:
+        return
+    for line in text.splitlines():
+        where, perms, offset, _, inode, *rest = line.split(maxsplit=5)
+        start, end = (int(part, 16) for part in where.split("-"))
+        path = rest[0] if rest else ""
+        yield Mapping(pid, start, end, perms, int(offset, 16), int(inode), path)
