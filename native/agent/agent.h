@@ -174,7 +174,8 @@ struct agent_data {
 	struct abi_overlay overlays[MAX_OVERLAYS];
 	u64 vdso_enclu, vdso_fault;	/* addresses in our vDSO image */
 	u64 has_fsgsbase;
-	u32 pid, pad;		/* of the process that this copy belongs to */
+	u32 pid;		/* of the process that this copy belongs to */
+	u32 parent;		/* whose fork the supervisor has not been told of */
 	u64 hull_start, hull_end;	/* all enclave mappings lie in here */
 	u64 generation;			/* rises when a mapping of an enclave changes */
 	u64 nr_masked;

@@ -19,8 +19,8 @@ static void after_fork(void)
 		return;
 	signals_forked();
 	threads_forked();
-	if (A.config.tier >= 2)
-		sys(CALL_NR, CALL_FORKED, parent);
+	if (!A.parent)
+		A.parent = parent;
 }
 
 /* A child of vfork shares our memory but not our kernel state: what it sets must not
@@ -39,6 +39,12 @@ long call_supervisor(u64 call, u64 a, u64 b, u64 c, u64 d, u64 e)
 
 	if (*FORK_PAGE == 0)
 		after_fork();
+	if (A.parent) {
+		u32 parent = A.parent;
+
+		A.parent = 0;
+		sys(CALL_NR, CALL_FORKED, parent);
+	}
 	ret = sys(CALL_NR, call, a, b, c, d, e);
 	if (ret == -ENOSYS_)
 		fatal("softsgx: the supervisor is gone, the program cannot go on\n");
