@@ -82,12 +82,25 @@ def _on_terminal(command: list[str], cwd: Path) -> tuple[int, int]:
     return pid, master
 
 
+def _ends(pid: int, limit_s: float = 20.0) -> int:
+    """Wait for the end of a session and give its code; end it if it hangs."""
+    end = time.monotonic() + limit_s
+    while time.monotonic() < end:
+        found, status = os.waitpid(pid, os.WNOHANG)
+        if found:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.02)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    pytest.fail(f"hung for {limit_s:.0f} s")
+
+
 def test_the_terminal_is_the_programs(tmp_path: Path) -> None:
     command = under_softsgx("sh", "-c", "test -t 0 && test -t 1 && stty size && tty")
     pid, master = _on_terminal(command, tmp_path)
     seen = _read_until(master, b"/dev/pts/")
     assert b"/dev/pts/" in seen
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert _ends(pid) == 0
     os.close(master)
 
 
@@ -96,7 +109,7 @@ def test_ctrl_c_ends_the_program(tmp_path: Path) -> None:
     pid, master = _on_terminal(command, tmp_path)
     assert b"ready" in _read_until(master, b"ready")
     os.write(master, b"\x03")
-    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    code = _ends(pid)
     assert code in {-signal.SIGINT, 128 + signal.SIGINT}
     assert b"Traceback" not in _read_until(master, b"Traceback", 0.5)
     os.close(master)
@@ -108,7 +121,7 @@ def test_ctrl_c_is_the_programs_to_handle(tmp_path: Path) -> None:
     assert b"ready" in _read_until(master, b"ready")
     os.write(master, b"\x03")
     assert b"caught" in _read_until(master, b"caught")
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 3
+    assert _ends(pid) == 3
     os.close(master)
 
 
@@ -125,7 +138,7 @@ def test_ctrl_z_stops_and_fg_goes_on(tmp_path: Path) -> None:
     os.write(master, b"word\n")
     assert b"got-word" in _read_until(master, b"got-word")
     os.write(master, b"exit\n")
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert _ends(pid) == 0
     os.close(master)
 
 
