@@ -106,11 +106,7 @@ class Epc:
         return None
 
     def _forget_private(self, first: int, count: int) -> None:
-        if count < len(self._private):
-            for number in range(first, first + count):
-                self._private.pop(number, None)
-            return
-        for number in [n for n in self._private if first <= n < first + count]:
+        for number in self._private.keys() & range(first, first + count):
             del self._private[number]
 
     def _check(self, first: int, count: int) -> None:
