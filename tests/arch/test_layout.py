@@ -10,7 +10,7 @@ from softsgx.arch.secinfo import Secinfo, SecinfoFlags
 
 
 def test_fields_may_not_overlap() -> None:
-    with pytest.raises(LayoutError, match=r"b overlaps"):
+    with pytest.raises(LayoutError, match=r"_Bad.b overlaps its neighbour"):
 
         class _Bad(Layout, size=8):
             a: int = at(0, 4)

@@ -57,9 +57,13 @@ def test_a_placed_page_forgets_what_it_was() -> None:
 @pytest.mark.parametrize(("first", "count"), [(-1, 1), (PAGES, 1), (15, 2), (3, 0)])
 def test_there_are_no_other_pages(first: int, count: int) -> None:
     epc = Epc(PAGES)
-    with pytest.raises(ValueError, match="no such pages"):
+    with pytest.raises(
+        ValueError, match=f"no such pages in the EPC: {first}, {count} of them"
+    ):
         epc.place(first, count, memoryview(bytearray(2 * PAGE_SIZE)), 0)
-    with pytest.raises(ValueError, match="no such pages"):
+    with pytest.raises(
+        ValueError, match=f"no such pages in the EPC: {first}, {count} of them"
+    ):
         list(epc.views(first, count))
 
 
