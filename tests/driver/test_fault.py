@@ -1,10 +1,11 @@
 import pytest
 
+from softsgx.arch.faults import PageFault
 from softsgx.arch.secinfo import PageType, SecinfoFlags
 from softsgx.driver.fault import Abort, Resolved, Signal
 from softsgx.driver.mm import Mm
 from softsgx.machine.model import Model
-from tests.driver.fakes import BASE, PAGE, RW, RWX, SIZE, TCS, World, tcs_bytes
+from tests.driver.fakes import BASE, PAGE, RW, RWX, SIZE, TCS, World, swap, tcs_bytes
 from tests.driver.test_edmm import MODIFY, RESTRICT, call
 
 R, W, X = 1, 2, 4
@@ -189,6 +190,21 @@ def test_a_full_epc_is_sigbus_and_takes_nothing(left: int) -> None:
     assert fault(world, 4, WRITE) == bus(4, WRITE)
     assert section.free == left
     assert (world.encl.page_cnt, len(world.encl.va_pages)) == before
+    assert world.encl.page(at(4)) is None
+
+
+def test_what_eaug_refuses_is_sigbus_and_takes_nothing() -> None:
+    world = built()
+    world.map(4, 1, RWX)
+    free = world.driver.section.free
+
+    def faults(page: int, secs: int, linaddr: int) -> None:
+        del page, secs
+        raise PageFault(linaddr)
+
+    swap(world.driver.kernel, "eaug", faults)
+    assert fault(world, 4, WRITE) == bus(4, WRITE)
+    assert world.driver.section.free == free
     assert world.encl.page(at(4)) is None
 
 
