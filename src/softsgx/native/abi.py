@@ -6,6 +6,7 @@ it.  Everything they say to each other is written down here once.  The header
 asserts each offset again.
 """
 
+import struct
 from enum import IntEnum, IntFlag
 
 from softsgx.arch.layout import Layout, at
@@ -13,7 +14,6 @@ from softsgx.arch.layout import Layout, at
 AGENT_BASE = 0x7E90_0000_0000
 """Where the agent lives in every process of the tree: an address that no loader,
 sanitizer or stack limit was found to want."""
-TEXT_OFFSET = 0x00000
 VDSO_OFFSET = 0x10000
 DATA_OFFSET = 0x20000
 FORK_OFFSET = 0x40000
@@ -44,7 +44,6 @@ class Call(IntEnum):
     FORKED = 11
     MOREOPS = 12
     TEXT = 13
-    NOTE = 14
 
 
 class Node(IntEnum):
@@ -62,7 +61,6 @@ class ConfigFlag(IntFlag):
     ENCLAVE_NODE = 4
     PROVISION_NODE = 8
     CPUID_FAULTING = 16
-    TRACE = 32
 
 
 class Outcome(IntEnum):
@@ -99,8 +97,9 @@ class Op(Layout, size=40):
 MAX_OPS = 24
 """Operations that fit in one answer; the agent asks for the rest with MOREOPS."""
 
+
 # fmt: off
-class Context(Layout, size=304):
+class Context(Layout, size=288):
     """A thread at an ENCLU, a fault or an exit: sent, judged, and sent back."""
 
     rax:      int = at(  0, 8)
@@ -140,13 +139,10 @@ class Context(Layout, size=304):
     outcome:  int = at(248, 4)
     nops:     int = at(252, 4)
     more:     int = at(256, 4)
-    access:   int = at(260, 4)
-    base:     int = at(264, 8)
-    size:     int = at(272, 8)
-    attributes: int = at(280, 8)
-    xfrm:     int = at(288, 8)
-    ssaframesize: int = at(296, 4)
-    miscselect: int = at(300, 4)
+    attributes: int = at(264, 8)
+    xfrm:     int = at(272, 8)
+    ssaframesize: int = at(280, 4)
+    miscselect: int = at(284, 4)
 
 
 class Overlay(Layout, size=48):
@@ -173,9 +169,24 @@ class Config(Layout, size=64):
     shmdev:   int = at( 8, 8)
     tier:     int = at(16, 4)
     sites:    int = at(20, 4)
-    gatealias: int = at(24, 8)
 # fmt: on
 
 MAX_OVERLAYS = 32
-VDSO_SLOTS = ("clock_gettime", "gettimeofday", "time", "getcpu", "clock_getres")
-"""Functions of the machine's own vDSO that ours passes on."""
+
+_CODES = {1: "B", 2: "H", 4: "I", 8: "Q"}
+
+
+def packer(kind: type[Layout], first: str = "") -> tuple[int, struct.Struct]:
+    """Return the offset of a layout's field *first*, and a Struct from there to the end.
+
+    For structures of integers that are read or written too often for Layout's care.
+    """
+    cells = kind.cells()
+    names = [cell.name for cell in cells]
+    cells = cells[names.index(first) :] if first else cells
+    begin = edge = cells[0].offset
+    form = "<"
+    for cell in cells:
+        form += f"{cell.offset - edge}x{_CODES[cell.size]}"
+        edge = cell.end
+    return begin, struct.Struct(f"{form}{kind.SIZE - edge}x")

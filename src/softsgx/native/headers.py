@@ -12,7 +12,7 @@ from softsgx.arch.tcs import Tcs
 from softsgx.native import abi
 
 _CONSTANTS = (
-    "AGENT_BASE TEXT_OFFSET VDSO_OFFSET DATA_OFFSET FORK_OFFSET AGENT_SIZE "
+    "AGENT_BASE VDSO_OFFSET DATA_OFFSET FORK_OFFSET AGENT_SIZE "
     "BLOCKS_OFFSET BLOCK_SIZE BLOCKS CALL_NR MAX_OPS MAX_OVERLAYS"
 ).split()
 _ENUMS: tuple[type[IntEnum] | type[IntFlag], ...] = (

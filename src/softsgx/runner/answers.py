@@ -1,21 +1,18 @@
 """What the supervisor tells the agent to do to the program's address space."""
 
-import struct
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from softsgx.arch.secs import Secs
 from softsgx.driver.driver import Driver
 from softsgx.driver.encl import Encl
-from softsgx.native import lib
-from softsgx.native.abi import MAX_OPS, Context, OpKind
+from softsgx.native import abi, lib
+from softsgx.native.abi import MAX_OPS, OpKind
 from softsgx.runner.process import Process
 
-_OP = struct.Struct("<IIQQQI4x")
-"""The fast form of `native.abi.Op`."""
-_TAIL = struct.Struct("<II20xQQII")
-"""The fast form of the end of `native.abi.Context`, from its field nops on."""
-TAIL_OFFSET = next(cell.offset for cell in Context.cells() if cell.name == "nops")
+_, _OP = abi.packer(abi.Op)
+TAIL_OFFSET, _TAIL = abi.packer(abi.Context, "nops")
+"""Where the operations are announced: the end of a context."""
 
 
 @dataclass

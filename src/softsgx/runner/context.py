@@ -4,15 +4,15 @@ The layout is `native.abi.Context`; this is its fast form, for it is read and wr
 at every leaf that the supervisor executes.
 """
 
-import struct
 from dataclasses import dataclass
 
 from softsgx.machine.processor import Processor, Regs
-from softsgx.native import lib
+from softsgx.native import abi, lib
 from softsgx.native.abi import Outcome
 
-_FORMAT = struct.Struct("<20Q2I7Q2IQ6I4Q2I")
-SIZE = _FORMAT.size
+_, _FORMAT = abi.packer(abi.Context)
+_REGS = 20
+"""Registers at the head of the layout."""
 _SIGNED = (1 << 32) - 1
 
 
@@ -38,9 +38,6 @@ class Context:
     outcome: int = 0
     nops: int = 0
     more: int = 0
-    access: int = 0
-    base: int = 0
-    size: int = 0
     attributes: int = 0
     xfrm: int = 0
     ssaframesize: int = 0
@@ -49,8 +46,13 @@ class Context:
     @classmethod
     def read(cls, tid: int, address: int) -> "Context":
         """Copy a thread's context in; OSError(EFAULT)."""
-        fields = _FORMAT.unpack(lib.read(tid, address, SIZE))
-        return cls(_regs(fields[:20]), *fields[20:])
+        return cls.unpack(lib.read(tid, address, _FORMAT.size))
+
+    @classmethod
+    def unpack(cls, raw: bytes) -> "Context":
+        """Decode the bytes of `native.abi.Context`."""
+        fields = _FORMAT.unpack(raw)
+        return cls(_regs(fields[:_REGS]), *fields[_REGS:])
 
     def write(self, tid: int, address: int) -> None:
         """Copy the context out."""
@@ -66,7 +68,7 @@ class Context:
             *(self.inside, self.exact, self.tcs, self.aep, self.savefs, self.savegs),
             *(self.xsave, self.xsavesize, self.xcr0, self.vector, self.error),
             *(self.address, self.signo, self.sicode & _SIGNED, self.outcome),
-            *(self.nops, self.more, self.access, self.base, self.size),
+            *(self.nops, self.more),
             *(self.attributes, self.xfrm, self.ssaframesize, self.miscselect),
         )
 

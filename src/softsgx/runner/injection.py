@@ -47,7 +47,6 @@ def agent_config(
         shmdev=device,
         tier=1,
         sites=int(not abilities.cpuid_faulting),
-        gatealias=0,
     )
     images = lib.images()
     vdso = AGENT_BASE + VDSO_OFFSET

@@ -88,9 +88,7 @@ class Leaves:
             lp = self._processor(task, context)
             tcs = Tcs.from_bytes(bytes(self._machine.epc.page(lp.cr_tcs_pa)))
             secs = self._machine.enclaves[lp.cr_active_secs].secs
-            thread = Thread(
-                lp.cr_tcs_la, lp.cr_tcs_pa, tcs, lp.cr_active_secs, secs
-            )
+            thread = Thread(lp.cr_tcs_la, lp.cr_tcs_pa, tcs, lp.cr_active_secs, secs)
             frame = check_frame(self._machine, lp, thread, tcs.cssa)
         except (Fault, Forged) as gone:
             # The enclave was torn down under the thread: nothing to save into.
@@ -142,9 +140,7 @@ class Leaves:
 
     def _load_xsave(self, task: UserTask, context: Context, lp: Processor) -> None:
         if 0 < context.xsavesize <= _XSAVE_LIMIT:
-            lp.xsave = bytearray(
-                task.copy_from_user(context.xsave, context.xsavesize)
-            )
+            lp.xsave = bytearray(task.copy_from_user(context.xsave, context.xsavesize))
 
     def _store_xsave(self, task: UserTask, context: Context, lp: Processor) -> None:
         if 0 < context.xsavesize <= _XSAVE_LIMIT:
@@ -165,9 +161,7 @@ class Leaves:
         address: int,
         error_code: int,
     ) -> None:
-        outcome = self._driver.fault(
-            task.mm, address, error_code, from_enclave=True
-        )
+        outcome = self._driver.fault(task.mm, address, error_code, from_enclave=True)
         answer.protect_changes(self._driver)
         match outcome:
             case Resolved() | Abort():

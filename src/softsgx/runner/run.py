@@ -51,7 +51,9 @@ def run(argv: list[str], options: RunOptions) -> int:
     config = agent_config(machine, files.device, abilities, exact=exact)
     path = shutil.which(argv[0]) or argv[0]
     pid, listener, errors = lib.launch(path, argv, dict(os.environ))
-    supervisor = Supervisor(Listener(listener), driver, files, calls, sites, config, _complain)
+    supervisor = Supervisor(
+        Listener(listener), driver, files, calls, sites, config, _complain
+    )
     child = _Child(pid, supervisor)
     with child.signals():
         others = supervisor.serve(child.has_ended)
