@@ -165,6 +165,8 @@ HIDDEN int at_cpuid(u64 rip);
 enum site_kind { SITE_NONE, SITE_ENCLU, SITE_CPUID };
 HIDDEN enum site_kind site_at(u64 address);
 HIDDEN void site_add(u64 address, enum site_kind kind);
+HIDDEN void sites_init(void);
+HIDDEN void sites_of_text(u64 start, u64 length, u64 fd, u64 offset);
 HIDDEN void site_patch(u64 address, enum site_kind kind);
 HIDDEN void emulate_cpuid(struct k_ucontext *uc);
 
@@ -174,6 +176,7 @@ struct agent_data {
 	struct abi_overlay overlays[MAX_OVERLAYS];
 	u64 vdso_enclu, vdso_fault;	/* addresses in our vDSO image */
 	u64 has_fsgsbase;
+	u64 sites[MAX_SITES];		/* CPUIDs rewritten before we began */
 	u32 pid;		/* of the process that this copy belongs to */
 	u32 parent;		/* whose fork the supervisor has not been told of */
 	u64 hull_start, hull_end;	/* all enclave mappings lie in here */

@@ -208,5 +208,6 @@ __attribute__((used)) HIDDEN void agent_init(void)
 	if (A.config.flags & CONFIGFLAG_CPUID_FAULTING)
 		sys(NR_arch_prctl, ARCH_SET_CPUID, 0);
 	borrowed_memory();
+	sites_init();
 	signals_init();
 }

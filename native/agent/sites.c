@@ -48,6 +48,19 @@ void site_add(u64 address, enum site_kind kind)
 	}
 }
 
+void sites_init(void)
+{
+	for (u32 i = 0; i < A.config.sites && i < MAX_SITES; i++)
+		site_add(A.sites[i], SITE_CPUID);
+}
+
+/* Code of a file was mapped: have its CPUIDs rewritten. */
+void sites_of_text(u64 start, u64 length, u64 fd, u64 offset)
+{
+	if (A.config.flags & CONFIGFLAG_REWRITE_CPUID)
+		call_supervisor(CALL_TEXT, start, length, fd, offset, 0);
+}
+
 static enum site_kind lookup(u64 address)
 {
 	for (u64 i = slot_of(address), n = 0; n < 64; n++, i = (i + 1) % NR_SITES) {

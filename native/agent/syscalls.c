@@ -223,8 +223,8 @@ static void mmap_native(struct frame *f)
 	if (ret >= 0 || ret < -4095) {
 		if ((mc->r10 & MAP_FIXED_) && overlaps_hull(mc->rdi, mc->rsi))
 			unmapped(mc->rdi, mc->rsi);
-		if ((mc->rdx & PROT_EXEC_) && (int)mc->r8 >= 0 && A.config.sites)
-			call_supervisor(CALL_TEXT, (u64)ret, mc->rsi, mc->r8, mc->r9, 0);
+		if ((mc->rdx & PROT_EXEC_) && (int)mc->r8 >= 0)
+			sites_of_text((u64)ret, mc->rsi, mc->r8, mc->r9);
 	}
 	mc->rax = (u64)ret;
 }

@@ -61,6 +61,7 @@ class ConfigFlag(IntFlag):
     ENCLAVE_NODE = 4
     PROVISION_NODE = 8
     CPUID_FAULTING = 16
+    REWRITE_CPUID = 32
 
 
 class Outcome(IntEnum):
@@ -161,8 +162,11 @@ class Overlay(Layout, size=48):
     add_edx:  int = at(40, 4)
 
 
-class Config(Layout, size=64):
-    """The head of the agent's data, written when it is injected."""
+class Config(Layout, size=32):
+    """The head of the agent's data, written when it is injected.
+
+    Behind it: MAX_OVERLAYS overlays, three words, and the addresses of *sites* CPUIDs.
+    """
 
     flags:    int = at( 0, 4)
     overlays: int = at( 4, 4)
@@ -172,6 +176,8 @@ class Config(Layout, size=64):
 # fmt: on
 
 MAX_OVERLAYS = 32
+MAX_SITES = 256
+"""Rewritten CPUIDs that the agent is told of when it begins, at most."""
 
 _CODES = {1: "B", 2: "H", 4: "I", 8: "Q"}
 

@@ -51,6 +51,7 @@ _PROTOTYPES: dict[str, tuple[type, ...]] = {
     "softsgx_kill_traced": (_PID,),
     "softsgx_cpuid": (ctypes.c_uint32, ctypes.c_uint32, ctypes.c_void_p),
     "softsgx_poke": (_PID, _U64, ctypes.c_uint8),
+    "softsgx_rewrite_cpuid": (_PID, ctypes.c_void_p, ctypes.c_size_t),
 }
 
 
@@ -99,6 +100,13 @@ def copy_pages(pid: int, address: int, to: memoryview) -> int:
 def poke(pid: int, address: int, byte: int) -> None:
     """Write one byte into a process, through its protections, as a debugger does."""
     _checked(_lib().softsgx_poke(pid, address, byte), "poke")
+
+
+def rewrite_cpuid(pid: int, addresses: list[int]) -> list[int]:
+    """Put breakpoints over CPUIDs; return the addresses where there was one."""
+    places = (ctypes.c_uint64 * len(addresses))(*addresses)
+    _checked(_lib().softsgx_rewrite_cpuid(pid, places, len(addresses)), "rewrite")
+    return [address for address in places if address]
 
 
 def cpuid(leaf: int, subleaf: int) -> tuple[int, int, int, int]:

@@ -1,6 +1,7 @@
 """What the agent is told when it is put into a process."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 from softsgx.driver.device import ENCLAVE, PROVISION, nodes
 from softsgx.machine.machine import Machine
@@ -8,6 +9,7 @@ from softsgx.native import lib
 from softsgx.native.abi import (
     AGENT_BASE,
     MAX_OVERLAYS,
+    MAX_SITES,
     VDSO_OFFSET,
     Config,
     ConfigFlag,
@@ -36,6 +38,8 @@ def agent_config(
         flags |= ConfigFlag.PATCH
     if abilities.cpuid_faulting:
         flags |= ConfigFlag.CPUID_FAULTING
+    else:
+        flags |= ConfigFlag.REWRITE_CPUID
     present = nodes(machine)
     if ENCLAVE in present:
         flags |= ConfigFlag.ENCLAVE_NODE
@@ -46,7 +50,7 @@ def agent_config(
         overlays=len(views),
         shmdev=device,
         tier=1,
-        sites=int(not abilities.cpuid_faulting),
+        sites=0,
     )
     images = lib.images()
     vdso = AGENT_BASE + VDSO_OFFSET
@@ -58,3 +62,11 @@ def agent_config(
         + padding
         + b"".join(word.to_bytes(8, "little") for word in words)
     )
+
+
+def with_sites(config: bytes, sites: Iterable[int]) -> bytes:
+    """Return a configuration that tells which CPUIDs were rewritten already."""
+    known = list(sites)[:MAX_SITES]
+    head = replace(Config.from_bytes(config[: Config.SIZE]), sites=len(known))
+    words = b"".join(address.to_bytes(8, "little") for address in known)
+    return bytes(head) + config[Config.SIZE :] + words

@@ -89,9 +89,12 @@ class Sites:
         if self._scanner is None:
             os.close(fd)
             return
-        for site in self._scanner.sites(fd):
-            if offset <= site < offset + length:
-                self._poke_cpuid(process, start + site - offset)
+        places = [
+            start + site - offset
+            for site in self._scanner.sites(fd)
+            if offset <= site < offset + length
+        ]
+        self._rewrite(process, places)
 
     def patch_program(self, process: Process) -> None:
         """Do so for what the kernel mapped at execve: the program and its loader."""
@@ -105,13 +108,14 @@ class Sites:
                 length = mapping.end - mapping.start
                 self._patch_file(process, fd, mapping.start, length, mapping.offset)
 
-    def _poke_cpuid(self, process: Process, address: int) -> None:
+    def _rewrite(self, process: Process, addresses: list[int]) -> None:
+        if not addresses:
+            return
         try:
-            if lib.read(process.pid, address, 2) == _BYTES[CPUID]:
-                lib.poke(process.pid, address, INT3)
-                process.sites[address] = CPUID
+            done = lib.rewrite_cpuid(process.pid, addresses)
         except OSError:
             return
+        process.sites.update(dict.fromkeys(done, CPUID))
 
     def forget(self, encl: Encl) -> None:
         """Drop what is known of an enclave that is gone."""

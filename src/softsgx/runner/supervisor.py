@@ -12,6 +12,7 @@ from softsgx.native.abi import CALL_NR, Call
 from softsgx.native.notify import Listener, Notification
 from softsgx.runner.calls import Calls, NewFd
 from softsgx.runner.files import Files
+from softsgx.runner.injection import with_sites
 from softsgx.runner.process import (
     Process,
     UserTask,
@@ -206,8 +207,9 @@ class Supervisor:
 
     def _inject(self, process: Process) -> None:
         try:
-            lib.images().inject(process.pid, self._config)
             self._sites.patch_program(process)
+            config = with_sites(self._config, process.sites)
+            lib.images().inject(process.pid, config)
         except OSError as error:
             if error.errno in _GONE:
                 return
