@@ -101,6 +101,14 @@ def test_an_accepted_trim_goes_with_a_thread_inside(ring0: Ring0) -> None:
     assert ring0.enclave().children == 3
 
 
+def test_a_free_page_is_nobodys_whatever_its_entry_still_says(ring0: Ring0) -> None:
+    ring0.machine.epcm[9] = EpcmEntry(valid=False, pt=PageType.REG)
+    ring0.enclave().enter(1)
+    before = ring0.machine.snapshot()
+    remove(ring0, 9)
+    assert ring0.machine.snapshot() == before
+
+
 def test_threads_of_another_enclave_do_not_matter() -> None:
     ring0 = small_enclave(make_machine())
     ring0.ecreate(20)
