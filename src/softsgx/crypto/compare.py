@@ -1,6 +1,6 @@
 """Comparison in constant time."""
 
-from cryptography.hazmat.primitives.constant_time import bytes_eq
+from hmac import compare_digest
 
 
 class MismatchError(ValueError):
@@ -9,5 +9,5 @@ class MismatchError(ValueError):
 
 def check_equal(expected: bytes, actual: bytes) -> None:
     """Raise MismatchError unless both are the same bytes; constant time."""
-    if not bytes_eq(expected, actual):
+    if not compare_digest(expected, actual):
         raise MismatchError("values differ")

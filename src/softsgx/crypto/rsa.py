@@ -4,12 +4,17 @@ Numbers are little-endian byte strings of 384 bytes, as SIGSTRUCT holds them.
 SDM: "EINIT—Initialize an Enclave for Execution".
 """
 
-from typing import NamedTuple
+# Verifying needs only numbers; the library is imported by whoever signs.
+# ruff: noqa: PLC0415
 
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
 
 from softsgx.crypto.sha256 import sha256
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric import rsa
 
 SIZE = 384
 """Bytes of modulus, signature, q1 and q2."""
@@ -46,13 +51,18 @@ class SigningKey:
         self.modulus = numbers.n.to_bytes(SIZE, "little")
 
     @classmethod
-    def generate(cls) -> "SigningKey":
+    def generate(cls) -> SigningKey:
         """Make a new key."""
+        from cryptography.hazmat.primitives.asymmetric import rsa
+
         return cls(rsa.generate_private_key(EXPONENT, SIZE * 8))
 
     @classmethod
-    def from_pem(cls, pem: bytes, password: bytes | None = None) -> "SigningKey":
+    def from_pem(cls, pem: bytes, password: bytes | None = None) -> SigningKey:
         """Read a key in PEM; KeyFormError if it is not one of ours."""
+        from cryptography.hazmat.primitives import serialization
+        from cryptography.hazmat.primitives.asymmetric import rsa
+
         key = serialization.load_pem_private_key(pem, password)
         if not isinstance(key, rsa.RSAPrivateKey):
             raise KeyFormError(f"a {type(key).__name__}; enclaves need an RSA key")
@@ -60,6 +70,8 @@ class SigningKey:
 
     def to_pem(self) -> bytes:
         """Return the key in PEM, not encrypted."""
+        from cryptography.hazmat.primitives import serialization
+
         return self._key.private_bytes(
             serialization.Encoding.PEM,
             serialization.PrivateFormat.PKCS8,
@@ -68,6 +80,9 @@ class SigningKey:
 
     def sign(self, message: bytes) -> bytes:
         """Return the PKCS#1 v1.5 signature over SHA-256, little-endian."""
+        from cryptography.hazmat.primitives import hashes
+        from cryptography.hazmat.primitives.asymmetric import padding
+
         signature = self._key.sign(message, padding.PKCS1v15(), hashes.SHA256())
         return signature[::-1]
 
