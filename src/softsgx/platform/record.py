@@ -1,6 +1,5 @@
 """platform.toml: everything of a platform that is no secret, versioned."""
 
-import tomllib
 from dataclasses import dataclass
 
 from softsgx.arch.addr import PAGE_SIZE
@@ -66,6 +65,8 @@ def encode_record(record: Record) -> bytes:
 
 def decode_record(raw: bytes) -> Record:
     """Read the file's bytes; PlatformError names the line that is wrong."""
+    import tomllib  # noqa: PLC0415 -- an ephemeral platform has nothing to parse
+
     try:
         table = tomllib.loads(raw.decode())
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
