@@ -3,12 +3,12 @@
 import errno
 import os
 import resource
-import shutil
 import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 from softsgx.driver.driver import Driver
 from softsgx.driver.section import add_spare
@@ -49,7 +49,7 @@ def run(argv: list[str], options: RunOptions) -> int:
         calls.tracer = Tracer(options.trace)
         machine.trace = calls.tracer.event
     config = agent_config(machine, files.device, abilities, exact=exact)
-    path = shutil.which(argv[0]) or argv[0]
+    path = _program(argv[0])
     pid, listener, errors = lib.launch(path, argv, dict(os.environ))
     supervisor = Supervisor(
         Listener(listener), driver, files, calls, sites, config, _complain
@@ -63,6 +63,14 @@ def run(argv: list[str], options: RunOptions) -> int:
     if others and supervisor.has_callers():
         _serve_on(supervisor)
     return _end_like(child.wait() if child.status is None else child.status)
+
+
+def _program(name: str) -> str:
+    """Return the path of a program that is named as in a shell."""
+    places = [] if "/" in name else os.get_exec_path()
+    paths = (Path(place, name) for place in places)
+    found = (path for path in paths if path.is_file() and os.access(path, os.X_OK))
+    return str(next(found, name))
 
 
 def _machine(options: RunOptions) -> Machine:
