@@ -31,6 +31,11 @@ def test_writes_and_reads_a_quadword(ring0: Ring0) -> None:
     assert ring0.on_page(Encls.EDBGRD, 3, 16) == VALUE
 
 
+def test_reaches_the_whole_of_a_regular_page(ring0: Ring0) -> None:
+    ring0.on_page(Encls.EDBGWR, 3, PAGE_SIZE - 8, VALUE)
+    assert ring0.on_page(Encls.EDBGRD, 3, PAGE_SIZE - 8) == VALUE
+
+
 def test_ignores_the_permissions_of_the_page(ring0: Ring0) -> None:
     ring0.emodpr(3, 0)
     ring0.on_page(Encls.EDBGWR, 3, 0, VALUE)

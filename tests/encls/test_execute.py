@@ -64,6 +64,24 @@ def test_faults_on_sgx2_leaves_without_sgx2(leaf: Encls) -> None:
         ring0.leaf(leaf)
 
 
+def test_the_other_leaves_do_not_need_sgx2() -> None:
+    ring0 = small_enclave(make_machine({"sgx2": False}))
+    ring0.leaf(Encls.EREMOVE, rcx=epc_address(3))
+    assert not ring0.machine.epcm[3].valid
+
+
+def test_runs_sgx2_leaves_with_sgx2(ring0: Ring0) -> None:
+    ring0.leaf(Encls.EMODPR, ring0.secinfo(1), epc_address(3))
+    assert ring0.machine.epcm[3].pr
+
+
+def test_an_error_code_goes_to_rax_and_zf(ring0: Ring0) -> None:
+    ring0.lp.regs.rflags = 0x8D7
+    ring0.leaf(Encls.EREMOVE, rcx=epc_address(0))
+    assert ring0.lp.regs.rax == SgxError.CHILD_PRESENT
+    assert ring0.lp.regs.rflags == 0x42
+
+
 def test_ignores_the_high_half_of_rax(ring0: Ring0) -> None:
     ring0.leaf(Encls.EREMOVE | 0xABCD << 32, rcx=epc_address(3))
     assert not ring0.machine.epcm[3].valid

@@ -220,6 +220,14 @@ def test_removing_a_run_of_an_active_enclave_fails() -> None:
     assert ring0.machine.snapshot() == before
 
 
+def test_removing_free_pages_of_an_active_enclave_is_nothing() -> None:
+    ring0 = small_enclave()
+    ring0.enclave().enter(1)
+    before = ring0.machine.snapshot()
+    eremove_run(ring0.machine, 0, 10, 4)
+    assert ring0.machine.snapshot() == before
+
+
 @pytest.mark.parametrize("first", [0, 20], ids=["the SECS", "another enclave's page"])
 def test_removing_a_run_takes_no_other_page(first: int) -> None:
     ring0 = small_enclave()
