@@ -117,6 +117,7 @@ class FakeTask:
             try:
                 page = self.copy_from_user(addr + at, PAGE)
             except OSError:
+                view[:] = b"\xee" * view.nbytes  # anything may be in it now
                 return False
             if any(page):
                 view[at : at + PAGE] = page

@@ -20,6 +20,7 @@ from tests.driver.fakes import (
     TCS,
     World,
     refused,
+    swap,
     tcs_bytes,
 )
 
@@ -249,6 +250,29 @@ def test_the_page_that_stops_is_refused_in_linux_order(
     assert world.driver.section.free == free - 2
     assert world.encl.page_cnt == 3
     assert world.encl.page(BASE + 4 * PAGE) is None
+
+
+def test_zero_pages_before_a_hole_stay_zero() -> None:
+    world = ready()
+    world.source(bytes(2 * PAGE))
+    world.task.add(SOURCE + 2 * PAGE, bytes(2 * PAGE)).readable = False
+    with refused(errno.EFAULT):
+        world.ioctl(ADD)
+    assert world.count() == 2
+    assert not any(world.memory.bytes)
+
+
+def test_a_hole_that_is_filled_meanwhile_is_none() -> None:
+    world = ready()
+    copy, calls = world.task.copy_into, []
+
+    def once_unreadable(addr: int, view: memoryview) -> bool:
+        calls.append(addr)
+        return len(calls) > 1 and copy(addr, view)
+
+    swap(world.task, "copy_into", once_unreadable)
+    world.ioctl(ADD)
+    assert world.count() == 4
 
 
 def test_a_vma_above_the_source_is_asked_as_linux_asks() -> None:
