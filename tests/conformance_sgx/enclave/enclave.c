@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Does one thing at a time, as asked, so that its host can watch what happens. */
+#include "../../../examples/hello/arch.h"
+#include "../../../examples/hello/runtime.h"
+#include "ops.h"
+
+#define EGETKEY 1
+#define EACCEPTCOPY 7
+#define GPRSGX_SIZE 184
+#define GPRSGX_RIP 136
+#define TCS_FIELDS 72
+#define RFLAGS_HELD 0xcd7 /* CF PF AF ZF SF DF OF and the bit that is always 1 */
+
+extern char enclave_base[], areas[], entry[];
+void spin(const struct state *in, struct state *out, struct op *op);
+
+struct leaf {
+	uint64_t rax, rbx, rcx, rdx;
+};
+
+static void enclu(struct op *op, struct leaf leaf)
+{
+	__asm__ volatile("enclu\n\tpushfq\n\tpopq %1"
+			 : "+a"(leaf.rax), "=r"(op->flags)
+			 : "b"(leaf.rbx), "c"(leaf.rcx), "d"(leaf.rdx)
+			 : "memory", "cc");
+	op->result = leaf.rax;
+}
+
+static void enclu_secinfo(struct op *op, uint64_t leaf, uint64_t rdx)
+{
+	struct secinfo secinfo = { .flags = op->size };
+
+	enclu(op, (struct leaf){ leaf, (uint64_t)&secinfo, op->address, rdx });
+}
+
+static int same(const void *a, const void *b, uint64_t size)
+{
+	const uint8_t *left = a, *right = b;
+
+	while (size && *left == *right)
+		left++, right++, size--;
+	return size == 0;
+}
+
+/* A vector's width is what XFRM makes the enclave save. */
+static int same_state(const struct state *in, const struct state *out)
+{
+	uint64_t width = XFRM & 0xe0 ? 64 : XFRM & 4 ? 32 : 16;
+
+	for (int i = 0; i < 16; i++)
+		if (i != 1 && i != 4 && i != 7 && in->gpr[i] != out->gpr[i])
+			return 0;
+	for (int i = 0; i < (XFRM & 0xe0 ? 32 : 16); i++)
+		if (!same(in->vector[i], out->vector[i], width))
+			return 0;
+	return ((in->rflags ^ out->rflags) & RFLAGS_HELD) == 0;
+}
+
+static void do_spin(struct op *op)
+{
+	struct state in, out;
+	uint8_t *byte = (uint8_t *)&in;
+
+	memset(&out, 0, sizeof(out));
+	for (uint64_t i = 0; i < sizeof(in); i++)
+		byte[i] = (uint8_t)(op->value + 31 * i + (i >> 8));
+	in.rflags = RFLAGS_HELD;
+	spin(&in, &out, op);
+	op->result = (uint64_t)same_state(&in, &out);
+}
+
+static void do_count(struct op *op)
+{
+	uint64_t count = 0, sum = 0;
+
+	op->started = 1;
+	while (!op->stop)
+		sum += ++count;
+	op->result = sum == count * (count + 1) / 2 ? count : 0;
+}
+
+static void do_bases(struct op *op, uint8_t *area, uint64_t rflags)
+{
+	uint64_t *out = (uint64_t *)op->data;
+
+	*(uint8_t **)(area + AREA_FS) = area + AREA_FS;
+	*(uint8_t **)(area + AREA_GS) = area + AREA_GS;
+	__asm__ volatile("mov %%fs:0, %0; mov %%gs:0, %1" : "=r"(out[0]), "=r"(out[1]));
+	out[2] = (uint64_t)area - (uint64_t)enclave_base;
+	out[3] = rflags;
+}
+
+/* EREPORT and EGETKEY take aligned operands inside the enclave. */
+static void do_report(struct op *op)
+{
+	struct targetinfo target;
+	struct report made __attribute__((aligned(512)));
+	uint8_t data[64] __attribute__((aligned(128)));
+
+	memcpy(&target, op->data, sizeof(target));
+	memset(data, (int)op->value, sizeof(data));
+	enclu(op, (struct leaf){ EREPORT, (uint64_t)&target, (uint64_t)data,
+				 (uint64_t)&made });
+	memcpy(op->data, &made, sizeof(made));
+}
+
+static void do_key(struct op *op)
+{
+	uint8_t request[512] __attribute__((aligned(512)));
+	uint8_t key[16] __attribute__((aligned(16)));
+
+	memcpy(request, op->data, sizeof(request));
+	memset(key, 0, sizeof(key));
+	enclu(op, (struct leaf){ EGETKEY, (uint64_t)request, (uint64_t)key, 0 });
+	memcpy(op->data, key, sizeof(key));
+}
+
+static void do_meet(struct op *op)
+{
+	volatile uint64_t *met = (volatile uint64_t *)op->address;
+
+	__atomic_add_fetch(met, 1, __ATOMIC_SEQ_CST);
+	while (*met < op->value)
+		__asm__ volatile("pause");
+}
+
+/* A copy of what thread 0's TCS was, with the frames of another. */
+static void do_tcs(struct op *op)
+{
+	uint64_t *tcs = (uint64_t *)op->address;
+	uint64_t area = (uint64_t)areas - (uint64_t)enclave_base + op->value * AREA;
+	const uint64_t fields[TCS_FIELDS / 8] = {
+		0, 0, area, (uint64_t)FRAMES << 32, (uint64_t)entry - (uint64_t)enclave_base,
+		0, area + AREA_FS, area + AREA_GS, ~0ull,
+	};
+
+	memcpy(tcs, fields, sizeof(fields));
+}
+
+static void fault(uint64_t what)
+{
+	if (what == DO_DIVIDE)
+		__asm__ volatile("xor %%eax, %%eax; xor %%edx, %%edx; div %%eax"
+				 : : : "eax", "edx", "cc");
+	else if (what == DO_UNDEFINED)
+		__asm__ volatile("ud2");
+	else if (what == DO_BREAK)
+		__asm__ volatile("int3");
+	else
+		__asm__ volatile("hlt");
+}
+
+static void touch(struct op *op)
+{
+	volatile uint8_t *byte = (volatile uint8_t *)op->address;
+
+	if (op->what == DO_READ)
+		op->result = *byte;
+	else if (op->what == DO_WRITE)
+		*byte = (uint8_t)op->value;
+	else
+		((void (*)(void))op->address)();
+}
+
+static void secinfo_leaf(struct op *op)
+{
+	if (op->what == DO_ENCLU)
+		enclu_secinfo(op, op->value, 0);
+	else
+		enclu_secinfo(op, EACCEPTCOPY, op->value);
+}
+
+static void interrupted(struct op *op, uint64_t cssa, uint8_t *area)
+{
+	uint8_t *gpr = area + cssa * PAGE - GPRSGX_SIZE;
+
+	if (op->what == DO_FRAME)
+		memcpy(op->data, gpr, GPRSGX_SIZE);
+	else
+		*(uint64_t *)(gpr + GPRSGX_RIP) += op->value;
+}
+
+void request(struct op *op, uint64_t cssa, uint8_t *area, uint64_t rflags)
+{
+	switch (op->what) {
+	case DO_READ:
+	case DO_WRITE:
+	case DO_CALL:
+		touch(op);
+		break;
+	case DO_ENCLU:
+	case DO_COPY:
+		secinfo_leaf(op);
+		break;
+	case DO_DIVIDE:
+	case DO_UNDEFINED:
+	case DO_BREAK:
+	case DO_PROTECTED:
+		fault(op->what);
+		break;
+	case DO_SPIN:
+		do_spin(op);
+		break;
+	case DO_COUNT:
+		do_count(op);
+		break;
+	case DO_FRAME:
+	case DO_SKIP:
+		interrupted(op, cssa, area);
+		break;
+	case DO_BASES:
+		do_bases(op, area, rflags);
+		break;
+	case DO_REPORT:
+		do_report(op);
+		break;
+	case DO_KEY:
+		do_key(op);
+		break;
+	case DO_MEET:
+		do_meet(op);
+		break;
+	case DO_TCS:
+		do_tcs(op);
+		break;
+	case DO_LEAF:
+		enclu(op, *(struct leaf *)op->data);
+		break;
+	}
+}

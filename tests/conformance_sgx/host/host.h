@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the hosts share: an enclave that is built, and both ways into it. */
+#ifndef SGX_HOST_H
+#define SGX_HOST_H
+
+#include "../../conformance/programs/check.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/time.h>
+
+#include "../../../examples/hello/load.h"
+#include "../enclave/ops.h"
+
+#define PF 14
+#define PF_P 1
+#define PF_W 2
+#define PF_U 4
+#define PF_SGX 0x8000
+
+/* The enclave with this XFRM, in the file beside the program's folder. */
+struct enclave host_load(const char *xfrm);
+static inline uint64_t host_tcs(const struct enclave *e, unsigned int n)
+{
+	return e->base + n * PAGE;
+}
+
+/* Through the vDSO: its return value; the run is zero but for its TCS. */
+int vdso_call(uint64_t tcs, uint32_t function, struct op *op,
+	      struct sgx_enclave_run *run);
+/* The same, where nothing but a good end is expected. */
+void vdso_do(uint64_t tcs, struct op *op);
+/* One request in short; its result. */
+uint64_t vdso_ask(uint64_t tcs, uint64_t what, uint64_t address, uint64_t value,
+		  uint64_t size);
+
+/* own.S: EENTER with an ENCLU and an AEP that are not the vDSO's.  Returns what EEXIT
+ * left in RCX. */
+uint64_t own_enter(struct op *op, uint64_t tcs);
+extern uint8_t own_site[], own_aep[], own_back[];
+/* RSP and RBP as they were at the ENCLU of the last own_enter. */
+extern uint64_t own_stack[2];
+
+/* own.S: ENCLU at wild_site with these registers. */
+struct wild {
+	uint64_t rax, rbx, rcx, rdx, rsi, rdi;
+};
+uint64_t wild_enclu(const struct wild *regs);
+extern uint8_t wild_site[];
+
+/* A thread that runs one request through the vDSO; its result is in the op. */
+struct inside {
+	pthread_t thread;
+	uint64_t tcs;
+	struct op op;
+};
+void inside_start(struct inside *in);	/* returns when the enclave works */
+void inside_wait(struct inside *in);
+
+/* The registers that an asynchronous exit shows: RIP and RCX are the AEP, RAX is
+ * ERESUME, RBX the TCS, the others zero. */
+void check_synthetic(const ucontext_t *uc, uint64_t tcs, const uint8_t *aep);
+
+#endif

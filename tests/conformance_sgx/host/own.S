@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+	.text
+/* uint64_t own_enter(struct op *op, uint64_t tcs) */
+	.globl	own_enter, own_site, own_back, own_aep
+own_enter:
+	push	%rbp
+	push	%rbx
+	push	%r12
+	push	%r13
+	push	%r14
+	push	%r15
+	sub	$24, %rsp
+	mov	%rsp, %rbp
+	mov	%rsp, own_stack(%rip)
+	mov	%rbp, own_stack+8(%rip)
+	mov	%rsi, %rbx
+	lea	own_aep(%rip), %rcx
+	mov	$2, %eax
+	/* Nothing of this may come out of an asynchronous exit. */
+	mov	$0x5555, %edx
+	mov	%rdx, %r8
+	mov	%rdx, %r12
+	mov	%rdx, %r15
+own_site:
+	enclu
+own_back:
+	mov	%rcx, %rax
+	add	$24, %rsp
+	pop	%r15
+	pop	%r14
+	pop	%r13
+	pop	%r12
+	pop	%rbx
+	pop	%rbp
+	ret
+own_aep:
+	enclu
+	ud2
+
+/* uint64_t wild_enclu(const struct wild *regs) */
+	.globl	wild_enclu, wild_site
+wild_enclu:
+	push	%rbx
+	mov	%rdi, %r8
+	mov	0(%r8), %rax
+	mov	8(%r8), %rbx
+	mov	16(%r8), %rcx
+	mov	24(%r8), %rdx
+	mov	32(%r8), %rsi
+	mov	40(%r8), %rdi
+wild_site:
+	enclu
+	pop	%rbx
+	ret
+
+	.bss
+	.globl	own_stack
+	.balign	8
+own_stack:
+	.skip	16
+
+	.section .note.GNU-stack, "", @progbits
