@@ -126,7 +126,7 @@ long softsgx_kill_traced(pid_t pid)
 
 static long run_until_trap(pid_t pid, int request)
 {
-	int status;
+	int status, stopped = 0;
 	long got;
 
 	do {
@@ -135,10 +135,12 @@ static long run_until_trap(pid_t pid, int request)
 		got = wait_stop(pid, pid, &status);
 		if (got < 0)
 			return got;
-		/* A signal of the program's that came in between: hand it on later. */
-		if (WSTOPSIG(status) != SIGTRAP && !event_of(status))
-			kill(pid, WSTOPSIG(status));
+		/* Only SIGSTOP can come through: it is sent again when we are done. */
+		if (WSTOPSIG(status) == SIGSTOP && !event_of(status))
+			stopped = 1;
 	} while (WSTOPSIG(status) != SIGTRAP || event_of(status));
+	if (stopped)
+		kill(pid, SIGSTOP);
 	return 0;
 }
 
@@ -265,8 +267,26 @@ static long write_agent(pid_t pid, const struct softsgx_image *image)
 	return ret;
 }
 
-/* Put the agent into a process that stands at its first instruction. */
-long softsgx_inject(pid_t pid, const struct softsgx_image *image)
+/* Signals wait while we work in the process: a handler has no stack to run on, and one
+ * that is due would keep a single step from being made.  Our own traps are SIGTRAP. */
+static long hold_signals(pid_t pid, uint64_t *mask)
+{
+	uint64_t all = ~(1ul << (SIGTRAP - 1));
+
+	if (ptrace(PTRACE_GETSIGMASK, pid, sizeof(*mask), mask) ||
+	    ptrace(PTRACE_SETSIGMASK, pid, sizeof(all), &all))
+		return -errno;
+	return 0;
+}
+
+/* What the agent keeps unblocked stays so. */
+static void release_signals(pid_t pid, uint64_t mask)
+{
+	mask &= ~(1ul << (SIGTRAP - 1) | 1ul << (SIGSYS - 1));
+	ptrace(PTRACE_SETSIGMASK, pid, sizeof(mask), &mask);
+}
+
+static long inject(pid_t pid, const struct softsgx_image *image)
 {
 	struct user_regs_struct saved, regs;
 	uint64_t auxv = 0, real = 0, ours = AGENT_BASE + VDSO_OFFSET;
@@ -298,5 +318,18 @@ long softsgx_inject(pid_t pid, const struct softsgx_image *image)
 	ret = run_until_trap(pid, PTRACE_CONT);
 	saved.orig_rax = -1;
 	ptrace(PTRACE_SETREGS, pid, 0, &saved);
+	return ret;
+}
+
+/* Put the agent into a process that stands at its first instruction. */
+long softsgx_inject(pid_t pid, const struct softsgx_image *image)
+{
+	uint64_t mask;
+	long ret = hold_signals(pid, &mask);
+
+	if (ret < 0)
+		return ret;
+	ret = inject(pid, image);
+	release_signals(pid, mask);
 	return ret;
 }
