@@ -16,7 +16,6 @@ from softsgx.arch.addr import PAGE_SIZE
 
 CPUID = b"\x0f\xa2"
 _LONGEST = 15
-_BACK = 4096
 _PIECE = 1 << 20
 _EH_FRAME_HDR = 0x6474E550
 _PF_X = 1
@@ -26,6 +25,8 @@ _SDATA4_DATAREL = 0x3B
 _UDATA4 = 0x03
 
 Identity = tuple[int, int, int, int]
+_Segment = tuple[int, int, int, int]
+"""File offset, address, file size and flags of a PT_LOAD."""
 
 
 class TextScanner:
@@ -54,12 +55,12 @@ def _scan(fd: int, size: int) -> tuple[int, ...]:
             candidates += _candidates(fd, offset, min(filesz, max(0, size - offset)))
     if not candidates:
         return ()
-    starts = _function_starts(fd, segments)
-    return tuple(at for at in candidates if _is_instruction(fd, at, starts, segments))
+    functions = _Functions(fd, segments)
+    return tuple(at for at in candidates if _is_instruction(fd, at, functions))
 
 
-def _segments(fd: int) -> list[tuple[int, int, int, int]]:
-    """Return file offset, address, file size and flags of each PT_LOAD."""
+def _segments(fd: int) -> list[_Segment]:
+    """Return the PT_LOADs of an ELF; none if it is not one."""
     head = os.pread(fd, _EHDR_SIZE, 0)
     if len(head) < _EHDR_SIZE or head[:5] != b"\x7fELF\x02":
         return []
@@ -93,51 +94,60 @@ def _candidates(fd: int, offset: int, size: int) -> list[int]:
     return sorted(set(found))
 
 
-def _function_starts(fd: int, segments: list[tuple[int, int, int, int]]) -> list[int]:
-    """Return file offsets of function starts, from the table of .eh_frame_hdr."""
-    head = os.pread(fd, _EHDR_SIZE, 0)
-    phoff, phentsize, phnum = _program_headers(head)
-    for number in range(phnum):
-        raw = os.pread(fd, 56, phoff + number * phentsize)
-        if len(raw) < 56:
-            break
-        kind, _, offset, vaddr, _, filesz = struct.unpack_from("<IIQQQQ", raw)
-        if kind == _EH_FRAME_HDR:
-            table = os.pread(fd, filesz, offset)
-            return sorted(
-                start
-                for address in _search_table(table, vaddr)
-                if (start := _to_offset(address, segments)) is not None
-            )
-    return []
+class _Functions:
+    """Where functions start, from the sorted table of .eh_frame_hdr."""
+
+    def __init__(self, fd: int, segments: list[_Segment]):
+        self._segments = segments
+        self._base = 0
+        self._starts: tuple[int, ...] = ()
+        head = os.pread(fd, _EHDR_SIZE, 0)
+        phoff, phentsize, phnum = _program_headers(head)
+        for number in range(phnum):
+            raw = os.pread(fd, 56, phoff + number * phentsize)
+            if len(raw) < 56:
+                break
+            kind, _, offset, vaddr, _, filesz = struct.unpack_from("<IIQQQQ", raw)
+            if kind == _EH_FRAME_HDR:
+                self._base = vaddr
+                self._starts = _search_table(os.pread(fd, filesz, offset))
+
+    def start_of(self, at: int) -> int | None:
+        """Return the file offset of the nearest start at or below a file offset."""
+        segment = self.segment_of(at)
+        if segment is None:
+            return None
+        offset, vaddr, _, _ = segment
+        index = bisect_right(self._starts, at - offset + vaddr - self._base) - 1
+        if index < 0:
+            return None
+        start = self._starts[index] + self._base - vaddr + offset
+        return start if start >= offset else None
+
+    def segment_of(self, at: int) -> _Segment | None:
+        """Return the segment that a file offset lies in."""
+        for segment in self._segments:
+            if segment[0] <= at < segment[0] + segment[2]:
+                return segment
+        return None
 
 
-def _search_table(table: bytes, vaddr: int) -> list[int]:
+def _search_table(table: bytes) -> tuple[int, ...]:
+    """Return starts relative to the table's address, sorted as the linker left them."""
     if len(table) < 12 or table[2] != _UDATA4 or table[3] != _SDATA4_DATAREL:
-        return []
+        return ()
     (count,) = struct.unpack_from("<I", table, 8)
     count = min(count, (len(table) - 12) // 8)
-    pairs = struct.unpack_from(f"<{2 * count}i", table, 12)
-    return [vaddr + start for start in pairs[::2]]
+    return struct.unpack_from(f"<{2 * count}i", table, 12)[::2]
 
 
-def _to_offset(address: int, segments: list[tuple[int, int, int, int]]) -> int | None:
-    for offset, vaddr, filesz, _ in segments:
-        if vaddr <= address < vaddr + filesz:
-            return address - vaddr + offset
-    return None
-
-
-def _is_instruction(
-    fd: int, at: int, starts: list[int], segments: list[tuple[int, int, int, int]]
-) -> bool:
+def _is_instruction(fd: int, at: int, functions: _Functions) -> bool:
     """Decode from the nearest function start below; without one, vote from nearby."""
-    index = bisect_right(starts, at) - 1
-    if index >= 0 and at - starts[index] <= PAGE_SIZE * 4:
-        return _arrives(fd, starts[index], at)
-    low = next(
-        (offset for offset, _, size, _ in segments if offset <= at < offset + size), at
-    )
+    start = functions.start_of(at)
+    if start is not None and at - start <= PAGE_SIZE * 4:
+        return _arrives(fd, start, at)
+    segment = functions.segment_of(at)
+    low = segment[0] if segment else at
     # Decoding soon falls into step with the code, wherever it begins.
     tries = [
         _arrives(fd, max(low, at - back), at) for back in range(_LONGEST, 4 * _LONGEST)
