@@ -5,8 +5,10 @@
 #include <cpuid.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/kcmp.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -99,4 +101,10 @@ long softsgx_cpuid(uint32_t leaf, uint32_t subleaf, uint32_t *regs)
 {
 	__cpuid_count(leaf, subleaf, regs[0], regs[1], regs[2], regs[3]);
 	return 0;
+}
+
+/* 1 if two processes have one address space, as after vfork; else 0. */
+long softsgx_same_memory(pid_t a, pid_t b)
+{
+	return syscall(SYS_kcmp, a, b, KCMP_VM, 0, 0) == 0;
 }

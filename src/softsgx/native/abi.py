@@ -183,7 +183,7 @@ _CODES = {1: "B", 2: "H", 4: "I", 8: "Q"}
 
 
 def packer(kind: type[Layout], first: str = "") -> tuple[int, struct.Struct]:
-    """Return the offset of a layout's field *first*, and a Struct from there to the end.
+    """Return the offset of a layout's field *first*, and a Struct from there on.
 
     For structures of integers that are read or written too often for Layout's care.
     """

@@ -12,9 +12,10 @@ from softsgx.arch.tcs import Tcs
 from softsgx.native import abi
 
 _CONSTANTS = (
-    "AGENT_BASE VDSO_OFFSET DATA_OFFSET FORK_OFFSET AGENT_SIZE "
-    "BLOCKS_OFFSET BLOCK_SIZE BLOCKS CALL_NR MAX_OPS MAX_OVERLAYS MAX_SITES"
-).split()
+    *("AGENT_BASE", "VDSO_OFFSET", "DATA_OFFSET", "FORK_OFFSET", "AGENT_SIZE"),
+    *("BLOCKS_OFFSET", "BLOCK_SIZE", "BLOCKS"),
+    *("CALL_NR", "MAX_OPS", "MAX_OVERLAYS", "MAX_SITES"),
+)
 _ENUMS: tuple[type[IntEnum] | type[IntFlag], ...] = (
     abi.Call,
     abi.Node,

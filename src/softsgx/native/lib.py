@@ -51,6 +51,7 @@ _PROTOTYPES: dict[str, tuple[type, ...]] = {
     "softsgx_kill_traced": (_PID,),
     "softsgx_cpuid": (ctypes.c_uint32, ctypes.c_uint32, ctypes.c_void_p),
     "softsgx_poke": (_PID, _U64, ctypes.c_uint8),
+    "softsgx_same_memory": (_PID, _PID),
     "softsgx_rewrite_cpuid": (_PID, ctypes.c_void_p, ctypes.c_size_t),
 }
 
@@ -116,6 +117,11 @@ def cpuid(leaf: int, subleaf: int) -> tuple[int, int, int, int]:
     return regs[0], regs[1], regs[2], regs[3]
 
 
+def same_memory(one: int, other: int) -> bool:
+    """Say whether two processes live in one address space, as after vfork."""
+    return bool(_lib().softsgx_same_memory(one, other))
+
+
 def launch(path: str, argv: list[str], environ: dict[str, str]) -> tuple[int, int, int]:
     """Start a program under the filter: its pid, the listener, an error pipe."""
     args = _strings([os.fsencode(arg) for arg in argv])
@@ -132,7 +138,7 @@ def _strings(items: list[bytes]) -> "ctypes.Array[ctypes.c_char_p]":
 def follow_exec(listener: int, notification: int, tid: int, tgid: int) -> int:
     """Let an execve go on and stop it at its end: the pid, 0 if there was none.
 
-    OSError, EPERM when somebody else traces it: then the call still waits for an answer.
+    OSError, EPERM if somebody else traces it: then the call still waits for an answer.
     """
     result = _lib().softsgx_follow_exec(listener, notification, tid, tgid)
     return _checked(result, "ptrace")

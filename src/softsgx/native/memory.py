@@ -5,6 +5,7 @@ import errno
 import fcntl
 import mmap
 import os
+import signal
 import struct
 from functools import cache
 
@@ -15,8 +16,9 @@ WORD_SIZE = 2
 
 _FALLOC_FL_KEEP_SIZE = 1
 _FALLOC_FL_PUNCH_HOLE = 2
-_IN_OPEN = 0x20
 _IN_CLOSE = 0x08 | 0x10
+_LOST_EVENTS = -1
+_RECHECKS = 10
 _EVENT = struct.Struct("iIII")
 _NAME = "sgx_enclave"
 
@@ -44,7 +46,14 @@ class SharedMemory:
     """The bytes of one enclave, offset = address - base, then its EPCM words."""
 
     def __init__(self) -> None:
-        self.fd = os.memfd_create(_NAME, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        first = os.memfd_create(_NAME, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        try:
+            # The kernel counts who writes by opens, and memfd_create is none.
+            self.fd = os.open(f"/proc/self/fd/{first}", os.O_RDWR | os.O_CLOEXEC)
+        finally:
+            os.close(first)
+        # Whoever opens it in the moment of `is_alone` must not send us a SIGIO.
+        fcntl.fcntl(self.fd, fcntl.F_SETSIG, signal.SIGURG)
         status = os.fstat(self.fd)
         self.inode = status.st_ino
         self.device = status.st_dev
@@ -86,6 +95,15 @@ class SharedMemory:
         """Open it once more, as the program asked: a file description of its own."""
         return os.open(f"/proc/self/fd/{self.fd}", flags | os.O_CLOEXEC)
 
+    def is_alone(self) -> bool:
+        """Say whether nobody else has it open, mapped, or on its way in a socket."""
+        try:
+            fcntl.fcntl(self.fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+        except OSError:
+            return False
+        fcntl.fcntl(self.fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+        return True
+
     def close(self) -> None:
         """Give it up; what other views of it still exist keep the mapping alive."""
         self._view = memoryview(b"")
@@ -94,35 +112,52 @@ class SharedMemory:
 
 
 class Watch:
-    """Tells when the last descriptor and mapping of a file description are gone."""
+    """Tells when the last descriptor and mapping of enclave memory are gone.
+
+    inotify says that a file description was closed, a lease whether it was the last.
+    """
 
     def __init__(self) -> None:
         self.fd = _checked(_libc().inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC))
-        self._opens: dict[int, int] = {}
+        self._watched: dict[int, SharedMemory] = {}
+        self._suspects: set[int] = set()
+        self._rechecks = 0
 
-    def add(self, memory: SharedMemory) -> int:
-        """Watch before the first reopen; return the watch's number."""
+    def add(self, memory: SharedMemory) -> None:
+        """Watch it, now that somebody else has it open."""
         path = f"/proc/self/fd/{memory.fd}".encode()
-        number = _libc().inotify_add_watch(self.fd, path, _IN_OPEN | _IN_CLOSE)
-        self._opens[_checked(number)] = 0
-        return int(number)
+        number = _checked(_libc().inotify_add_watch(self.fd, path, _IN_CLOSE))
+        self._watched[number] = memory
 
-    def gone(self) -> list[int]:
-        """Return the numbers whose last open file description was closed."""
-        gone = []
+    @property
+    def recheck_ms(self) -> int | None:
+        """After how long to call `gone` again, unasked; None: not at all."""
+        return 1 << self._rechecks if self._suspects else None
+
+    def gone(self) -> list[SharedMemory]:
+        """Return what nobody else has any more."""
+        closed = self._closed()
+        self._rechecks = 0 if closed else self._rechecks + 1
+        self._suspects |= closed
+        numbers = {n for n in self._suspects if self._watched[n].is_alone()}
+        # The kernel tells of a close shortly before it counts it: ask again soon.
+        self._suspects -= numbers
+        if self._rechecks == _RECHECKS:
+            self._suspects.clear()
+        for number in numbers:
+            _libc().inotify_rm_watch(self.fd, number)
+        return [self._watched.pop(number) for number in numbers]
+
+    def _closed(self) -> set[int]:
+        """Return the numbers of the watches that a file was closed under."""
+        closed: set[int] = set()
         try:
             raw = os.read(self.fd, 1 << 16)
         except BlockingIOError:
-            return []
+            return closed
         at = 0
         while at < len(raw):
-            number, mask, _, length = _EVENT.unpack_from(raw, at)
+            number, _, _, length = _EVENT.unpack_from(raw, at)
             at += _EVENT.size + length
-            if number not in self._opens:
-                continue
-            self._opens[number] += 1 if mask & _IN_OPEN else -1
-            if self._opens[number] <= 0 and mask & _IN_CLOSE:
-                del self._opens[number]
-                _libc().inotify_rm_watch(self.fd, number)
-                gone.append(number)
-        return gone
+            closed |= set(self._watched) if number == _LOST_EVENTS else {number}
+        return closed & self._watched.keys()

@@ -46,10 +46,10 @@ class Listener:
                 raise
 
     def receive(self) -> Notification | None:
-        """Take the next call; None if it was withdrawn meanwhile."""
+        """Take the next call; None if it was withdrawn, or nobody can make one."""
         self._buffer[:] = _EMPTY
         try:
-            fcntl.ioctl(self.fd, _RECV, self._buffer, True)
+            fcntl.ioctl(self.fd, _RECV, self._buffer)
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.EINTR):
                 return None

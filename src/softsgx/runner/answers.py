@@ -80,7 +80,7 @@ class Answer:
         )
         lib.write(tid, address + TAIL_OFFSET, tail + b"".join(now))
 
-    def _add(  # noqa: PLR0913 -- the fields of an operation
+    def _add(
         self,
         kind: OpKind,
         start: int,

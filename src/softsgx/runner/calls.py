@@ -8,11 +8,12 @@ import errno
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from softsgx.arch.addr import PAGE_SIZE
+from softsgx.driver.device import Provision
 from softsgx.driver.driver import Driver
 from softsgx.driver.encl import Encl
-from softsgx.driver.device import Provision
 from softsgx.native.abi import Call, Node
 from softsgx.runner.answers import Answer
 from softsgx.runner.context import Context
@@ -20,7 +21,9 @@ from softsgx.runner.files import Files
 from softsgx.runner.leaves import Leaves
 from softsgx.runner.process import Process, UserTask
 from softsgx.runner.sites import Sites
-from softsgx.runner.tracing import Tracer
+
+if TYPE_CHECKING:
+    from softsgx.runner.tracing import Tracer
 
 NOT_OURS = 4095
 """The agent's error for: this is none of softsgx's, let the kernel do it."""
@@ -43,12 +46,19 @@ Result = int | NewFd
 class Calls:
     """Carries out the agent's calls on one machine."""
 
-    def __init__(self, driver: Driver, files: Files, leaves: Leaves, sites: Sites):
+    def __init__(
+        self,
+        driver: Driver,
+        files: Files,
+        leaves: Leaves,
+        sites: Sites,
+        tracer: "Tracer | None" = None,
+    ):
         self._driver = driver
         self._files = files
         self._leaves = leaves
-        self._sites = sites
-        self.tracer: Tracer | None = None
+        self.sites = sites
+        self._tracer = tracer
         self._handlers: dict[int, Callable[[UserTask, tuple[int, ...]], Result]] = {
             Call.OPEN: self._open,
             Call.IOCTL: self._ioctl,
@@ -69,6 +79,8 @@ class Calls:
         handler = self._handlers.get(args[0])
         if handler is None:
             raise OSError(errno.ENOSYS, "no such call")
+        if self._tracer:
+            self._tracer.begin(task)
         return handler(task, args[1:])
 
     # ---- files ----
@@ -90,8 +102,8 @@ class Calls:
         answer = Answer(task.process)
         was_created = isinstance(file, Encl) and file.created
         try:
-            if self.tracer:
-                return self.tracer.ioctl(self._driver, file, task, cmd, arg)
+            if self._tracer:
+                return self._tracer.ioctl(self._driver, file, task, fd, cmd, arg)
             return self._driver.ioctl(file, task, cmd, arg)
         finally:
             answer.protect_changes(self._driver)
@@ -108,7 +120,7 @@ class Calls:
         return file
 
     def _remap(self, answer: Answer, encl: Encl, fd: int) -> None:
-        """An enclave has a base now: mappings made before it get their pages."""
+        """Give mappings their pages that were made before the enclave had a base."""
         for vma in answer.process.mm.vmas:
             if vma.encl is encl:
                 answer.attach(self._driver, encl, fd)
@@ -182,16 +194,16 @@ class Calls:
         return 0
 
     def _patch(self, task: UserTask, args: tuple[int, ...]) -> Result:
-        self._sites.patch(task, args[0], args[1])
+        self.sites.patch(task, args[0], args[1])
         return 0
 
     def _site(self, task: UserTask, args: tuple[int, ...]) -> Result:
-        return int(self._sites.is_site(task, args[0], args[1]))
+        return int(self.sites.is_site(task, args[0], args[1]))
 
     def _text(self, task: UserTask, args: tuple[int, ...]) -> Result:
         start, length, fd, offset = args[:4]
         path = f"/proc/{task.tid}/fd/{fd & _U32}"
-        self._sites.patch_text(task.process, path, start, length, offset)
+        self.sites.patch_text(task.process, path, start, length, offset)
         return 0
 
     def _moreops(self, task: UserTask, args: tuple[int, ...]) -> Result:

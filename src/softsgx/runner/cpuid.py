@@ -16,13 +16,12 @@ def overlays(model: Model) -> list[Overlay]:
     if not model.sgx1:
         return []
     features = model.cpuid(LEAF_FEATURES, 0)
-    out = [
+    return [
         _max_leaf(),
         _added(LEAF_FEATURES, 0, features),
         *(_replaced(sub, model.cpuid(LEAF_SGX, sub)) for sub in range(_EPC_SUBLEAVES)),
         _replaced(0, CpuidRegs(), anysub=True),
     ]
-    return out
 
 
 def _max_leaf() -> Overlay:

@@ -21,7 +21,6 @@ class OpenFile:
 
     file: Encl | Provision
     memory: SharedMemory
-    watch: int
 
 
 class Files:
@@ -30,7 +29,6 @@ class Files:
     def __init__(self, driver: Driver):
         self._driver = driver
         self._by_inode: dict[int, OpenFile] = {}
-        self._by_watch: dict[int, OpenFile] = {}
         self.watch = Watch()
         probe = SharedMemory()
         self.device = probe.device
@@ -46,15 +44,23 @@ class Files:
         return self._opened(self._driver.open_provision(), SharedMemory(), flags)
 
     def _opened(self, file: Encl | Provision, memory: SharedMemory, flags: int) -> int:
-        entry = OpenFile(file, memory, self.watch.add(memory))
-        self._by_inode[memory.inode] = entry
-        self._by_watch[entry.watch] = entry
-        return memory.reopen(flags & os.O_ACCMODE)
+        try:
+            fd = memory.reopen(flags & os.O_ACCMODE)
+            try:
+                self.watch.add(memory)
+            except OSError:
+                os.close(fd)
+                raise
+        except OSError:
+            memory.close()
+            raise
+        self._by_inode[memory.inode] = OpenFile(file, memory)
+        return fd
 
     def find(self, tid: int, fd: int) -> object | None:
         """Return the file behind a thread's descriptor; None if it is not open."""
         try:
-            status = os.stat(f"/proc/{tid}/fd/{fd}")
+            status = os.stat(f"/proc/{tid}/fd/{fd}")  # noqa: PTH116 -- often called
         except OSError:
             return None
         entry = self._by_inode.get(status.st_ino)
@@ -62,14 +68,18 @@ class Files:
             return _UNKNOWN
         return entry.file
 
+    def enclave(self, inode: int) -> Encl | None:
+        """Return the enclave whose memory is the file of that inode."""
+        entry = self._by_inode.get(inode)
+        return entry.file if entry and isinstance(entry.file, Encl) else None
+
     def release_gone(self) -> list[Encl]:
         """Release, and return, enclaves whose last descriptor and mapping are gone."""
         gone = []
-        for number in self.watch.gone():
-            entry = self._by_watch.pop(number)
-            del self._by_inode[entry.memory.inode]
+        for memory in self.watch.gone():
+            entry = self._by_inode.pop(memory.inode)
             if isinstance(entry.file, Encl):
                 self._driver.release(entry.file)
                 gone.append(entry.file)
-            entry.memory.close()
+            memory.close()
         return gone

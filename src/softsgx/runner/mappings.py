@@ -22,6 +22,11 @@ class Mapping(NamedTuple):
         """Say whether a file of the file system is behind it."""
         return bool(self.inode) and self.path.startswith("/")
 
+    @property
+    def is_memory(self) -> bool:
+        """Say whether it may be memory without a name in the file system."""
+        return self.path.startswith("/memfd:")
+
     def candidates(self) -> Iterator[str]:
         """Yield names of the file behind it: only the first is sure to be that file.
 

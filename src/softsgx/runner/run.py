@@ -6,9 +6,10 @@ import resource
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from softsgx.driver.driver import Driver
 from softsgx.driver.section import add_spare
@@ -17,13 +18,18 @@ from softsgx.machine.xsave import XsaveLayout
 from softsgx.native import host, lib
 from softsgx.native.notify import Listener
 from softsgx.runner.calls import Calls
+from softsgx.runner.execs import Execs
 from softsgx.runner.files import Files
 from softsgx.runner.injection import Abilities, agent_config
 from softsgx.runner.leaves import Leaves
+from softsgx.runner.loop import Loop
 from softsgx.runner.options import MASK_PF_SGX, RunOptions
 from softsgx.runner.sites import Sites
 from softsgx.runner.supervisor import Supervisor
-from softsgx.runner.tracing import Tracer
+from softsgx.runner.tree import Tree
+
+if TYPE_CHECKING:
+    from softsgx.runner.tracing import Tracer
 
 _PASSED_ON = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 _OF_THE_TERMINAL = (signal.SIGINT, signal.SIGQUIT)
@@ -35,8 +41,8 @@ def run(argv: list[str], options: RunOptions) -> int:
     OSError says why it could not be started; native.lib.NotBuilt that we are not whole.
     """
     machine = _machine(options)
-    tracing = options.trace is not None or options.counts
-    exact = options.exact or tracing
+    tracer = _tracer(machine, options)
+    exact = options.exact or tracer is not None
     driver = Driver(machine)
     files = Files(driver)
     abilities = Abilities(
@@ -44,25 +50,34 @@ def run(argv: list[str], options: RunOptions) -> int:
     )
     sites = Sites(driver, cpuid=not abilities.cpuid_faulting)
     leaves = Leaves(driver, exact=exact, mask_pf_sgx=MASK_PF_SGX in options.inject)
-    calls = Calls(driver, files, leaves, sites)
-    if tracing:
-        calls.tracer = Tracer(options.trace)
-        machine.trace = calls.tracer.event
+    calls = Calls(driver, files, leaves, sites, tracer)
     config = agent_config(machine, files.device, abilities, exact=exact)
     path = _program(argv[0])
-    pid, listener, errors = lib.launch(path, argv, dict(os.environ))
-    supervisor = Supervisor(
-        Listener(listener), driver, files, calls, sites, config, _complain
-    )
-    child = _Child(pid, supervisor)
+    pid, listener_fd, errors = lib.launch(path, argv, dict(os.environ))
+    listener = Listener(listener_fd)
+    loop = Loop(last=listener_fd)
+    tree = Tree(driver, files, loop)
+    execs = Execs(listener, tree, sites, config, _complain)
+    supervisor = Supervisor(listener, loop, files, tree, calls, execs)
+    child = _Child(pid, loop)
     with child.signals():
         others = supervisor.serve(child.has_ended)
     _check_started(errors, path)
-    if calls.tracer and options.counts:
-        print(calls.tracer.summary(), file=sys.stderr)
+    if tracer and options.counts:
+        tracer.print_summary(options.trace or sys.stderr)
     if others and supervisor.has_callers():
         _serve_on(supervisor)
     return _end_like(child.wait() if child.status is None else child.status)
+
+
+def _tracer(machine: Machine, options: RunOptions) -> "Tracer | None":
+    if options.trace is None and not options.counts:
+        return None
+    from softsgx.runner.tracing import Tracer  # noqa: PLC0415 -- a run seldom needs it
+
+    tracer = Tracer(options.trace)
+    machine.trace = tracer.event
+    return tracer
 
 
 def _program(name: str) -> str:
@@ -74,7 +89,7 @@ def _program(name: str) -> str:
 
 
 def _machine(options: RunOptions) -> Machine:
-    """The platform's machine, with extended state laid out as this processor does."""
+    """Return the platform's machine, its extended state as of this processor."""
     machine = options.platform.machine()
     layout = XsaveLayout(host.xsave_components())
     machine.model = replace(machine.model, xsave=layout)
@@ -85,10 +100,10 @@ def _machine(options: RunOptions) -> Machine:
 class _Child:
     """The program that was asked for, among the processes of the tree."""
 
-    def __init__(self, pid: int, supervisor: Supervisor):
+    def __init__(self, pid: int, loop: Loop):
         self.pid = pid
         self.status: int | None = None
-        self._supervisor = supervisor
+        self._loop = loop
         self._wake, self._woken = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def has_ended(self) -> bool:
@@ -105,7 +120,7 @@ class _Child:
         for number in _OF_THE_TERMINAL:
             # The terminal sends these to the program too: it decides.
             signal.signal(number, signal.SIG_IGN)
-        self._supervisor.on_readable(self._wake, self._look)
+        self._loop.on_readable(self._wake, self._look)
         self._look()
         try:
             yield
@@ -118,10 +133,8 @@ class _Child:
             os.kill(self.pid, number)
 
     def _look(self) -> None:
-        try:
+        with suppress(BlockingIOError):
             os.read(self._wake, 4096)
-        except BlockingIOError:
-            pass
         status = lib.wait_child(self.pid)
         if status is None:
             return
@@ -138,11 +151,13 @@ class _Child:
 
 
 def _complain(message: str) -> None:
-    print(f"softsgx: {message}", file=sys.stderr, flush=True)
+    with suppress(OSError):
+        sys.stderr.write(f"softsgx: {message}\n")
+        sys.stderr.flush()
 
 
 def _serve_on(supervisor: Supervisor) -> None:
-    """The program left others running: they keep a supervisor, the user the prompt."""
+    """Go on in the background for those that the program left; the user may go on."""
     if os.fork():
         return
     os.setsid()

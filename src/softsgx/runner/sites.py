@@ -82,7 +82,7 @@ class Sites:
             return
         self._patch_file(process, file, start, length, offset)
 
-    def _patch_file(  # noqa: PLR0913 -- a mapping's parts
+    def _patch_file(
         self, process: Process, fd: int, start: int, length: int, offset: int
     ) -> None:
         """Take *fd* over, and do it."""

@@ -1,23 +1,19 @@
 """`softsgx run --trace` and `-c`: every ioctl and leaf, in words, like strace."""
 
-import errno
 import time
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import TextIO
 
-from softsgx.arch.layout import Layout
-from softsgx.driver import uapi
 from softsgx.driver.device import Provision
 from softsgx.driver.driver import Driver
 from softsgx.driver.encl import Encl
-from softsgx.driver.protocols import Task
 from softsgx.machine.trace import AsynchronousExit, Event, LeafExecuted
+from softsgx.runner import words
+from softsgx.runner.process import UserTask
 
-_NAMES = {
-    value: name
-    for name, value in vars(uapi).items()
-    if name.startswith("SGX_IOC_") and isinstance(value, int)
-}
+_INTERRUPT = 0x100
+"""The vector of an exit for an interrupt or a signal, which no exception has."""
 
 
 @dataclass
@@ -27,111 +23,129 @@ class _Count:
     seconds: float = 0.0
 
 
-@dataclass
 class Tracer:
-    """Prints events as they happen and counts them; *out* None only counts."""
+    """Prints events as they happen and counts them; *out* None only counts.
 
-    out: TextIO | None
-    counts: dict[str, _Count] = field(default_factory=dict)
+    A leaf's time is what passed since the call that it belongs to began, or since the
+    leaf before it in the same call.
+    """
+
+    def __init__(self, out: TextIO | None) -> None:
+        self._out = out
+        self._counts: dict[str, _Count] = {}
+        self._task: UserTask | None = None
+        self._mark = 0.0
+
+    def begin(self, task: UserTask) -> None:
+        """Take note of a call of the agent's: what follows is its doing."""
+        self._task = task
+        self._mark = time.perf_counter()
 
     def event(self, event: Event) -> None:
         """Take one event of the machine: a leaf that was executed, an exit."""
+        now = time.perf_counter()
+        spent, self._mark = now - self._mark, now
         match event:
             case LeafExecuted():
-                self._leaf(event)
+                self._leaf(event, spent)
             case AsynchronousExit():
-                words = f"vector={event.vector}, error={event.error_code:#x}"
-                self._print(event.processor, f"AEX({words}, {event.address:#x})", "")
-                self._count("AEX", 0.0, failed=False)
+                self._count("AEX", spent, failed=False)
+                self._print(f"AEX({_cause(event)})", "0", spent)
+        self._mark = time.perf_counter()
 
     def ioctl(
-        self, driver: Driver, file: Encl | Provision, task: Task, cmd: int, arg: int
+        self,
+        driver: Driver,
+        file: Encl | Provision,
+        task: UserTask,
+        fd: int,
+        cmd: int,
+        arg: int,
     ) -> int:
-        """Run an ioctl, and print it with its arguments, result and time."""
-        name = _NAMES.get(cmd, f"{cmd:#x}")
-        before = _arguments(task, cmd, arg)
-        tid = getattr(task, "tid", 0)
+        """Run an ioctl, and print it with its arguments, results and time."""
+        name = words.ioctl_name(cmd)
+        before = words.ioctl_argument(task.copy_from_user, cmd, arg)
         began = time.perf_counter()
-        result = "0"
-        failed = True
+        result, failed, value = "0", False, 0
         try:
             value = driver.ioctl(file, task, cmd, arg)
-            result, failed = str(value), False
         except OSError as error:
-            code = errno.errorcode.get(error.errno or 0, str(error.errno))
-            result = f"-1 {code} ({error.strerror})"
+            result, failed = words.errno_of(error), True
             raise
-        else:
-            return value
         finally:
             spent = time.perf_counter() - began
+            after = words.ioctl_results(task.copy_from_user, cmd, arg)
             self._count(name, spent, failed=failed)
-            self._print(tid, f"ioctl({name}, {before})", f"{result} <{spent:.6f}>")
+            self._print(f"ioctl({fd}, {name}, {before}{after})", result, spent)
+        return value
 
-    def summary(self) -> str:
-        """Return the table of `-c`."""
-        rows = ["     calls    errors     seconds  what"]
-        for name, count in sorted(self.counts.items(), key=_by_calls):
-            rows.append(
-                f"{count.calls:10d}{count.errors:10d}{count.seconds:12.6f}  {name}"
-            )
-        return "\n".join(rows)
+    def print_summary(self, out: TextIO) -> None:
+        """Print the table of `-c`: what took longest comes first."""
+        total = _Count()
+        for count in self._counts.values():
+            total.calls += count.calls
+            total.errors += count.errors
+            total.seconds += count.seconds
+        rule = " ".join(["-" * 6, "-" * 11, "-" * 11, "-" * 9, "-" * 9, "-" * 32])
+        lines = ["% time     seconds  usecs/call     calls    errors what", rule]
+        for name, count in sorted(self._counts.items(), key=_longest_first):
+            lines.append(_row(name, count, total))
+        lines += [rule, _row("total", total, total)]
+        with suppress(OSError):
+            out.write("\n".join(lines) + "\n")
+            out.flush()
 
-    def _leaf(self, event: LeafExecuted) -> None:
-        kind = type(event.leaf).__name__.upper()
-        name = f"{kind}[{event.leaf.name}]"
-        operands = f"rbx={event.rbx:#x}, rcx={event.rcx:#x}, rdx={event.rdx:#x}"
+    def _leaf(self, event: LeafExecuted, spent: float) -> None:
+        name = f"{type(event.leaf).__name__.upper()}[{event.leaf.name}]"
+        values = (event.rbx, event.rcx, event.rdx)
+        operands = words.leaf_operands(self._read, event.leaf, values)
         result = "0"
         if event.fault is not None:
-            result = str(event.fault)
+            result = f"? {event.fault}"
         elif event.error is not None:
-            result = f"{int(event.error)} SGX_{event.error.name}"
-        self._count(name, 0.0, failed=result != "0")
-        self._print(event.processor, f"{name}({operands})", result)
+            result = f"{int(event.error)} {words.error_code(event.error)}"
+        self._count(name, spent, failed=result != "0")
+        self._print(f"{name}({operands})", result, spent)
+
+    def _read(self, address: int, size: int) -> bytes:
+        if self._task is None:
+            raise OSError("nobody's memory")
+        return self._task.copy_from_user(address, size)
 
     def _count(self, name: str, seconds: float, *, failed: bool) -> None:
-        count = self.counts.setdefault(name, _Count())
+        count = self._counts.setdefault(name, _Count())
         count.calls += 1
         count.errors += failed
         count.seconds += seconds
 
-    def _print(self, tid: int, what: str, result: str) -> None:
-        if self.out is None:
+    def _print(self, what: str, result: str, seconds: float) -> None:
+        if self._out is None:
             return
-        who = f"[pid {tid}] " if tid > 0 else ""
-        end = f" = {result}" if result else ""
-        self.out.write(f"softsgx: {who}{what}{end}\n")
-        self.out.flush()
+        who = f"[pid {self._task.tid}] " if self._task else ""
+        try:
+            self._out.write(f"softsgx: {who}{what} = {result} <{seconds:.6f}>\n")
+            self._out.flush()
+        except OSError:
+            # A reader that is gone, a disk that is full: the program goes on.
+            self._out = None
 
 
-def _by_calls(item: tuple[str, _Count]) -> tuple[int, str]:
-    return -item[1].calls, item[0]
+def _cause(event: AsynchronousExit) -> str:
+    if event.vector >= _INTERRUPT:
+        return "interrupt"
+    where = f", address={event.address:#x}" if event.vector == 14 else ""
+    return f"vector={event.vector}, error={event.error_code:#x}{where}"
 
 
-def _arguments(task: Task, cmd: int, arg: int) -> str:
-    """Return an ioctl's structure in words."""
-    kind = _STRUCTS.get(cmd)
-    if kind is None:
-        return f"{arg:#x}"
-    try:
-        params = kind.from_bytes(task.copy_from_user(arg, kind.SIZE))
-    except OSError:
-        return f"{arg:#x}"
+def _longest_first(item: tuple[str, _Count]) -> tuple[float, str]:
+    return -item[1].seconds, item[0]
+
+
+def _row(name: str, count: _Count, total: _Count) -> str:
+    share = 100 * count.seconds / total.seconds if total.seconds else 0.0
+    each = count.seconds * 1e6 / count.calls if count.calls else 0.0
+    errors = str(count.errors or "")
     return (
-        "{"
-        + ", ".join(
-            f"{cell.name}={getattr(params, cell.name):#x}" for cell in kind.cells()
-        )
-        + "}"
+        f"{share:6.2f} {count.seconds:11.6f} {each:11.0f} {count.calls:9d} "
+        f"{errors:>9} {name}"
     )
-
-
-_STRUCTS: dict[int, type[Layout]] = {
-    uapi.SGX_IOC_ENCLAVE_CREATE: uapi.sgx_enclave_create,
-    uapi.SGX_IOC_ENCLAVE_ADD_PAGES: uapi.sgx_enclave_add_pages,
-    uapi.SGX_IOC_ENCLAVE_INIT: uapi.sgx_enclave_init,
-    uapi.SGX_IOC_ENCLAVE_PROVISION: uapi.sgx_enclave_provision,
-    uapi.SGX_IOC_ENCLAVE_RESTRICT_PERMISSIONS: uapi.sgx_enclave_restrict_permissions,
-    uapi.SGX_IOC_ENCLAVE_MODIFY_TYPES: uapi.sgx_enclave_modify_types,
-    uapi.SGX_IOC_ENCLAVE_REMOVE_PAGES: uapi.sgx_enclave_remove_pages,
-}

@@ -1,0 +1,164 @@
+"""The processes of the tree: how they come, whose memory they have, how they go."""
+
+import errno
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from select import POLLIN, poll
+
+from softsgx.driver.driver import Driver
+from softsgx.driver.encl import Encl
+from softsgx.driver.mm import Mm, Vma
+from softsgx.native import lib
+from softsgx.runner.files import Files
+from softsgx.runner.loop import Loop
+from softsgx.runner.mappings import mappings
+from softsgx.runner.process import (
+    Process,
+    fresh_mm,
+    is_thread_of,
+    parent_of,
+    pid_of,
+)
+
+_THREADS_KNOWN = 10000
+"""Most threads whose process is remembered; the others are looked up again."""
+
+
+class Tree:
+    """All processes that made themselves known, by pid.
+
+    Processes that share memory, as a child of vfork with its parent, are one Process.
+    """
+
+    def __init__(self, driver: Driver, files: Files, loop: Loop):
+        self._driver = driver
+        self._files = files
+        self._loop = loop
+        self._processes: dict[int, Process] = {}
+        self._pid_of: dict[int, int] = {}
+        self._pidfds: dict[int, int] = {}
+        self._heritage: dict[int, list[Vma]] = {}
+        """Enclave mappings of processes that ended: a child may come to claim them."""
+
+    def of(self, tid: int) -> Process:
+        """Return the process of a thread; OSError(ESRCH) if it is gone."""
+        pid = self._pid_of.get(tid)
+        if pid is None or not is_thread_of(tid, pid):
+            if len(self._pid_of) > _THREADS_KNOWN:
+                self._pid_of.clear()
+            pid = self._pid_of[tid] = pid_of(tid)
+        process = self._processes.get(pid)
+        if process is None:
+            process = self._add(pid, self._sharer(pid) or Process(pid, fresh_mm(pid)))
+        return process
+
+    def executed(self, pid: int) -> Process:
+        """Give a process that went through execve a new address space."""
+        self._end(pid)
+        return self._add(pid, Process(pid, fresh_mm(pid)))
+
+    def forked(self, tid: int, parent: int) -> None:
+        """Take in a child of fork; *parent* is what it says, in its own numbers."""
+        pid = self._pid_of[tid] = pid_of(tid)
+        if pid in self._pidfds and _is_readable(self._pidfds[pid]):
+            self._ended(pid)
+        if pid in self._processes:
+            raise OSError(errno.EINVAL, "known already")
+        relatives = [parent, *_ancestors(pid)]
+        process = Process(pid, fresh_mm(pid))
+        origin = next(
+            (self._processes[p] for p in relatives if p in self._processes), None
+        )
+        if origin:
+            process.sites = dict(origin.sites)
+        for relative in relatives:
+            vmas = self._vmas_of(relative)
+            if vmas:
+                self._inherit(process.mm, pid, vmas)
+                break
+        created = {vma.encl for vma in process.mm.vmas if vma.encl.created}
+        process.aliased = {encl: encl.base for encl in created}
+        self._add(pid, process)
+
+    def forget_enclave(self, encl: Encl) -> None:
+        """Drop what is known of an enclave that is gone."""
+        for process in self._processes.values():
+            process.aliased.pop(encl, None)
+        for pid, vmas in list(self._heritage.items()):
+            left = [vma for vma in vmas if vma.encl is not encl]
+            self._heritage[pid] = left
+            if not left:
+                del self._heritage[pid]
+
+    # ---- relations ----
+
+    def _sharer(self, pid: int) -> Process | None:
+        """Return the process whose memory another one has, its parent's most likely."""
+        parent = self._processes.get(parent_of(pid))
+        others = (p for p in self._processes.values() if p is not parent)
+        for process in (*([parent] if parent else []), *others):
+            if lib.same_memory(pid, process.pid):
+                return process
+        return None
+
+    def _vmas_of(self, pid: int) -> list[Vma]:
+        process = self._processes.get(pid)
+        return process.mm.vmas if process else self._heritage.get(pid, [])
+
+    def _inherit(self, mm: Mm, pid: int, vmas: list[Vma]) -> None:
+        """Copy those enclave mappings that the process really has."""
+        for mapping in mappings(pid):
+            encl = self._files.enclave(mapping.inode) if mapping.is_memory else None
+            if encl is None:
+                continue
+            for vma in vmas:
+                start, end = max(vma.start, mapping.start), min(vma.end, mapping.end)
+                if vma.encl is encl and start < end:
+                    mm.add(replace(vma, start=start, end=end))
+
+    # ---- ends ----
+
+    def _add(self, pid: int, process: Process) -> Process:
+        self._processes[pid] = process
+        if pid not in self._pidfds:
+            try:
+                fd = os.pidfd_open(pid)
+            except OSError as error:
+                # It is being killed: its end needs no watch, it makes no more calls.
+                del self._processes[pid]
+                raise OSError(errno.ESRCH, "the process is gone") from error
+            self._pidfds[pid] = fd
+            self._loop.on_readable(fd, lambda: self._ended(pid))
+        return process
+
+    def _ended(self, pid: int) -> None:
+        fd = self._pidfds.pop(pid)
+        self._loop.forget(fd)
+        os.close(fd)
+        self._end(pid, keep=True)
+        self._pid_of = {t: p for t, p in self._pid_of.items() if p != pid}
+
+    def _end(self, pid: int, *, keep: bool = False) -> None:
+        process = self._processes.pop(pid, None)
+        if process is None:
+            return
+        sharers = [p for p, other in self._processes.items() if other is process]
+        if sharers:
+            process.pid = sharers[0]
+            return
+        if keep and process.mm.vmas:
+            self._heritage[pid] = [replace(vma) for vma in process.mm.vmas]
+        self._driver.mm_gone(process.mm)
+
+
+def _ancestors(pid: int) -> Iterator[int]:
+    while pid > 1:
+        pid = parent_of(pid)
+        yield pid
+
+
+def _is_readable(fd: int) -> bool:
+    waiter = poll()
+    waiter.register(fd, POLLIN)
+    return bool(waiter.poll(0))
