@@ -7,15 +7,24 @@ only when decoding from the start of its function arrives at it.
 
 import importlib
 import os
+import re
 import struct
 from bisect import bisect_right
+from collections import deque
 from functools import cache
 from typing import Any
 
-from softsgx.arch.addr import PAGE_SIZE
-
 CPUID = b"\x0f\xa2"
 _LONGEST = 15
+"""Bytes of the longest instruction."""
+_LARGEST = 1 << 16
+_RECENT = 16
+_SETS_EAX = re.compile(r"[er]ax\b|al\b")
+_USES_RESULT = re.compile(r"\b[er][abcd]x\b|\b[abcd][lh]\b")
+_SHT_SYMTAB = 2
+_STT_FUNC = 2
+_SYMBOL = struct.Struct("<IBBHQQ")
+_LARGEST_TABLE = 1 << 26
 _PIECE = 1 << 20
 _EH_FRAME_HDR = 0x6474E550
 _PF_X = 1
@@ -55,7 +64,10 @@ def _scan(fd: int, size: int) -> tuple[int, ...]:
             candidates += _candidates(fd, offset, min(filesz, max(0, size - offset)))
     if not candidates:
         return ()
-    functions = _Functions(fd, segments)
+    functions: _Functions | _Symbols = _Functions(fd, segments)
+    functions = functions or _Symbols(fd, segments)
+    if not functions:
+        return tuple(at for at in candidates if _is_likely(fd, at))
     return tuple(at for at in candidates if _is_instruction(fd, at, functions))
 
 
@@ -95,12 +107,14 @@ def _candidates(fd: int, offset: int, size: int) -> list[int]:
 
 
 class _Functions:
-    """Where functions start, from the sorted table of .eh_frame_hdr."""
+    """Where functions start and end, from .eh_frame_hdr and the frames it leads to."""
 
     def __init__(self, fd: int, segments: list[_Segment]):
+        self._fd = fd
         self._segments = segments
         self._base = 0
         self._starts: tuple[int, ...] = ()
+        self._frames: tuple[int, ...] = ()
         head = os.pread(fd, _EHDR_SIZE, 0)
         phoff, phentsize, phnum = _program_headers(head)
         for number in range(phnum):
@@ -110,75 +124,129 @@ class _Functions:
             kind, _, offset, vaddr, _, filesz = struct.unpack_from("<IIQQQQ", raw)
             if kind == _EH_FRAME_HDR:
                 self._base = vaddr
-                self._starts = _search_table(os.pread(fd, filesz, offset))
+                pairs = _search_table(os.pread(fd, filesz, offset))
+                self._starts, self._frames = pairs[::2], pairs[1::2]
 
-    def start_of(self, at: int) -> int | None:
-        """Return the file offset of the nearest start at or below a file offset."""
-        segment = self.segment_of(at)
-        if segment is None:
+    def __bool__(self) -> bool:
+        return bool(self._starts)
+
+    def around(self, at: int) -> tuple[int, int] | None:
+        """Return the file offsets of start and end of the function at a file offset."""
+        shift = self._shift_at(at)
+        if shift is None:
             return None
-        offset, vaddr, _, _ = segment
-        index = bisect_right(self._starts, at - offset + vaddr - self._base) - 1
+        index = bisect_right(self._starts, at + shift - self._base) - 1
         if index < 0:
             return None
-        start = self._starts[index] + self._base - vaddr + offset
-        return start if start >= offset else None
+        start = self._starts[index] + self._base
+        end = start + self._size_of(self._frames[index] + self._base, start)
+        return (start - shift, end - shift) if at + shift < end else None
 
-    def segment_of(self, at: int) -> _Segment | None:
-        """Return the segment that a file offset lies in."""
-        for segment in self._segments:
-            if segment[0] <= at < segment[0] + segment[2]:
-                return segment
+    def _shift_at(self, at: int) -> int | None:
+        """Return address minus file offset of the segment at a file offset."""
+        for offset, vaddr, size, _ in self._segments:
+            if offset <= at < offset + size:
+                return vaddr - offset
         return None
+
+    def _size_of(self, frame: int, start: int) -> int:
+        """Return a function's size, if its frame entry has the usual encoding."""
+        for offset, vaddr, size, _ in self._segments:
+            if vaddr <= frame < vaddr + size:
+                raw = os.pread(self._fd, 16, frame - vaddr + offset)
+                if len(raw) == 16:
+                    _, _, where, length = struct.unpack("<IIiI", raw)
+                    return length if frame + 8 + where == start else 0
+        return 0
 
 
 def _search_table(table: bytes) -> tuple[int, ...]:
-    """Return starts relative to the table's address, sorted as the linker left them."""
+    """Return starts and frames in turn, relative to the table, in order of starts."""
     if len(table) < 12 or table[2] != _UDATA4 or table[3] != _SDATA4_DATAREL:
         return ()
     (count,) = struct.unpack_from("<I", table, 8)
     count = min(count, (len(table) - 12) // 8)
-    return struct.unpack_from(f"<{2 * count}i", table, 12)[::2]
+    return struct.unpack_from(f"<{2 * count}i", table, 12)
 
 
-def _is_instruction(fd: int, at: int, functions: _Functions) -> bool:
-    """Decode from the nearest function start below; without one, vote from nearby."""
-    start = functions.start_of(at)
-    if start is not None and at - start <= PAGE_SIZE * 4:
-        return _arrives(fd, start, at)
-    segment = functions.segment_of(at)
-    low = segment[0] if segment else at
-    # Decoding soon falls into step with the code, wherever it begins.
-    tries = [
-        _arrives(fd, max(low, at - back), at) for back in range(_LONGEST, 4 * _LONGEST)
-    ]
-    return sum(tries) * 2 > len(tries)
+class _Symbols:
+    """Where functions start and end, from the symbol table of a static program."""
+
+    def __init__(self, fd: int, segments: list[_Segment]):
+        self._functions: list[tuple[int, int]] = []
+        head = os.pread(fd, _EHDR_SIZE, 0)
+        (shoff,) = struct.unpack_from("<Q", head, 40)
+        shentsize, shnum = struct.unpack_from("<HH", head, 58)
+        for number in range(shnum):
+            raw = os.pread(fd, 64, shoff + number * shentsize)
+            if len(raw) < 64:
+                break
+            _, kind, _, _, offset, size = struct.unpack_from("<IIQQQQ", raw)
+            if kind == _SHT_SYMTAB and size <= _LARGEST_TABLE:
+                self._read(os.pread(fd, size, offset), segments)
+        self._functions.sort()
+
+    def __bool__(self) -> bool:
+        return bool(self._functions)
+
+    def around(self, at: int) -> tuple[int, int] | None:
+        """Return the file offsets of start and end of the function at a file offset."""
+        index = bisect_right(self._functions, (at, 1 << 64)) - 1
+        if index >= 0 and at < self._functions[index][1]:
+            return self._functions[index]
+        return None
+
+    def _read(self, table: bytes, segments: list[_Segment]) -> None:
+        whole = table[: len(table) - len(table) % _SYMBOL.size]
+        for _, info, _, _, value, size in _SYMBOL.iter_unpack(whole):
+            if info & 0xF != _STT_FUNC or not size:
+                continue
+            for offset, vaddr, filesz, flags in segments:
+                if flags & _PF_X and vaddr <= value < vaddr + filesz:
+                    start = value - vaddr + offset
+                    self._functions.append((start, start + size))
 
 
-def _arrives(fd: int, start: int, at: int) -> bool:
-    code = os.pread(fd, at - start + _LONGEST, start)
-    position = start
-    for length in _lengths(code):
+def _is_instruction(fd: int, at: int, functions: "_Functions | _Symbols") -> bool:
+    """Decode from the start of the function around it.
+
+    A byte that does not decode, or no value put into EAX shortly before, means that
+    this is not code: tables lie among the functions of some libraries.
+    """
+    function = functions.around(at)
+    if function is None or function[1] - function[0] > _LARGEST:
+        return False
+    start, end = function
+    return _arrives(os.pread(fd, min(end, at + _LONGEST) - start, start), at - start)
+
+
+def _arrives(code: bytes, at: int) -> bool:
+    """Say whether decoding from the start comes to *at*, with a value put into EAX."""
+    position = 0
+    operands: deque[str] = deque(maxlen=_RECENT)
+    for _, size, _, operand in _decoder().disasm_lite(code, 0):
         if position >= at:
             break
-        position += length
-    return position == at
+        position += size
+        operands.append(operand)
+    return position == at and any(map(_SETS_EAX.match, operands))
 
 
-def _lengths(code: bytes) -> "list[int]":
-    lengths = []
-    position = 0
-    decoder = _decoder()
-    while position < len(code):
-        size = 1
-        for _, size, _, _ in decoder.disasm_lite(code[position:], 0):
-            lengths.append(size)
-            position += size
-        if position < len(code):
-            # Data among the code: step over one byte and go on.
-            lengths.append(1)
-            position += 1
-    return lengths
+def _is_likely(fd: int, at: int) -> bool:
+    """Judge without any table, for a stripped static program.
+
+    Decoding soon falls into step with the code, wherever it begins; in data it does
+    not.  Most beginnings must agree, and the results must be used at once.
+    """
+    code = os.pread(fd, 4 * _LONGEST + 2 * _LONGEST, max(0, at - 4 * _LONGEST))
+    here = min(at, 4 * _LONGEST)
+    votes = [_arrives(code[here - back :], back) for back in range(_LONGEST, here)]
+    after = next(_decoder().disasm_lite(code[here + len(CPUID) :], 0), None)
+    return (
+        sum(votes) * 2 > len(votes)
+        and after is not None
+        and bool(_USES_RESULT.search(after[3]))
+    )
 
 
 @cache
