@@ -1,18 +1,27 @@
 """The news of EPCM: published once, for the enclaves of this driver only."""
 
+from dataclasses import replace
+
 from softsgx.arch.secinfo import PageType
 from softsgx.machine.epcm import EpcmEntry
 from tests.driver.fakes import BASE, PAGE, FakeMemory, World
+
+
+def forbid_writes(world: World, index: int) -> None:
+    page = world.encl.page(BASE + index * PAGE)
+    assert page is not None
+    entry = world.machine.epcm[page.epc_page]
+    world.machine.epcm[page.epc_page] = replace(entry, w=False)
 
 
 def test_neighbours_are_told_together_and_others_apart() -> None:
     world = World()
     world.build(8)
     world.driver.drain()
-    for index in (1, 2, 5, 4, 5):
-        world.accept(index)
+    for index in (1, 2, 5, 4, 5, 6):
+        forbid_writes(world, index)
     assert [(at, size) for _, at, size in world.driver.drain()] == [
-        (PAGE, 2 * PAGE), (5 * PAGE, PAGE), (4 * PAGE, 2 * PAGE),
+        (PAGE, 2 * PAGE), (5 * PAGE, PAGE), (4 * PAGE, PAGE), (6 * PAGE, PAGE),
     ]  # fmt: skip
 
 
@@ -50,3 +59,15 @@ def test_what_is_published_is_the_latest_word() -> None:
     world.accept(1)
     world.driver.drain()
     assert world.memory.words[1] == 0x241
+
+
+def test_what_changes_no_native_access_is_published_and_not_told() -> None:
+    world = World()
+    world.build(2)
+    page = world.encl.page(BASE + PAGE)
+    assert page is not None
+    world.driver.kernel.emodt(page.epc_page, PageType.TRIM)
+    assert world.driver.drain() == [(world.encl, PAGE, 2 * PAGE)]
+    world.accept(1)
+    assert world.driver.drain() == []
+    assert world.memory.words[1] == PageType.TRIM << 8 | 0x40

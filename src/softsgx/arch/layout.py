@@ -42,6 +42,11 @@ class _Cell:
         is_number = issubclass(self.kind, int) and self.size in _CODES
         return _CODES[self.size] if is_number else f"{self.size}s"
 
+    def mask(self) -> int:
+        """Return ones in all bits of the cell but a nested layout's reserved ones."""
+        ones = (1 << self.size * 8) - 1
+        return ones & ~self.kind.RESERVED if issubclass(self.kind, Layout) else ones
+
     def decoder(self) -> Callable[[Any], object] | None:
         """Return what makes the field of what struct read; None if it already is."""
         kind = self.kind
@@ -83,6 +88,7 @@ class Layout:
     ALIGN: ClassVar[int]
     _cells: ClassVar[tuple[_Cell, ...]]
     _names: ClassVar[tuple[str, ...]]
+    RESERVED: ClassVar[int]
     _struct: ClassVar[struct.Struct]
     _decoders: ClassVar[tuple[tuple[str, Callable[[Any], object]], ...]]
 
@@ -104,6 +110,9 @@ class Layout:
         cls.SIZE, cls.ALIGN, cls._cells = size, align, cells
         cls._names = tuple(cell.name for cell in cells)
         cls._struct = struct.Struct(f"{form}{size - edge}x")
+        cls.RESERVED = (1 << size * 8) - 1
+        for cell in cells:
+            cls.RESERVED ^= cell.mask() << cell.offset * 8
         decoders = ((cell.name, cell.decoder()) for cell in cells)
         cls._decoders = tuple((name, decode) for name, decode in decoders if decode)
 
@@ -162,12 +171,4 @@ class Layout:
     @classmethod
     def reserved_is_zero(cls, raw: bytes) -> bool:
         """Say whether every byte outside the named fields is zero, nested ones too."""
-        edge = 0
-        for cell in cls._cells:
-            if any(raw[edge : cell.offset]):
-                return False
-            inner = raw[cell.offset : cell.end]
-            if issubclass(cell.kind, Layout) and not cell.kind.reserved_is_zero(inner):
-                return False
-            edge = cell.end
-        return not any(raw[edge:])
+        return not int.from_bytes(raw, "little") & cls.RESERVED

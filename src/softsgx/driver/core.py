@@ -5,12 +5,13 @@ from collections.abc import Callable
 from softsgx.arch.addr import PAGE_SHIFT
 from softsgx.driver.encl import Encl, Stretch
 from softsgx.driver.kernel import Kernel
+from softsgx.driver.mapping import granted
 from softsgx.driver.section import Section
 from softsgx.machine.epcm import EpcmEntry
 from softsgx.machine.machine import Machine
 
 Changed = tuple[Encl, int, int]
-"""An enclave, and the offset and length in bytes of what changed in it."""
+"""An enclave, and where it changed: offset and length, in bytes or in pages."""
 
 
 def _allow(encl: Encl, sigstruct: bytes) -> None:
@@ -35,7 +36,8 @@ class Core:
         self.by_secs: dict[int, Encl] = {}
         self.ask_launch: Callable[[Encl, bytes], None] = _allow
         self.bring_out: Callable[[Encl], None] = _stay
-        self._changes: list[tuple[Encl, int, int]] = []
+        self._unpublished: list[Changed] = []
+        self._changes: list[Changed] = []
 
     def grow(self, encl: Encl, count: int) -> list[int]:
         """Make room for the versions of *count* more pages; return new VA pages.
@@ -83,7 +85,8 @@ class Core:
             return
         self.absorb()
         del self.by_secs[encl.secs]
-        self._changes = [change for change in self._changes if change[0] is not encl]
+        for changes in (self._unpublished, self._changes):
+            changes[:] = [change for change in changes if change[0] is not encl]
         # A thread that was killed inside has left, though no leaf said so.
         self.machine.enclaves[encl.secs].inside.clear()
         for stretch in encl.pages_in_use():
@@ -103,32 +106,37 @@ class Core:
             if encl is None:
                 continue
             index = encl.index(news.enclaveaddress)
+            old = encl.words.get(index)[0] if news.count == 1 else None
             encl.words.fill(index, news.count, (news.state,), (0,))
-            self._note(encl, index, news.count)
+            _note(self._unpublished, encl, index, news.count)
+            if old is None or granted(old) != granted(news.state):
+                _note(self._changes, encl, index, news.count)
         touched.clear()
 
     def drain(self) -> list[Changed]:
-        """Publish the EPCM words that changed; say which bytes of which enclaves."""
+        """Publish the EPCM words that changed; say where native accesses did, too."""
         self.absorb()
-        changes, self._changes = self._changes, []
-        for encl, index, count in changes:
+        for encl, index, count in self._unpublished:
             words = encl.words.column(0, index, count)
             encl.memory.publish(index, words.tobytes())
+        self._unpublished.clear()
+        changes, self._changes = self._changes, []
         return [
             (encl, index << PAGE_SHIFT, count << PAGE_SHIFT)
             for encl, index, count in changes
         ]
 
-    def _note(self, encl: Encl, index: int, count: int) -> None:
-        if self._changes:
-            last, start, size = self._changes[-1]
-            if last is encl and start <= index <= start + size:
-                size = max(size, index + count - start)
-                self._changes[-1] = (encl, start, size)
-                return
-        self._changes.append((encl, index, count))
-
     def _eremove(self, page: int) -> None:
         code = self.kernel.eremove(page)
         if code:
             raise AssertionError(f"EREMOVE of EPC page {page}: {code}")
+
+
+def _note(changes: list[Changed], encl: Encl, index: int, count: int) -> None:
+    """Add a run of pages, to the last run where they meet."""
+    if changes:
+        last, start, size = changes[-1]
+        if last is encl and start <= index <= start + size:
+            changes[-1] = (encl, start, max(size, index + count - start))
+            return
+    changes.append((encl, index, count))

@@ -37,6 +37,7 @@ from softsgx.runner.process import UserTask
 _SIGILL, _SIGSEGV = 4, 11
 _ILL_ILLOPN, _SI_KERNEL = 2, 0x80
 _TCS_FLAGS = Field.of(Tcs, "flags")
+_DBGOPTIN = int(TcsFlags.DBGOPTIN)
 _XSAVE_LIMIT = 16384
 """Most bytes of extended state that a thread may say it has; AMX needs 11008."""
 
@@ -127,7 +128,7 @@ class Leaves:
         lp.cr_tcs_la, lp.cr_tcs_pa = context.tcs, page.epc_page
         lp.cr_save_fs, lp.cr_save_gs = context.savefs, context.savegs
         lp.cr_save_xcr0, lp.xcr0 = context.xcr0, secs.attributes.xfrm
-        lp.cr_dbgoptin = bool(_TCS_FLAGS.read(tcs) & TcsFlags.DBGOPTIN)
+        lp.cr_dbgoptin = bool(_TCS_FLAGS.read(tcs) & _DBGOPTIN)
 
     def _taken(self, context: Context, lp: Processor) -> None:
         was_inside = bool(context.inside)
