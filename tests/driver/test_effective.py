@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from softsgx.arch.secinfo import PageType, SecinfoFlags
 from softsgx.driver import uapi
 from softsgx.driver.encl import Encl
+from softsgx.driver.fault import Resolved
 from softsgx.driver.mapping import granted
 from tests.driver.fakes import BASE, PAGE, RW, RWX, SIZE, World
 from tests.driver.test_edmm import MODIFY, RESTRICT, call
@@ -86,6 +87,39 @@ def test_a_mapping_that_asks_more_than_the_cap_gets_nothing() -> None:
     world.add(2, 1)
     world.init()
     assert effective(world) == [(1, 2, RWX), (2, 3, 0)]
+
+
+@pytest.mark.parametrize(
+    ("asked", "left", "native"),
+    [(W, RW, RW), (W, R, R), (X, RWX, X), (X, R, R), (W | X, R | X, R | X), (0, R, 0)],
+)
+def test_the_cpu_cannot_write_or_execute_without_reading(
+    asked: int, left: int, native: int
+) -> None:
+    world = World()
+    world.build(2, SecinfoFlags.of(PageType.REG, RWX))
+    world.map(1, 1, asked)
+    call(world, RESTRICT, 1, 1, permissions=left)
+    assert effective(world) == [(1, 2, native)]
+
+
+def natively(prot: int, needed: int) -> bool:
+    return bool(prot) if needed == R else bool(prot & needed)
+
+
+@pytest.mark.parametrize("asked", range(8))
+@pytest.mark.parametrize("left", [0, R, RW, R | X, X, RWX])
+@pytest.mark.parametrize(("code", "needed"), [(0x4, R), (0x6, W), (0x14, X)])
+def test_what_is_resolved_can_be_done_so_nothing_faults_for_ever(
+    asked: int, left: int, code: int, needed: int
+) -> None:
+    world = World()
+    world.build(2, SecinfoFlags.of(PageType.REG, RWX))
+    world.map(1, 1, asked)
+    call(world, RESTRICT, 1, 1, permissions=left)
+    outcome = world.driver.fault(world.mm, at(1), code, from_enclave=True)
+    if outcome == Resolved():
+        assert natively(effective(world)[0][2], needed)
 
 
 def test_addresses_outside_the_enclave_are_inaccessible() -> None:

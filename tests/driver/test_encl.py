@@ -1,10 +1,12 @@
+from array import array
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from softsgx.arch.secinfo import PageType
 from softsgx.driver.encl import Encl, EnclPage
-from tests.driver.fakes import BASE, PAGE, FakeMemory
+from tests.driver.fakes import BASE, PAGE, FakeMemory, swap
 
 REG = int(PageType.REG)
 
@@ -108,3 +110,35 @@ def test_caps_are_of_existing_pages_only() -> None:
     assert one.caps(BASE, BASE + 3 * PAGE) == {5}
     assert one.caps(BASE, BASE + 4 * PAGE) == {5, 0}
     assert one.caps(BASE - PAGE, BASE) == set()
+
+
+@settings(deadline=None)
+@given(
+    st.dictionaries(st.integers(0, 4000), st.integers(0, 7), max_size=12),
+    st.integers(0, 4000),
+    st.integers(1, 4000),
+)
+def test_caps_are_those_of_all_pages_in_the_range(
+    caps: dict[int, int], first: int, count: int
+) -> None:
+    one = encl()
+    for index, cap in caps.items():
+        one.set_run(index, 1, EnclPage(index, REG, cap))
+    expected = {cap for at, cap in caps.items() if first <= at < first + count}
+    assert one.caps(BASE + first * PAGE, BASE + (first + count) * PAGE) == expected
+
+
+def test_caps_of_a_huge_range_are_found_where_pages_are() -> None:
+    one, asked = encl(), list[int]()
+    one.set_run(5, 1, EnclPage(1, REG, 1))
+    one.set_run((1 << 40) // PAGE - 1, 1, EnclPage(2, REG, 3))
+    pages = one._pages
+    column = pages.column
+
+    def counted(which: int, first: int, count: int) -> "array[int]":
+        asked.append(count)
+        return column(which, first, count)
+
+    swap(pages, "column", counted)
+    assert one.caps(BASE, one.end) == {1, 3}
+    assert sum(asked) <= 2 * 512

@@ -106,8 +106,12 @@ def test_a_mapping_may_ask_what_all_its_pages_declared(
     assert (vma.end, vma.prot) == (at(index + count), prot)
 
 
+VALIDATE = uapi.MAP_SHARED_VALIDATE
+MAP_SYNC = 0x8_0000
+
 ORDER = [
     # earlier check first, each with what follows wrong too
+    (errno.EINVAL, {"flags": SHARED | uapi.MAP_HUGETLB, "length": 1 << 47}),
     (errno.EINVAL, {"length": 0, "start": uapi.TASK_SIZE + PAGE}),
     (errno.ENOMEM, {"length": uapi.TASK_SIZE + 1, "flags": PRIVATE}),
     (errno.EINVAL, {"flags": PRIVATE, "start": uapi.TASK_SIZE}),
@@ -116,6 +120,10 @@ ORDER = [
     (errno.EINVAL, {"start": at(0) + 1, "mode": os.O_RDONLY}),
     (errno.EINVAL, {"flags": 0, "mode": os.O_RDONLY}),
     (errno.EACCES, {"prot": RW, "mode": os.O_RDONLY}),
+    (errno.EOPNOTSUPP, {"flags": VALIDATE | MAP_SYNC, "mode": os.O_RDONLY}),
+    (errno.EOPNOTSUPP, {"flags": VALIDATE | 0x8000_0000}),
+    (errno.EACCES, {"flags": SHARED | uapi.MAP_GROWSDOWN, "mode": os.O_RDONLY}),
+    (errno.EINVAL, {"flags": SHARED | uapi.MAP_GROWSDOWN, "prot": RWX}),
     (errno.EACCES, {"prot": R, "mode": os.O_WRONLY}),
 ]
 
@@ -144,8 +152,14 @@ def test_lengths_are_rounded_up_to_pages() -> None:
     assert world.mm.vmas[0].end == at(3)
 
 
-def test_shared_validate_is_shared() -> None:
-    built().map(1, 1, RW, uapi.MAP_SHARED_VALIDATE)
+@pytest.mark.parametrize(
+    "flags",
+    [VALIDATE, VALIDATE | 0x7C03_F873, SHARED | MAP_SYNC | 0x80, SHARED | 0x8000_0000],
+)
+def test_flags_that_a_mapping_may_have(flags: int) -> None:
+    world = built()
+    world.map(1, 1, RW, flags)
+    assert world.mm.vmas[0].prot == RW
 
 
 def test_a_refused_mapping_leaves_the_old_one() -> None:
@@ -197,6 +211,8 @@ def test_mprotect_changes_a_part_of_a_mapping() -> None:
         (errno.EINVAL, 0, PAGE, uapi.PROT_GROWSDOWN | uapi.PROT_GROWSUP),
         (errno.ENOMEM, 0, (1 << 64) - at(1), 0x10),
         (errno.EINVAL, 0, PAGE, 0x10),
+        (errno.EINVAL, 0, PAGE, R | uapi.PROT_GROWSDOWN),
+        (errno.EINVAL, 0, PAGE, R | uapi.PROT_GROWSUP),
         (errno.EACCES, 0, PAGE, X),
     ],
 )
@@ -214,6 +230,13 @@ def test_mprotect_of_nothing_does_nothing() -> None:
     world = built()
     world.driver.mprotect(world.mm, at(0), 0, 0x10)
     world.driver.mprotect(world.mm, at(0), PAGE, RWX)
+
+
+def test_where_no_enclave_begins_growing_is_the_callers_affair() -> None:
+    world = built()
+    world.map(1, 1, RW)
+    world.driver.mprotect(world.mm, at(0), 2 * PAGE, R | uapi.PROT_GROWSDOWN)
+    assert world.mm.vmas[0].prot == R
 
 
 def test_earlier_pieces_stay_changed_when_a_later_one_is_refused() -> None:

@@ -110,9 +110,12 @@ class Encl:
         start, end = max(start, self.base), min(end, self.end)
         if start >= end:
             return set()
-        count = (end - start) >> PAGE_SHIFT
-        infos = self._pages.column(1, self.index(start), count)
-        return {info & PROT_RWX for info in set(infos) if info}
+        first, stop = self.index(start), self.index(end - 1) + 1
+        infos: set[int] = set()
+        for block in self._blocks_in(first, stop):
+            low, high = max(first, block * CHUNK), min(stop, (block + 1) * CHUNK)
+            infos.update(self._pages.column(1, low, high - low))
+        return {info & PROT_RWX for info in infos if info}
 
     def stretches(self, index: int, count: int) -> Iterator[Stretch]:
         """Cut a range of pages into stretches; pages already yielded may change.
@@ -148,6 +151,12 @@ class Encl:
                 page = _page(epc_pages[at], infos[at])
                 yield Stretch(index + at, step, page, words[at])
                 at += step
+
+    def _blocks_in(self, first: int, stop: int) -> Iterator[int]:
+        """Yield, in any order, the blocks of a range that ever had a page."""
+        blocks = range(first // CHUNK, (stop - 1) // CHUNK + 1)
+        few, many = sorted((blocks, self._blocks), key=len)
+        return (block for block in few if block in many)
 
     def va_needed(self, count: int) -> int:
         """Return how many VA pages must be added before *count* more pages."""

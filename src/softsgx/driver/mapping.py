@@ -11,6 +11,9 @@ from softsgx.driver.encl import Encl, EnclPage
 from softsgx.driver.errnos import refuse
 from softsgx.driver.mm import Mm, Vma
 from softsgx.driver.uapi import (
+    MAP_GROWSDOWN,
+    MAP_HUGETLB,
+    MAP_OLD_FLAGS,
     MAP_PRIVATE,
     MAP_SHARED,
     MAP_SHARED_VALIDATE,
@@ -58,6 +61,8 @@ def mmap(
 ) -> None:
     """Map *where*, a start and a length.  What it replaces goes only on success."""
     start, length = where
+    if flags & MAP_HUGETLB:
+        raise refuse(errno.EINVAL, "MAP_HUGETLB")
     if not length:
         raise refuse(errno.EINVAL, "length 0")
     length = _page_align(length)
@@ -69,11 +74,12 @@ def mmap(
         raise refuse(errno.ENOMEM, f"address {start:#x}")
     if start % PAGE_SIZE:
         raise refuse(errno.EINVAL, f"address {start:#x} is not page-aligned")
-    if flags & MAP_TYPE not in (MAP_SHARED, MAP_SHARED_VALIDATE, MAP_PRIVATE):
-        raise refuse(errno.EINVAL, f"mapping type {flags & MAP_TYPE}")
+    _check_type(flags)
     if isinstance(file, Provision):
         raise refuse(errno.ENODEV, "/dev/sgx_provision cannot be mapped")
     may_prot = _may_prot(file, prot)
+    if flags & MAP_GROWSDOWN:
+        raise refuse(errno.EINVAL, "MAP_GROWSDOWN")
     exec_implied = mm.read_implies_exec
     check_may_map(file, start, start + length, prot, exec_implied=exec_implied)
     mm.add(Vma(start, start + length, prot & PROT_RWX, file, may_prot))
@@ -89,9 +95,10 @@ def mprotect(mm: Mm, start: int, length: int, prot: int) -> None:
     end = start + _page_align(length)
     if end >= 1 << 64:
         raise refuse(errno.ENOMEM, f"length {length:#x} wraps")
-    prot &= ~grows
-    if prot & ~(PROT_RWX | PROT_SEM):
+    if prot & ~(grows | PROT_RWX | PROT_SEM):
         raise refuse(errno.EINVAL, f"protection {prot:#x}")
+    if prot & grows and mm.find(start):
+        raise refuse(errno.EINVAL, "a mapping of an enclave does not grow")
     prot &= PROT_RWX
     exec_implied = mm.read_implies_exec
     for vma in mm.overlapping(start, end):
@@ -165,7 +172,12 @@ def _native(vma: Vma, page: EnclPage, word: int) -> int:
     # A mapping that asks more than was declared never gets the page: SIGBUS.
     if vma.prot & ~page.vm_max_prot:
         return PROT_NONE
-    return vma.prot & granted(word)
+    rights = granted(word)
+    native = vma.prot & rights
+    # The CPU has no pages that can be written, or executed, and not read.
+    if vma.prot & PROT_WRITE or (vma.prot and not native):
+        native |= rights & PROT_READ
+    return native
 
 
 def _append(out: list[Extent], extent: Extent) -> None:
@@ -177,6 +189,14 @@ def _append(out: list[Extent], extent: Extent) -> None:
             out[-1] = last._replace(end=extent.end)
             return
     out.append(extent)
+
+
+def _check_type(flags: int) -> None:
+    kind = flags & MAP_TYPE
+    if kind == MAP_SHARED_VALIDATE and flags & ~MAP_OLD_FLAGS:
+        raise refuse(errno.EOPNOTSUPP, f"flags {flags:#x}")
+    if kind not in (MAP_SHARED, MAP_SHARED_VALIDATE, MAP_PRIVATE):
+        raise refuse(errno.EINVAL, f"mapping type {kind}")
 
 
 def _may_prot(encl: Encl, prot: int) -> int:

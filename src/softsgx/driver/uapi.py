@@ -33,6 +33,10 @@ MAP_PRIVATE = 0x02
 MAP_SHARED_VALIDATE = 0x03
 MAP_TYPE = 0x0F
 MAP_FIXED = 0x10
+MAP_GROWSDOWN = 0x100
+MAP_HUGETLB = 0x4_0000
+MAP_OLD_FLAGS = 0x7C07_F973
+"""Flags from before MAP_SHARED_VALIDATE: the only ones that it takes for a device."""
 
 TASK_SIZE = (1 << 47) - 4096
 """The end of a process's addresses, in bytes."""
