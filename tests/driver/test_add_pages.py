@@ -252,6 +252,32 @@ def test_the_page_that_stops_is_refused_in_linux_order(
     assert world.encl.page(BASE + 4 * PAGE) is None
 
 
+@pytest.mark.parametrize(("before", "done"), [(-1, 0), (0, 0), (2, 2)])
+def test_an_enclave_is_no_source(before: int, done: int) -> None:
+    world = ready()
+    start = SOURCE + before * PAGE
+    world.driver.mmap(world.mm, world.encl, start, 2 * PAGE, 1, uapi.MAP_SHARED)
+    with refused(errno.EFAULT, "in an enclave"):
+        world.ioctl(ADD)
+    assert world.count() == done
+
+
+def test_a_noexec_source_in_an_enclave_is_noexec_first() -> None:
+    world = ready()
+    world.source(bytes(4 * PAGE), may_exec=False)
+    world.driver.mmap(world.mm, world.encl, SOURCE, PAGE, 1, uapi.MAP_SHARED)
+    with refused(errno.EACCES):
+        world.ioctl(ADD)
+
+
+def test_an_enclave_beside_the_source_does_not_matter() -> None:
+    world = ready()
+    for start in (SOURCE - PAGE, SOURCE + 4 * PAGE):
+        world.driver.mmap(world.mm, world.encl, start, PAGE, 1, uapi.MAP_SHARED)
+    world.ioctl(ADD)
+    assert world.count() == 4
+
+
 def test_zero_pages_before_a_hole_stay_zero() -> None:
     world = ready()
     world.source(bytes(2 * PAGE))

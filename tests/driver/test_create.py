@@ -69,6 +69,7 @@ CASES = [
     (errno.EFAULT, ["arg", "src", BAD_SIZE]),
     (errno.EFAULT, ["src", BAD_SIZE, "full"]),
     (errno.EINVAL, [BAD_SIZE, "full", "memory"]),
+    (errno.ENOMEM, ["full", HUGE]),
     (errno.EINVAL, [HUGE, "memory"]),
     (errno.EINVAL, [replace(secs(), size=0)]),
     (errno.ENOMEM, ["full", UNALIGNED]),

@@ -102,6 +102,7 @@ class _Adding:
         piece = self._room(min(most, self._total - self.done))
         piece = self._absent(piece)
         piece = self._executable(piece)
+        piece = self._ordinary(piece)
         piece = self._copied(piece)
         if piece.count:
             failed = self._eadd(piece.count)
@@ -133,6 +134,15 @@ class _Adding:
             if not may_exec:
                 return _Piece(at, refuse(errno.EACCES, "the source is noexec"))
         return piece
+
+    def _ordinary(self, piece: _Piece) -> _Piece:
+        """Stop before an enclave's page: Linux cannot hold on to a device's memory."""
+        src = self._src
+        enclaves = self._task.mm.overlapping(src, src + piece.count * PAGE_SIZE)
+        if not enclaves:
+            return piece
+        before = max(0, enclaves[0].start - src) // PAGE_SIZE
+        return _Piece(before, refuse(errno.EFAULT, "the source is in an enclave"))
 
     def _copied(self, piece: _Piece) -> _Piece:
         """Copy the source into place; on a hole in it, the pages before the hole."""

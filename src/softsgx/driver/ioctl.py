@@ -54,15 +54,19 @@ def ioc_enclave_create(core: Core, encl: Encl, task: Task, arg: int) -> None:
     secs = Secs.from_bytes(raw)
     if secs.size.bit_count() != 1:
         raise refuse(errno.EINVAL, f"SECS.SIZE {secs.size:#x} is no power of two")
-    backing = secs.size + PAGE_SIZE
-    if backing + (backing >> 5) > MAX_BACKING_BYTES:
-        raise refuse(errno.EINVAL, f"SECS.SIZE {secs.size:#x} is too large for a file")
     _create(core, encl, secs, raw)
+
+
+def _check_backing(size: int) -> None:
+    backing = size + PAGE_SIZE
+    if backing + (backing >> 5) > MAX_BACKING_BYTES:
+        raise refuse(errno.EINVAL, f"SECS.SIZE {size:#x} is too large for a file")
 
 
 def _create(core: Core, encl: Encl, secs: Secs, raw: bytes) -> None:
     va_pages = core.grow(encl, 1)
     try:
+        _check_backing(secs.size)
         page = core.section.alloc()
     except OSError:
         core.shrink(encl, 1, va_pages)
