@@ -2,6 +2,7 @@ import pytest
 
 from softsgx.arch.faults import PageFault
 from softsgx.arch.secinfo import PageType, SecinfoFlags
+from softsgx.driver import uapi
 from softsgx.driver.fault import Abort, Resolved, Signal
 from softsgx.driver.mm import Mm
 from softsgx.machine.model import Model
@@ -55,6 +56,21 @@ def bus(index: int, code: int) -> Signal:
 @pytest.mark.parametrize("code", [READ, WRITE, FETCH])
 def test_no_mapping_is_maperr(code: int) -> None:
     assert fault(built(), 1, code) == segv(1, MAPERR, code)
+
+
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [
+        (uapi.TASK_SIZE - PAGE, WRITE),
+        (uapi.TASK_SIZE, 0x7),
+        (0xFFFF_FFFF_8100_0000, 0x7),
+        ((1 << 64) - PAGE, 0x7),
+    ],
+)
+def test_linux_says_present_of_all_its_own_addresses(address: int, told: int) -> None:
+    world = built()
+    outcome = world.driver.fault(world.mm, address, WRITE, from_enclave=True)
+    assert outcome == Signal(SEGV, MAPERR, address, 14, told)
 
 
 def test_no_mapping_comes_before_the_sgx_bit() -> None:
@@ -128,7 +144,8 @@ def test_an_absent_page_is_augmented_whoever_touches_it(
     assert page.vm_max_prot == RWX
     assert world.driver.section.free == free - 1
     assert world.encl.secs_child_cnt == world.machine.enclaves[world.encl.secs].children
-    assert (world.encl, 4 * PAGE, PAGE) in world.driver.drain() or world.memory.words[4]
+    world.driver.drain()
+    assert world.memory.words[4] == 0x240 | R | W | 0x8
 
 
 def test_a_readable_mapping_is_augmented_for_a_fetch_as_linux_does() -> None:

@@ -19,7 +19,14 @@ from softsgx.driver.core import Core
 from softsgx.driver.encl import Encl, EnclPage
 from softsgx.driver.mapping import granted
 from softsgx.driver.mm import Mm, Vma
-from softsgx.driver.uapi import PROT_EXEC, PROT_NONE, PROT_READ, PROT_RWX, PROT_WRITE
+from softsgx.driver.uapi import (
+    PROT_EXEC,
+    PROT_NONE,
+    PROT_READ,
+    PROT_RWX,
+    PROT_WRITE,
+    TASK_SIZE,
+)
 
 SEGV_MAPERR = 1
 SEGV_ACCERR = 2
@@ -94,7 +101,9 @@ def resolve(
     access = _Access(address, error_code, from_enclave)
     vma = mm.find(address)
     if vma is None:
-        return access.segv(SEGV_MAPERR, PFEC_U | access.kind)
+        # Linux tells nobody which of its own addresses are mapped.
+        kernels = PFEC_P if address >= TASK_SIZE else 0
+        return access.segv(SEGV_MAPERR, PFEC_U | access.kind | kernels)
     page = vma.encl.page(address)
     refused = _refused(vma, page, access)
     if refused is not None:
