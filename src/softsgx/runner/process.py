@@ -2,11 +2,13 @@
 
 import errno
 import os
+from bisect import bisect_right
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from softsgx.driver.encl import Encl
 from softsgx.driver.mm import Mm
+from softsgx.driver.uapi import TASK_SIZE
 from softsgx.native import lib
 from softsgx.runner.files import Files
 from softsgx.runner.mappings import mappings
@@ -76,7 +78,7 @@ class UserTask:
         self.tid = tid
         self.process = process
         self._files = files
-        self._maps: list[tuple[int, int, bool]] | None = None
+        self._maps: _Maps | None = None
 
     @property
     def mm(self) -> Mm:
@@ -108,11 +110,8 @@ class UserTask:
     def vma_may_exec(self, addr: int) -> bool | None:
         """Say if the first mapping that ends above *addr* may be executable."""
         if self._maps is None:
-            self._maps = _executable_mappings(self.process.pid)
-        for _, end, may_exec in self._maps:
-            if end > addr:
-                return may_exec
-        return None
+            self._maps = _Maps(self.process.pid)
+        return self._maps.may_exec(addr)
 
     def signal_pending(self) -> bool:
         """Say whether the task is about to die: other signals wait for the agent."""
@@ -122,16 +121,26 @@ class UserTask:
 _U64 = (1 << 64) - 1
 
 
-def _executable_mappings(pid: int) -> list[tuple[int, int, bool]]:
-    """Return start, end and whether the file system allows execution."""
-    noexec: dict[str, bool] = {}
-    out = []
-    for mapping in mappings(pid):
-        path = mapping.path
-        if path not in noexec:
-            noexec[path] = mapping.is_file and _is_noexec(path)
-        out.append((mapping.start, mapping.end, not noexec[path]))
-    return out
+class _Maps:
+    """A process's mappings at one moment, to be asked a page at a time."""
+
+    def __init__(self, pid: int):
+        # The kernel's own, [vsyscall], is shown too and is no mapping of the process.
+        self._maps = [one for one in mappings(pid) if one.end <= TASK_SIZE]
+        self._ends = [one.end for one in self._maps]
+        self._may_exec: dict[str, bool] = {}
+
+    def may_exec(self, addr: int) -> bool | None:
+        """Say if the first mapping that ends above an address may be executable."""
+        at = bisect_right(self._ends, addr)
+        if at == len(self._maps):
+            return None
+        one = self._maps[at]
+        known = self._may_exec.get(one.path)
+        if known is None:
+            known = not (one.is_file and _is_noexec(one.path))
+            self._may_exec[one.path] = known
+        return known
 
 
 def _is_noexec(path: str) -> bool:

@@ -1,0 +1,59 @@
+"""Which of a task's mappings could ever be executed."""
+
+from typing import Any, cast
+
+import pytest
+
+from softsgx.driver.mm import Mm
+from softsgx.driver.uapi import TASK_SIZE
+from softsgx.runner import process
+from softsgx.runner.mappings import Mapping
+from softsgx.runner.process import Process, UserTask
+
+PLAIN, NOEXEC = "/lib/plain", "/noexec/file"
+
+
+def line(start: int, end: int, path: str) -> Mapping:
+    return Mapping(1, start, end, "r--p", 0, 7 if path.startswith("/") else 0, path)
+
+
+@pytest.fixture
+def task(monkeypatch: pytest.MonkeyPatch) -> UserTask:
+    lines = [
+        line(0x1000, 0x3000, PLAIN),
+        line(0x5000, 0x6000, NOEXEC),
+        line(0x6000, 0x7000, "[heap]"),
+        line(0xFFFF_FFFF_FF60_0000, 0xFFFF_FFFF_FF60_1000, "[vsyscall]"),
+    ]
+    monkeypatch.setattr(process, "mappings", lambda _: iter(lines))
+    monkeypatch.setattr(process, "_is_noexec", NOEXEC.__eq__)
+    return UserTask(1, Process(1, Mm()), cast(Any, None))
+
+
+@pytest.mark.parametrize(
+    ("addr", "expected"),
+    [
+        (0, True),
+        (0x2FFF, True),
+        (0x3000, False),
+        (0x5FFF, False),
+        (0x6000, True),
+        (0x6FFF, True),
+        (0x7000, None),
+        (TASK_SIZE, None),
+        (0xFFFF_FFFF_FF60_0000, None),
+        (1 << 64, None),
+    ],
+)
+def test_the_first_mapping_that_ends_above_decides(
+    task: UserTask, addr: int, *, expected: bool | None
+) -> None:
+    assert task.vma_may_exec(addr) is expected
+
+
+def test_a_file_is_judged_once(task: UserTask, monkeypatch: pytest.MonkeyPatch) -> None:
+    judged: list[str] = []
+    monkeypatch.setattr(process, "_is_noexec", judged.append)
+    for page in range(0x1000, 0x3000, 0x1000):
+        task.vma_may_exec(page)
+    assert judged == [PLAIN]
