@@ -6,7 +6,7 @@ enclave of the process was forged; the thread then faults as on a bad address.
 """
 
 from softsgx import enclu
-from softsgx.arch.addr import PAGE_SHIFT
+from softsgx.arch.addr import PAGE_SHIFT, PAGE_SIZE
 from softsgx.arch.faults import (
     PFEC_I,
     PFEC_SGX,
@@ -80,6 +80,11 @@ class Leaves:
 
     def fault(self, task: UserTask, context: Context, answer: Answer) -> None:
         """Judge a page fault that the thread met inside an enclave."""
+        if task.mm.find(context.address) is None:
+            # Linux judged it already; the enclave's exit hides where in the page.
+            context.address &= -PAGE_SIZE
+            context.outcome = Outcome.FAULT
+            return
         code = context.error & (PFEC_W | PFEC_I | 1) | PFEC_U
         self._page_fault(task, context, answer, context.address, code)
 
@@ -87,6 +92,8 @@ class Leaves:
         """Leave the enclave for the exception or interrupt in the context."""
         try:
             lp = self._processor(task, context)
+            if not lp.enclave_mode:
+                raise Forged("an exit from outside")
             tcs = Tcs.from_bytes(bytes(self._machine.epc.page(lp.cr_tcs_pa)))
             secs = self._machine.enclaves[lp.cr_active_secs].secs
             thread = Thread(lp.cr_tcs_la, lp.cr_tcs_pa, tcs, lp.cr_active_secs, secs)
