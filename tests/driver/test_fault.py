@@ -73,8 +73,8 @@ def test_linux_says_present_of_all_its_own_addresses(address: int, told: int) ->
     assert outcome == Signal(SEGV, MAPERR, address, 14, told)
 
 
-def test_no_mapping_comes_before_the_sgx_bit() -> None:
-    assert fault(built(), 1, 0x8007) == segv(1, MAPERR, 0x6)
+def test_ordinary_memory_in_place_of_the_epc_is_an_access_error() -> None:
+    assert fault(built(), 1, 0x8007) == segv(1, ACCERR, 0x8007)
 
 
 def test_the_sgx_bit_goes_to_the_program_untouched() -> None:

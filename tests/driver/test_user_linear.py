@@ -82,8 +82,10 @@ def test_a_page_fault_tells_address_and_code(
 
 def test_ordinary_memory_is_not_in_the_epc() -> None:
     _, linear = built()
-    with pytest.raises(PageFault):
-        linear.page(SCRATCH)
+    for write, code in ((False, 0x8005), (True, 0x8007)):
+        with pytest.raises(PageFault) as caught:
+            linear.page(SCRATCH, write=write)
+        assert caught.value.error_code == code
 
 
 def test_no_protection_is_no_page_table_entry() -> None:

@@ -100,6 +100,9 @@ def resolve(
     """Go through Linux's cases, in its order."""
     access = _Access(address, error_code, from_enclave)
     vma = mm.find(address)
+    if vma is None and error_code & PFEC_SGX:
+        # A leaf found memory of the program's there, where it needs the EPC.
+        return access.segv(SEGV_ACCERR, error_code)
     if vma is None:
         # Linux tells nobody which of its own addresses are mapped.
         kernels = PFEC_P if address >= TASK_SIZE else 0

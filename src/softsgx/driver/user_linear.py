@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from softsgx.arch.addr import PAGE_SIZE
 from softsgx.arch.faults import (
     PFEC_P,
+    PFEC_SGX,
     PFEC_U,
     PFEC_W,
     GeneralProtection,
@@ -66,9 +67,12 @@ class UserLinear:
         _check_canonical(address)
         kind = PFEC_W if write else 0
         vma = self._mm.find(address)
-        if vma is None:
-            raise PageFault(address, PFEC_U | kind, "not in the EPC")
-        return _translate(vma, address, kind).epc_page
+        if vma is not None:
+            return _translate(vma, address, kind).epc_page
+        code = PFEC_U | kind
+        if self._is_ordinary(address):
+            code |= PFEC_P | PFEC_SGX
+        raise PageFault(address, code, "not in the EPC")
 
     def _pieces(self, address: int, size: int) -> Iterator[tuple[int, int, Vma | None]]:
         """Cut a range at page borders: address, length, enclave mapping or None."""
@@ -80,6 +84,14 @@ class UserLinear:
             stop = min(end, (address // PAGE_SIZE + 1) * PAGE_SIZE)
             yield address, stop - address, self._mm.find(address)
             address = stop
+
+    def _is_ordinary(self, address: int) -> bool:
+        """Say whether ordinary memory is there, which SGX finds is not the EPC."""
+        try:
+            self._task.copy_from_user(address, 1)
+        except OSError:
+            return False
+        return True
 
     def _copy_in(self, address: int, size: int) -> bytes:
         try:

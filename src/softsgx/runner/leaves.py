@@ -21,7 +21,7 @@ from softsgx.arch.leaves import Enclu
 from softsgx.arch.secinfo import PageType
 from softsgx.arch.tcs import Tcs, TcsFlags
 from softsgx.driver.driver import Driver
-from softsgx.driver.fault import Abort, Resolved, Signal
+from softsgx.driver.fault import SEGV_ACCERR, SEGV_MAPERR, Abort, Resolved, Signal
 from softsgx.driver.user_linear import UserLinear
 from softsgx.enclu.entry import check_frame
 from softsgx.machine.aex import asynchronous_exit
@@ -32,6 +32,7 @@ from softsgx.native import lib
 from softsgx.native.abi import Outcome
 from softsgx.runner.answers import Answer
 from softsgx.runner.context import Context
+from softsgx.runner.mappings import mappings
 from softsgx.runner.process import UserTask
 
 _SIGILL, _SIGSEGV = 4, 11
@@ -183,6 +184,8 @@ class Leaves:
                 context.address = outcome.address
                 context.signo = outcome.signo
                 context.sicode = outcome.si_code
+                if outcome.si_code == SEGV_MAPERR and _is_mapped(task, address):
+                    context.sicode = SEGV_ACCERR
 
 
 _SW_BYTES, _SW_BYTES_END = 464, 512
@@ -190,6 +193,12 @@ _SW_BYTES, _SW_BYTES_END = 464, 512
 
 _XSAVE_LEAVES = frozenset({Enclu.ERESUME, Enclu.EDECCSSA})
 """Leaves that load extended state; the others leave it alone."""
+
+
+def _is_mapped(task: UserTask, address: int) -> bool:
+    """Say whether anything is mapped at an address: the driver knows enclaves only."""
+    pid = task.process.pid
+    return any(one.start <= address < one.end for one in mappings(pid))
 
 
 def _faulted(context: Context, fault: Fault) -> None:
