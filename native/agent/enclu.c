@@ -362,6 +362,8 @@ static void page_fault(struct frame *f)
 	ans.ctx.vector = 14;
 	ans.ctx.error = (u32)mc->err;
 	ans.ctx.address = mc->cr2;
+	ans.ctx.signo = (u32)f->sig;
+	ans.ctx.sicode = (u32)f->info->code;
 	if (call_supervisor(CALL_FAULT, (u64)&ans, 0, 0, 0, 0) < 0)
 		fatal("softsgx: internal error: the supervisor refused a page fault\n");
 	carry_out(&ans);
