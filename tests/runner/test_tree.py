@@ -1,0 +1,220 @@
+"""Who has whose memory: fork copies, vfork shares, an end is an end."""
+
+import errno
+import mmap
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from softsgx.driver.driver import Driver
+from softsgx.driver.encl import Encl
+from softsgx.driver.mm import Vma
+from softsgx.runner.files import Files
+from softsgx.runner.loop import Loop
+from softsgx.runner.mappings import mappings
+from softsgx.runner.tree import Tree
+from tests.support import make_machine
+
+PAGE = 4096
+RW = 3
+
+
+class Grove:
+    """A tree whose first process is this one."""
+
+    def __init__(self) -> None:
+        driver = Driver(make_machine())
+        self.files = Files(driver)
+        self.loop = Loop(last=-1)
+        self.tree = Tree(driver, self.files, self.loop)
+        self.me = self.tree.of(os.getpid())
+
+    @contextmanager
+    def enclave(self, pages: int = 2) -> Iterator[tuple[Encl, int]]:
+        """Map an enclave's file natively, and have the tree know of it."""
+        fd = self.files.open_enclave(os.O_RDWR)
+        os.ftruncate(fd, pages * PAGE)
+        held = mmap.mmap(fd, pages * PAGE, mmap.MAP_SHARED, mmap.PROT_READ)
+        encl = self.files.find(os.getpid(), fd)
+        assert isinstance(encl, Encl)
+        inode = os.fstat(fd).st_ino
+        start = next(m.start for m in mappings(os.getpid()) if m.inode == inode)
+        self.me.mm.add(Vma(start, start + pages * PAGE, RW, encl, 7))
+        try:
+            yield encl, start
+        finally:
+            held.close()
+            os.close(fd)
+
+
+@pytest.fixture
+def grove() -> Grove:
+    return Grove()
+
+
+@contextmanager
+def forked(do: Callable[[], object] = lambda: None) -> Iterator[int]:
+    """A child of fork that does something and waits to be killed."""
+    ready, told = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            do()
+            os.write(told, b"x")
+            signal.pause()
+        finally:
+            os._exit(0)
+    os.close(told)
+    os.read(ready, 1)
+    os.close(ready)
+    try:
+        yield pid
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+def test_threads_are_of_their_process(grove: Grove) -> None:
+    seen = []
+    thread = threading.Thread(
+        target=lambda: seen.append(grove.tree.of(threading.get_native_id()))
+    )
+    thread.start()
+    thread.join()
+    assert seen == [grove.me]
+
+
+def test_who_is_gone_is_not_found(grove: Grove) -> None:
+    with pytest.raises(OSError, match="gone") as caught:
+        grove.tree.of(1 << 22)
+    assert caught.value.errno == errno.ESRCH
+
+
+def test_a_child_of_fork_has_a_copy(grove: Grove) -> None:
+    with grove.enclave() as (encl, start), forked() as pid:
+        grove.me.sites[5] = 1
+        grove.tree.forked(pid, os.getpid())
+        child = grove.tree.of(pid)
+        assert child is not grove.me
+        (vma,) = child.mm.vmas
+        assert (vma.start, vma.end, vma.encl) == (start, start + 2 * PAGE, encl)
+        child.mm.remove(start, start + PAGE)
+        child.sites[6] = 2
+        assert (len(grove.me.mm.vmas), grove.me.sites) == (1, {5: 1})
+        assert grove.me.mm.vmas[0].start == start
+
+
+def test_a_child_gets_no_mapping_that_it_has_not(grove: Grove) -> None:
+    with grove.enclave() as (encl, start):
+        grove.me.mm.add(Vma(0x1000, 0x2000, RW, encl, 7))
+        with forked() as pid:
+            grove.tree.forked(pid, os.getpid())
+            assert [vma.start for vma in grove.tree.of(pid).mm.vmas] == [start]
+
+
+def test_a_stranger_cannot_say_it_is_our_child(grove: Grove) -> None:
+    with grove.enclave(), subprocess.Popen(["sleep", "1000"]) as stranger:
+        grove.tree.forked(stranger.pid, os.getpid())
+        assert grove.tree.of(stranger.pid).mm.vmas == []
+        stranger.kill()
+
+
+def test_who_is_known_cannot_say_that_it_was_forked(grove: Grove) -> None:
+    with grove.enclave():
+        with pytest.raises(OSError, match="known already"):
+            grove.tree.forked(os.getpid(), os.getppid())
+        assert len(grove.me.mm.vmas) == 1
+
+
+def test_a_grandchild_finds_what_a_dead_parent_had(grove: Grove) -> None:
+    with grove.enclave() as (_, start), forked() as pid:
+        with forked() as other:
+            grove.tree.forked(other, os.getpid())
+            assert grove.tree.of(other).mm.vmas
+        grove.loop.turn(1000)
+        # The dead one's number is what the other remembers as its parent.
+        grove.me.mm.clear()
+        grove.tree.forked(pid, other)
+        assert [vma.start for vma in grove.tree.of(pid).mm.vmas] == [start]
+
+
+def test_an_end_frees_the_address_space(grove: Grove) -> None:
+    with grove.enclave() as (encl, _):
+        with forked() as pid:
+            grove.tree.forked(pid, os.getpid())
+            assert encl.vma_count == 2
+        grove.loop.turn(1000)
+        assert encl.vma_count == 1
+        grove.tree.forget_enclave(encl)
+        assert grove.tree._heritage == {}
+
+
+def test_a_number_that_is_used_again_is_another_process(grove: Grove) -> None:
+    with forked() as pid:
+        grove.tree.forked(pid, os.getpid())
+        first = grove.tree.of(pid)
+    # Its end waits to be heard of; a child with its number comes before.
+    fd = grove.tree._pidfds[pid]
+    with forked() as other:
+        grove.tree._processes[other] = grove.tree._processes.pop(pid)
+        grove.tree._pidfds[other] = grove.tree._pidfds.pop(pid)
+        grove.loop.forget(fd)
+        grove.loop.on_readable(fd, lambda: grove.tree._ended(other))
+        grove.tree.forked(other, os.getpid())
+        assert grove.tree.of(other) is not first
+        grove.loop.turn(0)
+        assert grove.tree.of(other) is grove.tree._processes[other]
+
+
+VFORK = """
+#include <stdio.h>
+#include <unistd.h>
+
+int main(void)
+{
+	char byte;
+
+	if (vfork() == 0) {
+		dprintf(1, "%d\\n", getpid());
+		read(0, &byte, 1);
+		_exit(0);
+	}
+	return 0;
+}
+"""
+
+
+def test_a_child_of_vfork_shares_until_it_executes(
+    grove: Grove, tmp_path: Path
+) -> None:
+    (tmp_path / "vfork.c").write_text(VFORK)
+    command = ["gcc", "-w", "-o", str(tmp_path / "vfork"), str(tmp_path / "vfork.c")]
+    subprocess.run(command, check=True)
+    pipe = subprocess.PIPE
+    with subprocess.Popen([tmp_path / "vfork"], stdin=pipe, stdout=pipe) as parent:
+        assert parent.stdout is not None
+        first = grove.tree.executed(parent.pid)
+        child = int(parent.stdout.readline())
+        assert grove.tree.of(child) is first
+        fresh = grove.tree.executed(child)
+        assert fresh is not first
+        assert grove.tree.of(parent.pid) is first
+        assert (first.pid, fresh.pid) == (parent.pid, child)
+
+
+def test_an_execve_closes_no_watch_twice(grove: Grove) -> None:
+    with forked() as pid:
+        grove.tree.forked(pid, os.getpid())
+        before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 -- a count
+        for _ in range(5):
+            grove.tree.executed(pid)
+        assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208 -- a count
+    grove.loop.turn(1000)
+    with pytest.raises(OSError, match="gone"):
+        grove.tree.of(pid)
