@@ -4,11 +4,33 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from _pytest.mark.structures import ParameterSet
 
 from tests.conformance.build import Program, programs
 from tests.conformance.run import Outcome, run, under_softsgx
 
-ALL = pytest.mark.parametrize("program", programs(), ids=lambda p: f"{p.name}-{p.link}")
+NOT_EMULATED = {"tracer_exec": "an execve of a traced process is refused"}
+"""What docs/not-emulated.md says does not work; the day it works, these fail."""
+
+
+def name(program: Program) -> str:
+    return f"{program.name}-{program.link}"
+
+
+def expected() -> list[ParameterSet]:
+    """Every program, with a mark where it cannot pass under softsgx."""
+    return [
+        pytest.param(
+            program,
+            marks=[pytest.mark.xfail(strict=True, reason=NOT_EMULATED[program.name])]
+            if program.name in NOT_EMULATED
+            else [],
+        )
+        for program in programs()
+    ]
+
+
+ALL = pytest.mark.parametrize("program", programs(), ids=name)
 
 
 @cache
@@ -24,7 +46,7 @@ def test_the_program_passes_on_plain_linux(program: Program) -> None:
 
 
 @pytest.mark.runner
-@ALL
+@pytest.mark.parametrize("program", expected(), ids=name)
 def test_the_program_behaves_alike_under_softsgx(program: Program) -> None:
     binary: Path = program.binary()
     outcome = run(under_softsgx(binary), binary.parent)
