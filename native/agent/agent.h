@@ -157,7 +157,7 @@ struct answer {
 	struct abi_context ctx;
 	struct abi_op ops[MAX_OPS];
 };
-HIDDEN void carry_out(struct answer *ans);
+HIDDEN long carry_out(struct answer *ans);
 
 /* ---- sites.c ---- */
 HIDDEN int at_enclu(u64 rip);

@@ -122,12 +122,11 @@ static void drop_enclave(const struct abi_op *op)
 	sys(NR_munmap, e->alias, (size + (size >> 12) * 2 + 4095) & ~4095ul);
 }
 
-static void carry_out_one(const struct abi_op *op, const struct abi_context *ctx)
+static long carry_out_one(const struct abi_op *op, const struct abi_context *ctx)
 {
 	switch (op->kind) {
 	case OPKIND_PROTECT:
-		sys(NR_mprotect, op->start, op->end - op->start, op->prot);
-		break;
+		return sys(NR_mprotect, op->start, op->end - op->start, op->prot);
 	case OPKIND_MAP:
 		widen_hull(op->start, op->end);
 		sys(NR_mmap, op->start, op->end - op->start, op->prot,
@@ -142,17 +141,24 @@ static void carry_out_one(const struct abi_op *op, const struct abi_context *ctx
 		enclaves_changed();
 		break;
 	}
+	return 0;
 }
 
-void carry_out(struct answer *ans)
+/* What the kernel says of the first protection that it does not change; 0. */
+long carry_out(struct answer *ans)
 {
+	long ret, first = 0;
+
 	for (;;) {
-		for (u32 i = 0; i < ans->ctx.nops && i < MAX_OPS; i++)
-			carry_out_one(&ans->ops[i], &ans->ctx);
+		for (u32 i = 0; i < ans->ctx.nops && i < MAX_OPS; i++) {
+			ret = carry_out_one(&ans->ops[i], &ans->ctx);
+			if (!first)
+				first = ret;
+		}
 		if (!ans->ctx.more)
-			return;
+			return first;
 		ans->ctx.nops = ans->ctx.more = 0;
 		if (call_supervisor(CALL_MOREOPS, (u64)ans, 0, 0, 0, 0) < 0)
-			return;
+			return first;
 	}
 }

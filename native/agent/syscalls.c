@@ -241,6 +241,10 @@ static void do_mmap(struct frame *f)
 		mmap_native(f);
 		return;
 	}
+	if (mc->r9 & 4095) {
+		mc->rax = (u64)-EINVAL_;
+		return;
+	}
 	ans.ctx.nops = ans.ctx.more = 0;
 	ret = call_supervisor(CALL_MMAP, 0, mc->rsi, mc->rdx | flags << 32, mc->r8, 0);
 	if (ret == -NOT_OURS_CODE) {
@@ -248,7 +252,7 @@ static void do_mmap(struct frame *f)
 		return;
 	}
 	if (ret == 0 && !(flags & MAP_FIXED_)) {
-		at = sys(NR_mmap, mc->rdi, length, PROT_NONE_,
+		at = sys(NR_mmap, mc->rdi, mc->rsi, PROT_NONE_,
 			 MAP_PRIVATE_ | MAP_ANONYMOUS_ | MAP_NORESERVE_ |
 				 (flags & ~(u64)(MAP_TYPE_)),
 			 -1, 0);
@@ -272,7 +276,7 @@ static void do_mprotect(struct frame *f)
 {
 	struct k_sigcontext *mc = &f->uc->mc;
 	struct answer ans;
-	long ret;
+	long ret, kernel;
 
 	if (!overlaps_hull(mc->rdi, mc->rsi)) {
 		reissue(f);
@@ -285,8 +289,9 @@ static void do_mprotect(struct frame *f)
 		return;
 	}
 	enclaves_changed();
-	carry_out(&ans);
-	mc->rax = (u64)ret;
+	kernel = carry_out(&ans);
+	/* Of the memory between enclaves the kernel is the judge. */
+	mc->rax = (u64)(ret ? ret : kernel);
 }
 
 static void do_munmap(struct frame *f)
