@@ -92,9 +92,7 @@ class Leaves:
     def aex(self, task: UserTask, context: Context) -> None:
         """Leave the enclave for the exception or interrupt in the context."""
         try:
-            lp = self._processor(task, context)
-            if not lp.enclave_mode:
-                raise Forged("an exit from outside")
+            lp = self._inside(task, context)
             tcs = Tcs.from_bytes(bytes(self._machine.epc.page(lp.cr_tcs_pa)))
             secs = self._machine.enclaves[lp.cr_active_secs].secs
             thread = Thread(lp.cr_tcs_la, lp.cr_tcs_pa, tcs, lp.cr_active_secs, secs)
@@ -118,6 +116,11 @@ class Leaves:
         if context.inside:
             self._put_inside(task, context, lp)
         return lp
+
+    def _inside(self, task: UserTask, context: Context) -> Processor:
+        if not context.inside:
+            raise Forged("an exit from outside")
+        return self._processor(task, context)
 
     def _put_inside(self, task: UserTask, context: Context, lp: Processor) -> None:
         vma = task.mm.find(context.tcs)

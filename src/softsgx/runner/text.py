@@ -11,6 +11,7 @@ import re
 import struct
 from bisect import bisect_right
 from collections import deque
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
@@ -25,6 +26,9 @@ _SHT_SYMTAB = 2
 _STT_FUNC = 2
 _SYMBOL = struct.Struct("<IBBHQQ")
 _LARGEST_TABLE = 1 << 26
+_MOST_TEXT = 1 << 30
+_MOST_DECODED = 1 << 21
+"""Bytes of a file that are looked at and decoded: a hostile file may have no end."""
 _PIECE = 1 << 20
 _EH_FRAME_HDR = 0x6474E550
 _PF_X = 1
@@ -56,30 +60,62 @@ class TextScanner:
             os.close(fd)
 
 
+def _read_at(fd: int, size: int, offset: int) -> bytes:
+    """Read what a file has there; nothing where no file can have anything."""
+    if offset >= 1 << 63 or size > _LARGEST_TABLE:
+        return b""
+    try:
+        return os.pread(fd, size, offset)
+    except OSError:
+        return b""
+
+
 def _scan(fd: int, size: int) -> tuple[int, ...]:
     candidates: list[int] = []
     segments = _segments(fd)
+    left = _MOST_TEXT
     for offset, _, filesz, flags in segments:
         if flags & _PF_X:
-            candidates += _candidates(fd, offset, min(filesz, max(0, size - offset)))
+            here = min(filesz, max(0, size - offset), left)
+            candidates += _candidates(fd, offset, here)
+            left -= here
     if not candidates:
         return ()
     functions: _Functions | _Symbols = _Functions(fd, segments)
     functions = functions or _Symbols(fd, segments)
-    if not functions:
-        return tuple(at for at in candidates if _is_likely(fd, at))
-    return tuple(at for at in candidates if _is_instruction(fd, at, functions))
+    return tuple(_instructions(fd, candidates, functions))
+
+
+def _instructions(
+    fd: int, candidates: list[int], functions: "_Functions | _Symbols"
+) -> Iterator[int]:
+    """Yield the candidates that are instructions, as long as one may decode."""
+    left = _MOST_DECODED
+    for at in candidates:
+        if left <= 0:
+            return
+        if not functions:
+            left -= 8 * _LONGEST * _LONGEST
+            if _is_likely(fd, at):
+                yield at
+            continue
+        function = functions.around(at)
+        if function is None or function[1] - function[0] > _LARGEST:
+            continue
+        left -= at - function[0]
+        if _is_instruction(fd, at, *function):
+            yield at
 
 
 def _segments(fd: int) -> list[_Segment]:
     """Return the PT_LOADs of an ELF; none if it is not one."""
-    head = os.pread(fd, _EHDR_SIZE, 0)
+    head = _read_at(fd, _EHDR_SIZE, 0)
     if len(head) < _EHDR_SIZE or head[:5] != b"\x7fELF\x02":
         return []
     phoff, phentsize, phnum = _program_headers(head)
     out = []
     for number in range(phnum):
-        raw = os.pread(fd, 56, phoff + number * phentsize)
+        raw = _read_at(fd, 56, phoff + number * phentsize)
         if len(raw) < 56:
             break
         kind, flags, offset, vaddr, _, filesz = struct.unpack_from("<IIQQQQ", raw)
@@ -98,7 +134,7 @@ def _candidates(fd: int, offset: int, size: int) -> list[int]:
     found = []
     for start in range(offset, offset + size, _PIECE):
         length = min(_PIECE + 1, offset + size - start)
-        piece = os.pread(fd, length, start)
+        piece = _read_at(fd, length, start)
         at = piece.find(CPUID)
         while at >= 0:
             found.append(start + at)
@@ -115,16 +151,16 @@ class _Functions:
         self._base = 0
         self._starts: tuple[int, ...] = ()
         self._frames: tuple[int, ...] = ()
-        head = os.pread(fd, _EHDR_SIZE, 0)
+        head = _read_at(fd, _EHDR_SIZE, 0)
         phoff, phentsize, phnum = _program_headers(head)
         for number in range(phnum):
-            raw = os.pread(fd, 56, phoff + number * phentsize)
+            raw = _read_at(fd, 56, phoff + number * phentsize)
             if len(raw) < 56:
                 break
             kind, _, offset, vaddr, _, filesz = struct.unpack_from("<IIQQQQ", raw)
             if kind == _EH_FRAME_HDR:
                 self._base = vaddr
-                pairs = _search_table(os.pread(fd, filesz, offset))
+                pairs = _search_table(_read_at(fd, filesz, offset))
                 self._starts, self._frames = pairs[::2], pairs[1::2]
 
     def __bool__(self) -> bool:
@@ -153,7 +189,7 @@ class _Functions:
         """Return a function's size, if its frame entry has the usual encoding."""
         for offset, vaddr, size, _ in self._segments:
             if vaddr <= frame < vaddr + size:
-                raw = os.pread(self._fd, 16, frame - vaddr + offset)
+                raw = _read_at(self._fd, 16, frame - vaddr + offset)
                 if len(raw) == 16:
                     _, _, where, length = struct.unpack("<IIiI", raw)
                     return length if frame + 8 + where == start else 0
@@ -174,16 +210,16 @@ class _Symbols:
 
     def __init__(self, fd: int, segments: list[_Segment]):
         self._functions: list[tuple[int, int]] = []
-        head = os.pread(fd, _EHDR_SIZE, 0)
+        head = _read_at(fd, _EHDR_SIZE, 0)
         (shoff,) = struct.unpack_from("<Q", head, 40)
         shentsize, shnum = struct.unpack_from("<HH", head, 58)
         for number in range(shnum):
-            raw = os.pread(fd, 64, shoff + number * shentsize)
+            raw = _read_at(fd, 64, shoff + number * shentsize)
             if len(raw) < 64:
                 break
             _, kind, _, _, offset, size = struct.unpack_from("<IIQQQQ", raw)
             if kind == _SHT_SYMTAB and size <= _LARGEST_TABLE:
-                self._read(os.pread(fd, size, offset), segments)
+                self._read(_read_at(fd, size, offset), segments)
         self._functions.sort()
 
     def __bool__(self) -> bool:
@@ -207,17 +243,13 @@ class _Symbols:
                     self._functions.append((start, start + size))
 
 
-def _is_instruction(fd: int, at: int, functions: "_Functions | _Symbols") -> bool:
+def _is_instruction(fd: int, at: int, start: int, end: int) -> bool:
     """Decode from the start of the function around it.
 
     A byte that does not decode, or no value put into EAX shortly before, means that
     this is not code: tables lie among the functions of some libraries.
     """
-    function = functions.around(at)
-    if function is None or function[1] - function[0] > _LARGEST:
-        return False
-    start, end = function
-    return _arrives(os.pread(fd, min(end, at + _LONGEST) - start, start), at - start)
+    return _arrives(_read_at(fd, min(end, at + _LONGEST) - start, start), at - start)
 
 
 def _arrives(code: bytes, at: int) -> bool:
@@ -238,7 +270,7 @@ def _is_likely(fd: int, at: int) -> bool:
     Decoding soon falls into step with the code, wherever it begins; in data it does
     not.  Most beginnings must agree, and the results must be used at once.
     """
-    code = os.pread(fd, 4 * _LONGEST + 2 * _LONGEST, max(0, at - 4 * _LONGEST))
+    code = _read_at(fd, 4 * _LONGEST + 2 * _LONGEST, max(0, at - 4 * _LONGEST))
     here = min(at, 4 * _LONGEST)
     votes = [_arrives(code[here - back :], back) for back in range(_LONGEST, here)]
     after = next(_decoder().disasm_lite(code[here + len(CPUID) :], 0), None)
