@@ -1,0 +1,154 @@
+"""Breakpoints: only over what really is the instruction, and known again later."""
+
+import ctypes
+import errno
+import mmap
+import os
+import signal
+from collections.abc import Iterator
+from typing import Any, cast
+
+import pytest
+
+from softsgx.driver.mm import Vma
+from softsgx.native import lib
+from softsgx.runner.files import Files
+from softsgx.runner.process import Process, UserTask
+from softsgx.runner.sites import CPUID, ENCLU, INT3, Sites
+from tests.driver.fakes import BASE, PAGE, RWX, World
+
+ENCLU_BYTES = b"\x0f\x01\xd7"
+CPUID_BYTES = b"\x0f\xa2"
+OTHER = b"\x0f\x0b\x90"
+
+
+class Patient:
+    """A child whose pages are as written here, and its task."""
+
+    def __init__(self) -> None:
+        self.world = World()
+        self.world.build(4, secinfo=0x207)
+        self.world.map(1, 4, RWX)
+        self.sites = Sites(self.world.driver, cpuid=True)
+        private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+        self.memory = mmap.mmap(-1, 2 * PAGE, flags=private)
+        held = ctypes.c_char.from_buffer(self.memory)
+        self.at = ctypes.addressof(held)
+        del held
+        self.process = Process(0, self.world.mm)
+
+    def start(self, code: bytes, at: int = 0) -> UserTask:
+        self.memory[at : at + len(code)] = code
+        pid = os.fork()
+        if pid == 0:
+            signal.pause()
+            os._exit(0)
+        self.process.pid = pid
+        return UserTask(pid, self.process, cast("Files", None))
+
+    def stop(self) -> None:
+        if self.process.pid:
+            os.kill(self.process.pid, signal.SIGKILL)
+            os.waitpid(self.process.pid, 0)
+
+
+@pytest.fixture
+def patient() -> Iterator[Patient]:
+    patient = Patient()
+    yield patient
+    patient.stop()
+
+
+def refused(patient: Patient, task: UserTask, address: int, kind: int) -> None:
+    before = lib.read(task.tid, patient.at, 2 * PAGE)
+    with pytest.raises(OSError) as caught:  # noqa: PT011 -- judged below
+        patient.sites.patch(task, address, kind)
+    assert caught.value.errno in {errno.EINVAL, errno.EFAULT}
+    assert lib.read(task.tid, patient.at, 2 * PAGE) == before
+
+
+@pytest.mark.parametrize(("kind", "code"), [(ENCLU, ENCLU_BYTES), (CPUID, CPUID_BYTES)])
+def test_the_instruction_is_patched_and_known(
+    patient: Patient, kind: int, code: bytes
+) -> None:
+    task = patient.start(code)
+    assert not patient.sites.is_site(task, patient.at, kind)
+    patient.sites.patch(task, patient.at, kind)
+    assert lib.read(task.tid, patient.at, len(code)) == bytes([INT3]) + code[1:]
+    assert patient.sites.is_site(task, patient.at, kind)
+    assert not patient.sites.is_site(task, patient.at, ENCLU + CPUID - kind)
+    assert not patient.sites.is_site(task, patient.at + 1, kind)
+
+
+@pytest.mark.parametrize("kind", [ENCLU, CPUID])
+@pytest.mark.parametrize("code", [OTHER, b"\xcc\x01\xd7", b"\0\0\0"])
+def test_anything_else_stays(patient: Patient, kind: int, code: bytes) -> None:
+    task = patient.start(code)
+    refused(patient, task, patient.at, kind)
+    assert not patient.sites.is_site(task, patient.at, kind)
+
+
+@pytest.mark.parametrize("kind", [0, 3, -1, 1 << 63])
+def test_there_are_two_kinds(patient: Patient, kind: int) -> None:
+    task = patient.start(ENCLU_BYTES)
+    refused(patient, task, patient.at, kind)
+    assert not patient.sites.is_site(task, patient.at, kind)
+
+
+@pytest.mark.parametrize("address", [0, 0x1000, (1 << 64) - PAGE, 1 << 47])
+def test_nothing_is_patched_where_nothing_is(patient: Patient, address: int) -> None:
+    refused(patient, patient.start(b""), address, ENCLU)
+
+
+def test_an_instruction_over_a_page_border_stays(patient: Patient) -> None:
+    task = patient.start(ENCLU_BYTES, PAGE - 1)
+    refused(patient, task, patient.at + PAGE - 1, ENCLU)
+
+
+def test_a_program_that_is_gone_is_an_error(patient: Patient) -> None:
+    task = patient.start(ENCLU_BYTES)
+    patient.stop()
+    patient.process.pid = 0
+    with pytest.raises(OSError) as caught:  # noqa: PT011 -- judged below
+        patient.sites.patch(task, patient.at, ENCLU)
+    assert caught.value.errno == errno.EBUSY
+
+
+def enclave_page(patient: Patient, index: int) -> memoryview:
+    page = patient.world.encl.page(BASE + index * PAGE)
+    assert page is not None
+    return patient.world.machine.epc.page(page.epc_page)
+
+
+def test_in_an_enclave_the_page_is_patched(patient: Patient) -> None:
+    task = patient.start(b"")
+    enclave_page(patient, 1)[8:11] = ENCLU_BYTES
+    measured = patient.world.mrenclave()
+    patient.sites.patch(task, BASE + PAGE + 8, ENCLU)
+    assert bytes(enclave_page(patient, 1)[8:11]) == b"\xcc\x01\xd7"
+    assert patient.sites.is_site(task, BASE + PAGE + 8, ENCLU)
+    assert not patient.sites.is_site(task, BASE + PAGE + 8, CPUID)
+    assert patient.world.mrenclave() == measured
+    patient.sites.forget(patient.world.encl)
+    assert not patient.sites.is_site(task, BASE + PAGE + 8, ENCLU)
+
+
+@pytest.mark.parametrize("index", [1, 200])
+def test_in_an_enclave_anything_else_stays(patient: Patient, index: int) -> None:
+    task = patient.start(b"")
+    encl = patient.world.encl
+    patient.world.mm.add(Vma(BASE + 150 * PAGE, encl.end, RWX, encl, 7))
+    refused(patient, task, BASE + index * PAGE, ENCLU)
+
+
+def test_a_tcs_is_no_code(patient: Patient) -> None:
+    task = patient.start(b"")
+    patient.world.map(0, 1, 3)
+    enclave_page(patient, 0)[64:67] = ENCLU_BYTES
+    refused(patient, task, BASE + 64, ENCLU)
+
+
+def test_a_breakpoint_of_the_programs_own_is_not_ours(patient: Patient) -> None:
+    task = patient.start(b"\xcc\xa2")
+    assert not patient.sites.is_site(task, patient.at, CPUID)
+    assert cast("Any", task.process.sites) == {}
