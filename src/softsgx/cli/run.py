@@ -23,9 +23,15 @@ _DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
 
 @click.command(context_settings={"allow_interspersed_args": False})
 @click.option("--exact", is_flag=True, help="Every ENCLU in the model: slow, exact.")
-@click.option("--trace", is_flag=True, help="Print each ioctl and leaf, on stderr.")
-@click.option("--trace-file", type=path_type(), help="Trace into a file.")
-@click.option("-c", "counts", is_flag=True, help="Count ioctls and leaves, at the end.")
+@click.option(
+    "--trace", is_flag=True, help="Print each ioctl and leaf; implies --exact."
+)
+@click.option(
+    "--trace-file", type=path_type(), help="Trace into a file, not to stderr."
+)
+@click.option(
+    "-c", "counts", is_flag=True, help="Table of ioctls and leaves; implies --exact."
+)
 @click.option("--platform", "directory", type=path_type(), help="A lasting platform.")
 @model_options
 @click.option(
