@@ -47,7 +47,7 @@ def test_death_in_the_middle_of_anything() -> None:
 
 
 def test_another_tree_does_not_notice() -> None:
-    calm = Program("edmm", "dynamic").binary()
+    calm = Program("entry", "dynamic").binary()
     program("raw_calls")
     with ThreadPoolExecutor() as pool:
         storm = pool.submit(hostile, "raw_calls", "7", "5")
