@@ -148,6 +148,11 @@ def test_without_a_note_the_first_segment_is_the_tcs() -> None:
         (elf(TCS, note=replace(PLAIN_NOTE, ssaframesize=0)), "SSAFRAMESIZE 0"),
         (elf(TCS)[:-1], "note: the file ends before byte 0x10f0"),
         (elf(TCS)[:100], "headers: the file ends before byte 0xb0"),
+        (elf(TCS)[:40], "ELF header cannot be read: "),
+        (
+            elf(TCS).replace(NOTE_NAME.ljust(12, b"\0"), b"x" * 12),
+            "note cannot be read: ",
+        ),
     ],
 )
 def test_what_is_wrong_is_named(raw: bytes, message: str) -> None:
@@ -166,3 +171,17 @@ def test_no_byte_of_a_file_brings_the_reader_down(at: int, value: int) -> None:
     raw[at % len(raw)] = value
     with suppress(FormatError):
         read_flat(bytes(raw))
+
+
+@given(
+    st.integers(0, 1 << 14),
+    st.lists(st.integers(-8 * 400, 8 * 400 - 1), max_size=4),
+)
+def test_no_cut_and_no_flipped_bits_bring_the_reader_down(
+    length: int, bits: list[int]
+) -> None:
+    raw = bytearray(elf(TCS, TEXT))
+    for bit in bits:
+        raw[bit // 8] ^= 1 << bit % 8
+    with suppress(FormatError):
+        read_flat(bytes(raw[:length]))

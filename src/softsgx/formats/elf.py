@@ -10,8 +10,14 @@ pages.  Two dialects differ in how they say the rest:
   nobody measures, follows the last segment.
 """
 
-from collections.abc import Iterator
+from io import BytesIO
 from itertools import pairwise
+
+from elftools.common.exceptions import ELFError
+from elftools.construct import Array, ConstructError, Container
+from elftools.elf.constants import P_FLAGS
+from elftools.elf.elffile import ELFFile
+from elftools.elf.notes import iter_notes
 
 from softsgx.arch.addr import PAGE_SIZE
 from softsgx.arch.layout import Layout, at
@@ -28,44 +34,12 @@ NOTE_TYPE = 1
 NOTE_VERSION = 1
 
 _IDENT = b"\x7fELF\x02\x01\x01"
-_MACHINE_X86_64 = 62
-_PT_LOAD, _PT_NOTE = 1, 4
-_PF_X, _PF_W, _PF_R = 1, 2, 4
+_TYPE_1 = ("NT_GNU_ABI_TAG", "NT_PRSTATUS")
+"""What pyelftools calls NOTE_TYPE, whoever owns the note; the second in core files."""
 _MAX_END = 1 << 47
 
 
 # fmt: off
-class Header(Layout, size=64):
-    """The file's header: Elf64_Ehdr."""
-
-    e_ident:     bytes = at( 0, 16)
-    e_type:      int   = at(16,  2)
-    e_machine:   int   = at(18,  2)
-    e_entry:     int   = at(24,  8)
-    e_phoff:     int   = at(32,  8)
-    e_phentsize: int   = at(54,  2)
-    e_phnum:     int   = at(56,  2)
-
-
-class ProgramHeader(Layout, size=56):
-    """A segment: Elf64_Phdr."""
-
-    p_type:   int = at( 0, 4)
-    p_flags:  int = at( 4, 4)
-    p_offset: int = at( 8, 8)
-    p_vaddr:  int = at(16, 8)
-    p_filesz: int = at(32, 8)
-    p_memsz:  int = at(40, 8)
-
-
-class NoteHeader(Layout, size=12):
-    """A note's head, before name and contents: Elf64_Nhdr."""
-
-    n_namesz: int = at(0, 4)
-    n_descsz: int = at(4, 4)
-    n_type:   int = at(8, 4)
-
-
 class Note(Layout, size=40):
     """The contents of our note; a size of 0 asks for the smallest that holds all."""
 
@@ -87,24 +61,18 @@ SELFTEST_NOTE = Note(
 """What the selftest's loader takes for granted."""
 
 
-def is_elf(raw: bytes) -> bool:
-    """Say whether *raw* begins as a 64-bit little-endian ELF file."""
-    return raw.startswith(_IDENT)
-
-
 def read_flat(raw: bytes, heap: int = 0) -> Image:
     """Return the image in a flat ELF file, followed by *heap* unmeasured bytes.
 
     FormatError says in one line why the file is no such enclave.
     """
-    headers = _program_headers(raw)
-    loads = [header for header in headers if header.p_type == _PT_LOAD]
+    headers, note = _parse(raw)
+    loads = [header for header in headers if header.p_type == "PT_LOAD"]
     if not loads:
         raise FormatError("no segment to load")
-    note = _find_note(raw, headers)
     if note is None:
         note = SELFTEST_NOTE
-        loads[0] = _selftest_tcs(loads[0])
+        _mark_selftest_tcs(loads[0])
     segments = [_segment(raw, load) for load in loads]
     end = max(segment.offset + segment.size for segment in segments)
     if heap:
@@ -119,19 +87,28 @@ def read_flat(raw: bytes, heap: int = 0) -> Image:
     )
 
 
-def _program_headers(raw: bytes) -> list[ProgramHeader]:
-    if not is_elf(raw) or len(raw) < Header.SIZE:
+def _parse(raw: bytes) -> tuple[list[Container], Note | None]:
+    if not raw.startswith(_IDENT):
         raise FormatError("not a 64-bit little-endian ELF file")
-    header = Header.from_bytes(raw[: Header.SIZE])
-    if header.e_machine != _MACHINE_X86_64:
-        raise FormatError(f"for machine {header.e_machine}, not x86-64 (62)")
-    if header.e_phentsize != ProgramHeader.SIZE:
-        raise FormatError(f"program headers of {header.e_phentsize} bytes, not 56")
-    table = _part(raw, header.e_phoff, header.e_phnum * ProgramHeader.SIZE, "headers")
-    return [
-        ProgramHeader.from_bytes(table[start : start + ProgramHeader.SIZE])
-        for start in range(0, len(table), ProgramHeader.SIZE)
-    ]
+    what = "ELF header"
+    try:
+        elf = ELFFile(BytesIO(raw))
+        headers = _program_headers(raw, elf)
+        what = "note"
+        return headers, _find_note(raw, elf, headers)
+    except (ELFError, ConstructError) as error:
+        raise FormatError(f"{what} cannot be read: {error}") from error
+
+
+def _program_headers(raw: bytes, elf: ELFFile) -> list[Container]:
+    if elf["e_machine"] != "EM_X86_64":
+        raise FormatError(f"for machine {elf['e_machine']}, not x86-64")
+    count, phdr = elf["e_phnum"], elf.structs.Elf_Phdr
+    if elf["e_phentsize"] != phdr.sizeof():
+        raise FormatError(f"program headers of {elf['e_phentsize']} bytes, not 56")
+    table = _part(raw, elf["e_phoff"], count * phdr.sizeof(), "headers")
+    # Not elf.iter_segments(): for a PT_DYNAMIC that reads all section headers.
+    return list(Array(count, phdr).parse(table))
 
 
 def _part(raw: bytes, offset: int, size: int, what: str) -> bytes:
@@ -140,27 +117,18 @@ def _part(raw: bytes, offset: int, size: int, what: str) -> bytes:
     return raw[offset : offset + size]
 
 
-def _find_note(raw: bytes, headers: list[ProgramHeader]) -> Note | None:
+def _find_note(raw: bytes, elf: ELFFile, headers: list[Container]) -> Note | None:
     for header in headers:
-        if header.p_type != _PT_NOTE:
+        if header.p_type != "PT_NOTE":
             continue
-        for name, kind, desc in _notes(
-            _part(raw, header.p_offset, header.p_filesz, "note")
-        ):
-            if name == NOTE_NAME and kind == NOTE_TYPE:
+        until_end = _part(raw, 0, header.p_offset + header.p_filesz, "note")
+        for note in iter_notes(elf, header.p_offset, header.p_filesz):
+            desc_at = note.n_offset + note.n_size - _up(note.n_descsz, 4)
+            desc = _part(until_end, desc_at, note.n_descsz, "note")
+            owner = (note.n_name or "").encode().ljust(note.n_namesz, b"\0")
+            if owner == NOTE_NAME and note.n_type in _TYPE_1:
                 return _read_note(desc)
     return None
-
-
-def _notes(raw: bytes) -> Iterator[tuple[bytes, int, bytes]]:
-    start = 0
-    while start + NoteHeader.SIZE <= len(raw):
-        head = NoteHeader.from_bytes(raw[start : start + NoteHeader.SIZE])
-        name_at = start + NoteHeader.SIZE
-        desc_at = name_at + _up(head.n_namesz, 4)
-        desc = _part(raw, desc_at, head.n_descsz, "note")
-        yield raw[name_at : name_at + head.n_namesz], head.n_type, desc
-        start = desc_at + _up(head.n_descsz, 4)
 
 
 def _read_note(desc: bytes) -> Note:
@@ -174,16 +142,15 @@ def _read_note(desc: bytes) -> Note:
     return note
 
 
-def _selftest_tcs(header: ProgramHeader) -> ProgramHeader:
-    if header.p_flags & 7 != _PF_R | _PF_W:
+def _mark_selftest_tcs(header: Container) -> None:
+    if header.p_flags & 7 != P_FLAGS.PF_R | P_FLAGS.PF_W:
         raise FormatError(
             "no sgx-flat note, and the first segment is not TCS pages (R and W)"
         )
-    fields = {**vars(header), "p_flags": header.p_flags | PF_TCS}
-    return ProgramHeader(**fields)
+    header.p_flags |= PF_TCS
 
 
-def _segment(raw: bytes, header: ProgramHeader) -> Segment:
+def _segment(raw: bytes, header: Container) -> Segment:
     where = f"segment at {header.p_vaddr:#x}"
     if header.p_vaddr % PAGE_SIZE:
         raise FormatError(f"{where} does not start at a page")
@@ -204,13 +171,9 @@ def _secinfo_flags(p_flags: int, where: str) -> SecinfoFlags:
     if p_flags & PF_TCS:
         return SecinfoFlags.of(PageType.TCS)
     bits = SecinfoFlags(0)
-    for p_flag, flag in (
-        (_PF_R, SecinfoFlags.R),
-        (_PF_W, SecinfoFlags.W),
-        (_PF_X, SecinfoFlags.X),
-    ):
-        if p_flags & p_flag:
-            bits |= flag
+    for name in "RWX":
+        if p_flags & getattr(P_FLAGS, f"PF_{name}"):
+            bits |= SecinfoFlags[name]
     if bits & SecinfoFlags.W and not bits & SecinfoFlags.R:
         raise FormatError(f"{where} is writable but not readable")
     return SecinfoFlags.of(PageType.REG, bits)
