@@ -30,6 +30,10 @@ from softsgx.driver.uapi import (
 )
 from softsgx.machine.epcm import EpcmBits
 
+_USABLE = PageType.REG << 8 | int(EpcmBits.VALID)
+_OPEN = PROT_RWX | int(EpcmBits.PR)
+"""EPCM's word for a page that can be accessed, and the bits of it that may differ."""
+
 
 class Extent(NamedTuple):
     """Addresses of one enclave, and their native protection."""
@@ -142,10 +146,7 @@ def effective(mm: Mm, start: int, end: int) -> list[Extent]:
 
 def granted(word: int) -> int:
     """Return the accesses that an EPCM state word grants to its enclave's code."""
-    unusable = EpcmBits.PENDING | EpcmBits.MODIFIED | EpcmBits.BLOCKED
-    if word >> 8 != PageType.REG or not word & EpcmBits.VALID or word & unusable:
-        return PROT_NONE
-    return word & PROT_RWX
+    return word & PROT_RWX if word & ~_OPEN == _USABLE else PROT_NONE
 
 
 def _effective_page(mm: Mm, start: int) -> list[Extent]:
