@@ -19,6 +19,7 @@ API long softsgx_copy_pages(pid_t pid, uint64_t from, uint8_t *to, size_t size);
 /* Breakpoints over those of the addresses at which CPUID stands; the others become 0. */
 API long softsgx_rewrite_cpuid(pid_t pid, uint64_t *addresses, size_t count);
 API long softsgx_poke(pid_t pid, uint64_t address, uint8_t byte);
+API long softsgx_xcr0(void);
 API long softsgx_cpuid(uint32_t leaf, uint32_t subleaf, uint32_t *regs);
 API long softsgx_same_memory(pid_t a, pid_t b);
 

@@ -108,3 +108,12 @@ long softsgx_same_memory(pid_t a, pid_t b)
 {
 	return syscall(SYS_kcmp, a, b, KCMP_VM, 0, 0) == 0;
 }
+
+/* What the kernel enabled of the extended state. */
+long softsgx_xcr0(void)
+{
+	uint32_t low, high;
+
+	__asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+	return (long)high << 32 | low;
+}

@@ -49,6 +49,7 @@ _PROTOTYPES: dict[str, tuple[type, ...]] = {
     "softsgx_detach": (_PID,),
     "softsgx_wait_child": (_PID,),
     "softsgx_kill_traced": (_PID,),
+    "softsgx_xcr0": (),
     "softsgx_cpuid": (ctypes.c_uint32, ctypes.c_uint32, ctypes.c_void_p),
     "softsgx_poke": (_PID, _U64, ctypes.c_uint8),
     "softsgx_same_memory": (_PID, _PID),
@@ -108,6 +109,12 @@ def rewrite_cpuid(pid: int, addresses: list[int]) -> list[int]:
     places = (ctypes.c_uint64 * len(addresses))(*addresses)
     _checked(_lib().softsgx_rewrite_cpuid(pid, places, len(addresses)), "rewrite")
     return [address for address in places if address]
+
+
+def xcr0() -> int:
+    """Return the extended state components that the kernel enabled, as a mask."""
+    mask: int = _lib().softsgx_xcr0()
+    return mask
 
 
 def cpuid(leaf: int, subleaf: int) -> tuple[int, int, int, int]:

@@ -92,7 +92,8 @@ def _machine(options: RunOptions) -> Machine:
     """Return the platform's machine, its extended state as of this processor."""
     machine = options.platform.machine()
     layout = XsaveLayout(host.xsave_components())
-    machine.model = replace(machine.model, xsave=layout)
+    xfrm = machine.model.xfrm & lib.xcr0()
+    machine.model = replace(machine.model, xsave=layout, xfrm=xfrm)
     add_spare(machine)
     return machine
 
