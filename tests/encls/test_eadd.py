@@ -167,7 +167,7 @@ def test_faults_when_the_source_is_not_mapped(ring0: Ring0) -> None:
         ring0.leaf(Encls.EADD, rbx, rcx)
 
 
-@pytest.mark.parametrize("offset", [88, 4095])
+@pytest.mark.parametrize("offset", [72, 80, 88, 4095])
 def test_faults_on_reserved_bytes_of_a_tcs(ring0: Ring0, offset: int) -> None:
     raw = bytearray(make_tcs())
     raw[offset] = 1

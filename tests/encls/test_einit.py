@@ -136,6 +136,8 @@ def altered(ring0: Ring0, offset: int, value: int) -> bytes:
         pytest.param(512, 17, id="exponent"),
         pytest.param(44, 1, id="reserved 44"),
         pytest.param(127, 1, id="reserved 127"),
+        pytest.param(908, 1, id="CET_ATTRIBUTES, reserved"),
+        pytest.param(909, 1, id="CET_ATTRIBUTES_MASK, reserved"),
         pytest.param(910, 1, id="reserved 910"),
         pytest.param(992, 1, id="reserved 992"),
         pytest.param(1039, 1, id="reserved 1039"),

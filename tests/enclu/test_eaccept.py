@@ -242,7 +242,7 @@ def test_eaccept_faults_when_the_coming_tcs_has(
     assert world.entry(DATA2).modified
 
 
-@pytest.mark.parametrize("offset", [88, 4095])
+@pytest.mark.parametrize("offset", [72, 80, 88, 4095])
 def test_eaccept_faults_when_the_coming_tcs_has_reserved_bytes(offset: int) -> None:
     world = becoming_a_tcs(tcs_image())
     world.put(DATA2 + offset, b"\1")

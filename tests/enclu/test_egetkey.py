@@ -107,7 +107,7 @@ def test_egetkey_writes_16_bytes_and_clears_the_flags() -> None:
 # faults
 
 
-@pytest.mark.parametrize("offset", [7, 78, 511])
+@pytest.mark.parametrize("offset", [6, 7, 78, 511])
 def test_egetkey_faults_when_keyrequest_has_reserved_bytes(offset: int) -> None:
     world = keyed_world()
     world.put(KEYREQUEST, request())

@@ -131,7 +131,7 @@ def test_ereport_faults_when_an_operand_is_misplaced(
         reporting_world().call(Enclu.EREPORT, rbx, rcx, rdx)
 
 
-@pytest.mark.parametrize("offset", [49, 56, 128, 511])
+@pytest.mark.parametrize("offset", [48, 49, 56, 128, 511])
 def test_ereport_faults_when_targetinfo_has_reserved_bytes(offset: int) -> None:
     assert not any(bytes(Targetinfo.zero())[offset:])
     world = reporting_world()

@@ -12,18 +12,20 @@ MACED = 192
 
 # fmt: off
 class Einittoken(Layout, size=304, align=512):
-    """A launch enclave's permission.  SDM: "EINIT Token Structure (EINITTOKEN)"."""
+    """A launch enclave's permission.  SDM: "EINIT Token Structure (EINITTOKEN)".
 
-    valid:                    int        = at(  0,  4)
-    attributes:               Attributes = at( 48, 16)
-    mrenclave:                bytes      = at( 64, 32)
-    mrsigner:                 bytes      = at(128, 32)
-    cpusvnle:                 bytes      = at(192, 16)
-    isvprodidle:              int        = at(208,  2)
-    isvsvnle:                 int        = at(210,  2)
-    cet_masked_attributes_le: int        = at(212,  1)
-    maskedmiscselectle:       Miscselect = at(236,  4)
-    maskedattributesle:       Attributes = at(240, 16)
-    keyid:                    bytes      = at(256, 32)
-    mac:                      bytes      = at(288, 16)
+    CET_MASKED_ATTRIBUTES_LE is for CET, which no model has: a reserved byte here.
+    """
+
+    valid:              int        = at(  0,  4)
+    attributes:         Attributes = at( 48, 16)
+    mrenclave:          bytes      = at( 64, 32)
+    mrsigner:           bytes      = at(128, 32)
+    cpusvnle:           bytes      = at(192, 16)
+    isvprodidle:        int        = at(208,  2)
+    isvsvnle:           int        = at(210,  2)
+    maskedmiscselectle: Miscselect = at(236,  4)
+    maskedattributesle: Attributes = at(240, 16)
+    keyid:              bytes      = at(256, 32)
+    mac:                bytes      = at(288, 16)
 # fmt: on

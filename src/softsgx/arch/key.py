@@ -39,15 +39,17 @@ KEYPOLICY_KSS = (
 
 # fmt: off
 class Keyrequest(Layout, size=512, align=512):
-    """What an enclave hands to EGETKEY in RBX.  SDM: "Key Request (KEYREQUEST)"."""
+    """What an enclave hands to EGETKEY in RBX.  SDM: "Key Request (KEYREQUEST)".
 
-    keyname:             int        = at( 0,  2)
-    keypolicy:           Keypolicy  = at( 2,  2)
-    isvsvn:              int        = at( 4,  2)
-    cet_attributes_mask: int        = at( 6,  1)
-    cpusvn:              bytes      = at( 8, 16)
-    attributemask:       Attributes = at(24, 16)
-    keyid:               bytes      = at(40, 32)
-    miscmask:            Miscselect = at(72,  4)
-    configsvn:           int        = at(76,  2)
+    CET_ATTRIBUTES_MASK is for CET, which no model has: a reserved byte here.
+    """
+
+    keyname:       int        = at( 0,  2)
+    keypolicy:     Keypolicy  = at( 2,  2)
+    isvsvn:        int        = at( 4,  2)
+    cpusvn:        bytes      = at( 8, 16)
+    attributemask: Attributes = at(24, 16)
+    keyid:         bytes      = at(40, 32)
+    miscmask:      Miscselect = at(72,  4)
+    configsvn:     int        = at(76,  2)
 # fmt: on

@@ -13,7 +13,10 @@ class TcsFlags(Bits):
 
 # fmt: off
 class Tcs(Layout, size=4096, align=4096):
-    """A thread's control structure.  SDM: "Thread Control Structure (TCS)"."""
+    """A thread's control structure.  SDM: "Thread Control Structure (TCS)".
+
+    OCETSSA and PREVSSP are for CET, which no model has: reserved bytes here.
+    """
 
     stage:    int      = at( 0, 8)
     flags:    TcsFlags = at( 8, 8)
@@ -26,8 +29,6 @@ class Tcs(Layout, size=4096, align=4096):
     ogsbasgx: int      = at(56, 8)
     fslimit:  int      = at(64, 4)
     gslimit:  int      = at(68, 4)
-    ocetssa:  int      = at(72, 8)
-    prevssp:  int      = at(80, 8)
 # fmt: on
 
 SGX_TCS_LIMIT = 88
