@@ -108,13 +108,15 @@ static void now_inside(struct frame *f, struct enclave *e)
 	th->encl = e;
 	th->tcs = f->uc->mc.rbx;
 	th->aep = f->uc->mc.rcx;
+	th->ursp = f->uc->mc.rsp;
+	th->urbp = f->uc->mc.rbp;
 	th->savefs = rdfsbase();
 	th->savegs = rdgsbase();
 	th->exact = 0;
 	th->inside = 1;
 }
 
-/* Step 1 of both: RSP and RBP of the host go to the frame that the thread will use. */
+/* EENTER's first step: RSP and RBP of the host go to the frame that the thread will use. */
 static int save_user_stack(const struct frame *f, u64 gprsgx)
 {
 	u64 user[2] = {f->uc->mc.rsp, f->uc->mc.rbp};
@@ -179,7 +181,7 @@ static int eresume_native(struct frame *f)
 		return 0;
 	if (!take_tcs(tcs))
 		return 0;
-	if (!save_user_stack(f, gprsgx) || !xsave_load(f->uc->mc.fpstate, frame, e->xfrm)) {
+	if (!xsave_load(f->uc->mc.fpstate, frame, e->xfrm)) {
 		give_tcs(tcs);
 		return 0;
 	}
@@ -244,6 +246,10 @@ void context_load(struct frame *f, const struct abi_context *ctx)
 	struct k_sigcontext *mc = &f->uc->mc;
 	struct thread *th = f->th;
 
+	if (th && !th->inside) {
+		th->ursp = mc->rsp;
+		th->urbp = mc->rbp;
+	}
 	gpr_load_context(mc, ctx);
 	if (!th)
 		return;

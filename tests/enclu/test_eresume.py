@@ -119,12 +119,16 @@ def test_eresume_takes_a_new_aep() -> None:
     assert world.lp.regs.rip == AEP + 64
 
 
-def test_eresume_takes_the_new_outside_stack() -> None:
-    world = interrupted_world()
+def test_the_next_exit_goes_back_to_the_stack_of_the_entry() -> None:
+    # The manual saves URSP and URBP in EENTER, and in ERESUME only for a notification.
+    world = new_world()
+    world.lp.regs.rsp, world.lp.regs.rbp = 0x7000, 0x7100
+    world.eenter()
+    asynchronous_exit(world.machine, world.lp, 32)
     world.lp.regs.rsp, world.lp.regs.rbp = 0x9000, 0x9100
     world.eresume()
     asynchronous_exit(world.machine, world.lp, 32)
-    assert (world.lp.regs.rsp, world.lp.regs.rbp) == (0x9000, 0x9100)
+    assert (world.lp.regs.rsp, world.lp.regs.rbp) == (0x7000, 0x7100)
 
 
 def test_eresume_keeps_the_outside_fs_gs_and_xcr0_for_the_exit() -> None:

@@ -17,7 +17,7 @@ from softsgx.enclu.entry import (
     check_thread,
     land,
 )
-from softsgx.machine.crossing import enter_enclave_mode
+from softsgx.machine.crossing import enter_enclave_mode, save_outside_stack
 from softsgx.machine.machine import Machine
 from softsgx.machine.processor import Processor
 
@@ -35,6 +35,7 @@ def eenter(machine: Machine, lp: Processor) -> None:
 
     # OPERATION
     enter_enclave_mode(machine, lp, thread, frame)
+    save_outside_stack(machine, lp, frame)
 
     # RESULT
     land(lp, landing, thread.tcs.cssa)

@@ -23,6 +23,7 @@ from softsgx.machine.crossing import (
     enter_enclave_mode,
     gprsgx,
     read_frame,
+    save_outside_stack,
 )
 from softsgx.machine.fields import GPRSGX_AEXNOTIFY, GPRSGX_REGS, TCS_CSSA
 from softsgx.machine.machine import Machine
@@ -68,7 +69,11 @@ def eresume(machine: Machine, lp: Processor) -> None:
 
 
 def _notify(machine: Machine, lp: Processor, thread: Thread) -> None:
-    """Enter at OENTRY in one more frame: the enclave asked to hear of its AEX."""
+    """Enter at OENTRY in one more frame: the enclave asked to hear of its AEX.
+
+    RCX is as after EENTER.  The manual's lines move RIP first, so that RCX would be the
+    entry point; for EENTER they have the other order, and that is what is meant.
+    """
     tcs = thread.tcs
     if tcs.cssa >= tcs.nssa:
         raise GeneralProtection("no free SSA frame to notify in")
@@ -77,6 +82,7 @@ def _notify(machine: Machine, lp: Processor, thread: Thread) -> None:
     check_landing(landing)
     check_inactive(tcs)
     enter_enclave_mode(machine, lp, thread, frame)
+    save_outside_stack(machine, lp, frame)
     land(lp, landing, tcs.cssa)
 
 

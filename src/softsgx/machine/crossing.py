@@ -47,10 +47,7 @@ def gprsgx(machine: Machine, page: int) -> memoryview:
 def enter_enclave_mode(
     machine: Machine, lp: Processor, thread: Thread, frame: Frame
 ) -> None:
-    """Take a checked thread in; *frame* is the one that its AEX will fill.
-
-    The outside's RSP and RBP go into the frame, for that AEX to restore.
-    """
+    """Take a checked thread in; *frame* is the one that its AEX will fill."""
     regs = lp.regs
     lp.enclave_mode = True
     lp.cr_active_secs = thread.secs_page
@@ -64,10 +61,18 @@ def enter_enclave_mode(
     tcs = machine.epc.page(thread.tcs_pa)
     TCS_STAGE.write(tcs, STAGE_ACTIVE)
     TCS_AEP.write(tcs, regs.rcx)
-    area = gprsgx(machine, frame.gpr_page)
-    GPRSGX_URSP.write(area, regs.rsp)
-    GPRSGX_URBP.write(area, regs.rbp)
     machine.enclaves[thread.secs_page].enter(lp.id)
+
+
+def save_outside_stack(machine: Machine, lp: Processor, frame: Frame) -> None:
+    """Put the outside's RSP and RBP into the frame, for its AEX to restore.
+
+    EENTER does, and an AEX notification.  ERESUME does not: what the entry saved in the
+    frame stays.
+    """
+    area = gprsgx(machine, frame.gpr_page)
+    GPRSGX_URSP.write(area, lp.regs.rsp)
+    GPRSGX_URBP.write(area, lp.regs.rbp)
 
 
 def leave_enclave_mode(machine: Machine, lp: Processor) -> None:
