@@ -3,6 +3,8 @@ from pathlib import Path
 import pytest
 
 from softsgx.arch.msr import FeatureControl
+from softsgx.arch.targetinfo import Targetinfo
+from softsgx.machine.keys import derive_report_key
 from softsgx.machine.model import Model
 from softsgx.platform import platform as platform_module
 from softsgx.platform.errors import PlatformError
@@ -33,6 +35,18 @@ def test_a_platform_comes_back_as_it_was(tmp_path: Path) -> None:
     assert opened.identity == made.identity
     assert opened.machine().package.fuses == made.machine().package.fuses
     assert opened.machine().epc.pages == 2048
+
+
+def test_a_report_of_one_run_is_verified_in_another(tmp_path: Path) -> None:
+    here = Platform.create(tmp_path / "p").machine().package
+    there = Platform.open(tmp_path / "p").machine().package
+    assert here.cpusvn == there.cpusvn
+    assert here.report_keyid != there.report_keyid
+    keys = {
+        derive_report_key(package, Targetinfo.zero(), here.report_keyid)
+        for package in (here, there)
+    }
+    assert len(keys) == 1
 
 
 def test_switching_lasts(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The error codes that leaf functions return in RAX.  SDM: "Information and Error Codes"."""
+"""The codes that leaf functions return in RAX.  SDM: "Information and Error Codes"."""
 
 from enum import IntEnum
 

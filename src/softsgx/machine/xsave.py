@@ -3,6 +3,9 @@
 SDM: "Managing State Using the XSAVE Feature Set".  An area is 512 legacy bytes, a
 header of 64, then each further state component where the processor's CPUID leaf 0DH
 puts it.  Nothing here decides; the callers check first, then move bytes.
+
+The table of the synthetic state prints 1FB0H for MXCSR where its text asks for the INIT
+state, which is 1F80H: a misprint, so INIT it is.
 """
 
 from collections.abc import Iterator
