@@ -98,7 +98,7 @@ static void added(void)
 	/* By EACCEPT. */
 	page = map(1, PROT_READ | PROT_WRITE);
 	accept(page, FRESH | SECINFO_X, ATTRIBUTES_MISMATCH);
-	accept(page, SECINFO_REG | RW, ATTRIBUTES_MISMATCH);
+	accept(page, SECINFO_REG | RW | PR, ATTRIBUTES_MISMATCH);
 	faults((struct op){ .what = DO_READ, .address = page }, PF_SGX | PF_U | PF_P,
 	       accept_fresh);
 	accept(page, FRESH, ATTRIBUTES_MISMATCH);
