@@ -243,10 +243,21 @@ static int exit_native(struct frame *f, u32 vector)
 		return 0;
 	*(u32 *)(tcs + TCS_CSSA) = cssa + 1;
 	wrfsgsbase(th->savefs, th->savegs);
-	th->inside = 0;
 	gpr_synthetic(mc, th, user);
 	__atomic_store_n((u64 *)(tcs + TCS_STAGE), 0, __ATOMIC_RELEASE);
+	thread_outside(th);
 	return 1;
+}
+
+/* The enclave is gone under the thread: there is nothing to save into, and nothing that
+ * could be resumed. */
+static void exit_without_frame(struct frame *f)
+{
+	const u64 user[2] = {f->th->ursp, f->th->urbp};
+
+	wrfsgsbase(f->th->savefs, f->th->savegs);
+	thread_outside(f->th);
+	gpr_synthetic(&f->uc->mc, f->th, user);
 }
 
 /* Leave the enclave as hardware does for a fault, or for an interrupt (NO_VECTOR). */
@@ -261,6 +272,7 @@ void enclave_exit(struct frame *f, u32 vector, u32 error, u64 address)
 	ans.ctx.error = error;
 	ans.ctx.address = address;
 	if (call_supervisor(CALL_AEX, (u64)&ans, 0, 0, 0, 0) < 0)
-		fatal("softsgx: internal error: the supervisor refused an exit\n");
-	context_load(f, &ans.ctx);
+		exit_without_frame(f);
+	else
+		context_load(f, &ans.ctx);
 }

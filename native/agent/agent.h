@@ -80,6 +80,7 @@ struct enclave {
 	u8 *alias;	/* second mapping of its memory, and the EPCM words behind it */
 	u64 attributes, xfrm;
 	u32 ssaframesize, miscselect;
+	u32 threads;	/* inside it */
 };
 
 /* A thread that entered an enclave; its block also holds its signal stack. */
@@ -90,6 +91,7 @@ struct thread {
 	u32 exact;		/* entered by the model: leaves it by the model */
 	struct enclave *encl;
 	u64 tcs, aep, savefs, savegs;
+	u64 ursp, urbp;		/* of the host, at the last entry */
 	struct k_stack altstack; /* the program's own */
 };
 
@@ -147,6 +149,8 @@ HIDDEN void context_load(struct frame *f, const struct abi_context *ctx);
 HIDDEN u16 epcm_word(const struct enclave *e, u64 address);
 HIDDEN struct enclave *enclave_of(u64 address);
 HIDDEN void enclaves_changed(void);
+HIDDEN void thread_inside(struct thread *th, struct enclave *e);
+HIDDEN void thread_outside(struct thread *th);
 
 /* ---- ops.c ---- */
 HIDDEN int borrowed_memory(void);

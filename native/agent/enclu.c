@@ -105,7 +105,6 @@ static void now_inside(struct frame *f, struct enclave *e)
 {
 	struct thread *th = f->th;
 
-	th->encl = e;
 	th->tcs = f->uc->mc.rbx;
 	th->aep = f->uc->mc.rcx;
 	th->ursp = f->uc->mc.rsp;
@@ -113,7 +112,7 @@ static void now_inside(struct frame *f, struct enclave *e)
 	th->savefs = rdfsbase();
 	th->savegs = rdgsbase();
 	th->exact = 0;
-	th->inside = 1;
+	thread_inside(th, e);
 }
 
 /* EENTER's first step: RSP and RBP of the host go to the frame that the thread will use. */
@@ -205,8 +204,8 @@ static int eexit_native(struct frame *f)
 	mc->rip = mc->rbx;
 	mc->rcx = th->aep;
 	wrfsgsbase(th->savefs, th->savegs);
-	th->inside = 0;
 	give_tcs(th->encl->alias + (th->tcs - th->encl->base));
+	thread_outside(th);
 	return 1;
 }
 
@@ -253,13 +252,15 @@ void context_load(struct frame *f, const struct abi_context *ctx)
 	gpr_load_context(mc, ctx);
 	if (!th)
 		return;
-	th->inside = ctx->inside;
 	th->exact = A.config.flags & CONFIGFLAG_EXACT;
 	th->tcs = ctx->tcs;
 	th->aep = ctx->aep;
 	th->savefs = ctx->savefs;
 	th->savegs = ctx->savegs;
-	th->encl = th->inside ? enclave_of(th->tcs) : 0;
+	if (th->inside && !ctx->inside)
+		thread_outside(th);
+	else if (!th->inside && ctx->inside)
+		thread_inside(th, enclave_of(th->tcs));
 	wrfsgsbase(ctx->fsbase, ctx->gsbase);
 }
 

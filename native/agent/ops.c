@@ -45,7 +45,11 @@ long call_supervisor(u64 call, u64 a, u64 b, u64 c, u64 d, u64 e)
 		A.parent = 0;
 		sys(CALL_NR, CALL_FORKED, parent);
 	}
-	ret = sys(CALL_NR, call, a, b, c, d, e);
+	/* A fault signal that somebody sends can come while we wait: the call was not
+	 * taken then. */
+	do {
+		ret = sys(CALL_NR, call, a, b, c, d, e);
+	} while (ret == -EINTR_);
 	if (ret == -ENOSYS_)
 		fatal("softsgx: the supervisor is gone, the program cannot go on\n");
 	return ret;
@@ -67,6 +71,22 @@ u16 epcm_word(const struct enclave *e, u64 address)
 	const u16 *words = (const u16 *)(e->alias + e->size);
 
 	return __atomic_load_n(&words[(address - e->base) >> 12], __ATOMIC_RELAXED);
+}
+
+void thread_inside(struct thread *th, struct enclave *e)
+{
+	th->encl = e;
+	th->inside = 1;
+	if (e)
+		__atomic_add_fetch(&e->threads, 1, __ATOMIC_ACQ_REL);
+}
+
+void thread_outside(struct thread *th)
+{
+	th->inside = 0;
+	if (th->encl)
+		__atomic_sub_fetch(&th->encl->threads, 1, __ATOMIC_ACQ_REL);
+	th->encl = 0;
 }
 
 void enclaves_changed(void)
@@ -115,7 +135,8 @@ static void drop_enclave(const struct abi_op *op)
 	struct enclave *e = enclave_of(op->start);
 	u64 size;
 
-	if (!e)
+	/* A thread inside still needs it; it goes with the process then. */
+	if (!e || __atomic_load_n(&e->threads, __ATOMIC_ACQUIRE))
 		return;
 	size = e->size;
 	e->size = 0;

@@ -21,11 +21,11 @@ from softsgx.arch.leaves import Enclu
 from softsgx.arch.secinfo import PageType
 from softsgx.arch.tcs import Tcs, TcsFlags
 from softsgx.driver.driver import Driver
+from softsgx.driver.encl import EnclPage
 from softsgx.driver.fault import SEGV_ACCERR, SEGV_MAPERR, Abort, Resolved, Signal
 from softsgx.driver.user_linear import UserLinear
-from softsgx.enclu.entry import check_frame
 from softsgx.machine.aex import asynchronous_exit
-from softsgx.machine.crossing import STAGE_ACTIVE, Thread
+from softsgx.machine.crossing import STAGE_ACTIVE, Frame
 from softsgx.machine.fields import TCS_AEP, TCS_STAGE, Field
 from softsgx.machine.processor import Processor
 from softsgx.native import lib
@@ -94,10 +94,8 @@ class Leaves:
         try:
             lp = self._inside(task, context)
             tcs = Tcs.from_bytes(bytes(self._machine.epc.page(lp.cr_tcs_pa)))
-            secs = self._machine.enclaves[lp.cr_active_secs].secs
-            thread = Thread(lp.cr_tcs_la, lp.cr_tcs_pa, tcs, lp.cr_active_secs, secs)
-            frame = check_frame(self._machine, lp, thread, tcs.cssa)
-        except (Fault, Forged) as gone:
+            frame = self._frame(task, lp, tcs)
+        except Forged as gone:
             # The enclave was torn down under the thread: nothing to save into.
             raise OSError(5, f"no state save area: {gone}") from gone
         lp.cr_xsave_page, lp.cr_gpr_pa = frame
@@ -123,8 +121,7 @@ class Leaves:
         return self._processor(task, context)
 
     def _put_inside(self, task: UserTask, context: Context, lp: Processor) -> None:
-        vma = task.mm.find(context.tcs)
-        page = vma.encl.page(context.tcs) if vma else None
+        page = _page_of(task, context.tcs)
         if page is None:
             raise Forged("no TCS of this process")
         entry = self._machine.epcm[page.epc_page]
@@ -140,6 +137,19 @@ class Leaves:
         lp.cr_save_fs, lp.cr_save_gs = context.savefs, context.savegs
         lp.cr_save_xcr0, lp.xcr0 = context.xcr0, secs.attributes.xfrm
         lp.cr_dbgoptin = bool(_TCS_FLAGS.read(tcs) & _DBGOPTIN)
+
+    def _frame(self, task: UserTask, lp: Processor, tcs: Tcs) -> Frame:
+        """Return the pages that entry kept for the exit, whatever is mapped by now."""
+        secs = self._machine.enclaves[lp.cr_active_secs].secs
+        size = PAGE_SIZE * secs.ssaframesize
+        start = secs.baseaddr + tcs.ossa + size * tcs.cssa
+        area = self._machine.model.xsave.size(secs.attributes.xfrm)
+        addresses = [*range(start, start + area, PAGE_SIZE), start + size - PAGE_SIZE]
+        pages = [_page_of(task, address) for address in addresses]
+        if None in pages:
+            raise Forged("the frame's pages were removed")
+        *xsave, gpr = (page.epc_page for page in pages if page)
+        return Frame(tuple(xsave), gpr)
 
     def _taken(self, context: Context, lp: Processor) -> None:
         was_inside = bool(context.inside)
@@ -202,6 +212,14 @@ def _is_mapped(task: UserTask, address: int) -> bool:
     """Say whether anything is mapped at an address: the driver knows enclaves only."""
     pid = task.process.pid
     return any(one.start <= address < one.end for one in mappings(pid))
+
+
+def _page_of(task: UserTask, address: int) -> EnclPage | None:
+    """Return the enclave page at an address, mapped still or not."""
+    for encl in task.mm.encls:
+        if encl.covers(address):
+            return encl.page(address)
+    return None
 
 
 def _faulted(context: Context, fault: Fault) -> None:
