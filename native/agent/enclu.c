@@ -277,7 +277,7 @@ void raise_fault(struct frame *f, struct abi_context *ctx)
 	f->info->addr = vector == 14 ? address : 0;
 	if (f->th && f->th->inside)
 		enclave_exit(f, vector, error, address);
-	if (vector != 14 && vector != 13)
+	if (vector != 14 && vector != 13 && vector != 3)
 		f->info->addr = mc->rip;
 	mc->trapno = vector;
 	mc->err = error;

@@ -21,7 +21,7 @@ from softsgx.arch.leaves import Enclu
 from softsgx.arch.secinfo import PageType
 from softsgx.arch.tcs import Tcs, TcsFlags
 from softsgx.driver.driver import Driver
-from softsgx.driver.encl import EnclPage
+from softsgx.driver.encl import Encl
 from softsgx.driver.fault import SEGV_ACCERR, SEGV_MAPERR, Abort, Resolved, Signal
 from softsgx.driver.user_linear import UserLinear
 from softsgx.machine.aex import asynchronous_exit
@@ -94,7 +94,7 @@ class Leaves:
         try:
             lp = self._inside(task, context)
             tcs = Tcs.from_bytes(bytes(self._machine.epc.page(lp.cr_tcs_pa)))
-            frame = self._frame(task, lp, tcs)
+            frame = self._frame(lp, tcs)
         except Forged as gone:
             # The enclave was torn down under the thread: nothing to save into.
             raise OSError(5, f"no state save area: {gone}") from gone
@@ -121,7 +121,8 @@ class Leaves:
         return self._processor(task, context)
 
     def _put_inside(self, task: UserTask, context: Context, lp: Processor) -> None:
-        page = _page_of(task, context.tcs)
+        encl = _enclave_of(task, context.tcs)
+        page = encl.page(context.tcs) if encl else None
         if page is None:
             raise Forged("no TCS of this process")
         entry = self._machine.epcm[page.epc_page]
@@ -138,14 +139,15 @@ class Leaves:
         lp.cr_save_xcr0, lp.xcr0 = context.xcr0, secs.attributes.xfrm
         lp.cr_dbgoptin = bool(_TCS_FLAGS.read(tcs) & _DBGOPTIN)
 
-    def _frame(self, task: UserTask, lp: Processor, tcs: Tcs) -> Frame:
+    def _frame(self, lp: Processor, tcs: Tcs) -> Frame:
         """Return the pages that entry kept for the exit, whatever is mapped by now."""
         secs = self._machine.enclaves[lp.cr_active_secs].secs
         size = PAGE_SIZE * secs.ssaframesize
         start = secs.baseaddr + tcs.ossa + size * tcs.cssa
         area = self._machine.model.xsave.size(secs.attributes.xfrm)
         addresses = [*range(start, start + area, PAGE_SIZE), start + size - PAGE_SIZE]
-        pages = [_page_of(task, address) for address in addresses]
+        encl = self._driver.by_secs[lp.cr_active_secs]
+        pages = [encl.page(address) for address in addresses]
         if None in pages:
             raise Forged("the frame's pages were removed")
         *xsave, gpr = (page.epc_page for page in pages if page)
@@ -214,12 +216,12 @@ def _is_mapped(task: UserTask, address: int) -> bool:
     return any(one.start <= address < one.end for one in mappings(pid))
 
 
-def _page_of(task: UserTask, address: int) -> EnclPage | None:
-    """Return the enclave page at an address, mapped still or not."""
-    for encl in task.mm.encls:
-        if encl.covers(address):
-            return encl.page(address)
-    return None
+def _enclave_of(task: UserTask, address: int) -> Encl | None:
+    """Return the enclave at an address: the mapped one, or one that was mapped."""
+    vma = task.mm.find(address)
+    if vma is not None:
+        return vma.encl
+    return next((encl for encl in task.mm.encls if encl.covers(address)), None)
 
 
 def _faulted(context: Context, fault: Fault) -> None:

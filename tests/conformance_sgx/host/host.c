@@ -19,7 +19,7 @@ int vdso_call(uint64_t tcs, uint32_t function, struct op *op,
 {
 	memset(run, 0, sizeof(*run));
 	run->tcs = tcs;
-	return vdso_enter_enclave()((unsigned long)op, 0, 0, function, 0, 0, run);
+	return vdso_saved((void *)vdso_enter_enclave(), op, function, run);
 }
 
 void vdso_do(uint64_t tcs, struct op *op)

@@ -36,6 +36,9 @@ void vdso_do(uint64_t tcs, struct op *op);
 uint64_t vdso_ask(uint64_t tcs, uint64_t what, uint64_t address, uint64_t value,
 		  uint64_t size);
 
+int vdso_saved(void *enter, struct op *op, uint32_t function,
+	       struct sgx_enclave_run *run);
+
 /* own.S: EENTER with an ENCLU and an AEP that are not the vDSO's.  Returns what EEXIT
  * left in RCX. */
 uint64_t own_enter(struct op *op, uint64_t tcs);

@@ -37,6 +37,34 @@ own_aep:
 	enclu
 	ud2
 
+/* int vdso_saved(function, op, leaf, run): the vDSO's function, called with what C has
+ * in registers put aside: an asynchronous exit leaves zero in R12 to R15. */
+	.globl	vdso_saved
+vdso_saved:
+	push	%rbp
+	push	%rbx
+	push	%r12
+	push	%r13
+	push	%r14
+	push	%r15
+	mov	%rdi, %rax
+	mov	%rsi, %rdi
+	push	%rcx
+	mov	%edx, %ecx
+	xor	%esi, %esi
+	xor	%edx, %edx
+	xor	%r8d, %r8d
+	xor	%r9d, %r9d
+	call	*%rax
+	add	$8, %rsp
+	pop	%r15
+	pop	%r14
+	pop	%r13
+	pop	%r12
+	pop	%rbx
+	pop	%rbp
+	ret
+
 /* uint64_t wild_enclu(const struct wild *regs) */
 	.globl	wild_enclu, wild_site
 wild_enclu:
