@@ -117,17 +117,32 @@ HIDDEN struct k_stack thread_stack(const struct thread *th);
 /* ---- main.c ---- */
 HIDDEN void signal_program(struct frame *f);
 
-/* ---- signals.c ---- */
-HIDDEN void signals_init(void);
-HIDDEN void signals_own_all(struct frame *f);
+/* ---- masks.c ---- */
+extern HIDDEN u64 unblocked;
+HIDDEN struct masked *masked_find(u64 fsbase);
+HIDDEN u64 host_fsbase(const struct frame *f);
+HIDDEN u64 blocked_faults(const struct frame *f);
+HIDDEN void set_blocked_faults(u64 fsbase, u64 bits);
+HIDDEN void requeue(const struct k_siginfo *info);
+HIDDEN int fault_index(int sig);
+HIDDEN void hold(struct frame *f);
+HIDDEN int take_pending(struct frame *f);
 HIDDEN u64 signals_unblocked(u64 mask);
+HIDDEN void signals_forked(void);
+
+/* ---- deliver.c ---- */
 HIDDEN void deliver(struct frame *f);
 HIDDEN void agent_return(struct k_ucontext *uc);
+HIDDEN int on_stack(const struct k_stack *stack, u64 sp);
+
+/* ---- signals.c ---- */
+HIDDEN void real_action(int sig, u64 handler, u64 flags, u64 mask);
+HIDDEN void signals_init(void);
+HIDDEN void signals_own_all(struct frame *f);
 HIDDEN long do_sigaction(struct frame *f);
 HIDDEN long do_sigprocmask(struct frame *f);
 HIDDEN long do_sigaltstack(struct frame *f);
 HIDDEN long do_sigpending(struct frame *f);
-HIDDEN int take_pending(struct frame *f);
 
 /* ---- syscalls.c ---- */
 HIDDEN void trapped_syscall(struct frame *f);
@@ -144,6 +159,7 @@ HIDDEN void inside_signal(struct frame *f);
 HIDDEN void enclave_exit(struct frame *f, u32 vector, u32 error, u64 address);
 HIDDEN void ask_enclu(struct frame *f);
 HIDDEN void raise_fault(struct frame *f, struct abi_context *ctx);
+HIDDEN u64 xcr0(void);
 HIDDEN void context_fill(struct frame *f, struct abi_context *ctx);
 HIDDEN void context_load(struct frame *f, const struct abi_context *ctx);
 HIDDEN u16 epcm_word(const struct enclave *e, u64 address);
@@ -152,9 +168,20 @@ HIDDEN void enclaves_changed(void);
 HIDDEN void thread_inside(struct thread *th, struct enclave *e);
 HIDDEN void thread_outside(struct thread *th);
 
+/* ---- reissue.c ---- */
+HIDDEN void reissue(struct frame *f);
+HIDDEN void reissue_masked(struct frame *f, u64 *reg, u8 *gate);
+HIDDEN void reissue_pselect(struct frame *f);
+
+/* ---- mappings.c ---- */
+HIDDEN void do_mmap(struct frame *f);
+HIDDEN void do_mprotect(struct frame *f);
+HIDDEN void do_munmap(struct frame *f);
+
 /* ---- ops.c ---- */
+/* An error that is none: the supervisor does not know this descriptor or range. */
+#define NOT_OURS_CODE 4095
 HIDDEN int borrowed_memory(void);
-HIDDEN void signals_forked(void);
 HIDDEN void threads_forked(void);
 HIDDEN long call_supervisor(u64 call, u64 a, u64 b, u64 c, u64 d, u64 e);
 struct answer {

@@ -4,7 +4,6 @@ Each is written for hardware and checks itself; normal and exact mode must agree
 """
 
 from functools import cache
-from pathlib import Path
 
 import pytest
 
