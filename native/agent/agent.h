@@ -129,6 +129,9 @@ HIDDEN void hold(struct frame *f);
 HIDDEN int take_pending(struct frame *f);
 HIDDEN u64 signals_unblocked(u64 mask);
 HIDDEN void signals_forked(void);
+HIDDEN void threads_adapt(void);
+HIDDEN int is_adapt_request(const struct frame *f);
+HIDDEN void adapt(struct frame *f);
 
 /* ---- deliver.c ---- */
 HIDDEN void deliver(struct frame *f);

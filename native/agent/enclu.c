@@ -272,6 +272,13 @@ static void page_fault(struct frame *f)
 		raise_fault(f, &ans.ctx);
 }
 
+static int opted_in(const struct thread *th)
+{
+	const struct enclave *e = th->encl;
+
+	return e && FIELD(e->alias + (th->tcs - e->base), TCS_FLAGS, u64) & TCS_DBGOPTIN;
+}
+
 static void exception(struct frame *f)
 {
 	struct k_sigcontext *mc = &f->uc->mc;
@@ -282,6 +289,9 @@ static void exception(struct frame *f)
 	ctx.address = mc->cr2;
 	ctx.signo = (u32)f->sig;
 	ctx.sicode = (u32)f->info->code;
+	/* INT3 after an entry without DBGOPTIN is a fault: RIP stays at it. */
+	if (ctx.vector == 3 && !opted_in(f->th))
+		mc->rip--;
 	if (f->sig == SIGSYS) { /* A system call that a filter trapped: #UD in here. */
 		mc->rip -= 2;
 		ctx.vector = 6;

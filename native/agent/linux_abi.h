@@ -19,6 +19,9 @@
 #define NR_access 21
 #define NR_mremap 25
 #define NR_madvise 28
+#define NR_close 3
+#define NR_getdents64 217
+#define O_DIRECTORY_CLOEXEC 02200000
 #define NR_getpid 39
 #define NR_clone 56
 #define NR_fork 57

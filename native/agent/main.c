@@ -191,7 +191,13 @@ __attribute__((used)) HIDDEN void agent_signal(int sig, struct k_siginfo *info,
 		    info);
 		return;
 	}
-	if (f.th && f.th->inside)
+	/* A SIGTRAP that somebody sent swallows that of a breakpoint of ours, if both are
+	 * due at once: then the breakpoint must be met again. */
+	if (sig == SIGTRAP && info->code <= 0 && site_at(uc->mc.rip - 1) != SITE_NONE)
+		uc->mc.rip--;
+	if (is_adapt_request(&f))
+		adapt(&f);
+	else if (f.th && f.th->inside)
 		inside_signal(&f);
 	else if (sig == SIGSYS && info->code == SYS_SECCOMP_)
 		trapped_syscall(&f);

@@ -27,7 +27,7 @@ static void real_agent(int sig, u64 program_flags)
 {
 	real_action(sig, (u64)agent_entry,
 		    SA_SIGINFO_ | SA_ONSTACK_ | SA_NODEFER_ |
-			    (program_flags & KEPT_FLAGS),
+			    (sig == SIGSYS ? SA_RESTART_ : program_flags & KEPT_FLAGS),
 		    AGENT_MASK);
 }
 
@@ -189,8 +189,7 @@ void signals_init(void)
 void signals_own_all(struct frame *f)
 {
 	unblocked = FAULT_SIGNALS;
-	set_blocked_faults(rdfsbase(), f->uc->sigmask | blocked_faults(f));
-	f->uc->sigmask &= ~unblocked;
+	adapt(f);
 	for (int sig = 1; sig <= NSIG_; sig++) {
 		struct k_sigaction act = {0};
 

@@ -280,6 +280,7 @@ void become_sgx_user(struct frame *f)
 		return;
 	A.config.tier = 2;
 	signals_own_all(f);
+	threads_adapt();
 	if (sys(NR_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &prog) == 0)
 		return;
 	sys(NR_prctl, PR_SET_NO_NEW_PRIVS_, 1, 0, 0, 0);
