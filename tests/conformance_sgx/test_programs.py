@@ -19,7 +19,7 @@ NOT_EMULATED = {
 }
 """What docs/not-emulated.md says does not work; the day it works, these fail."""
 
-UNSTEADY = {"own_handlers": "in exact mode a sent fault signal is lost now and then"}
+UNSTEADY = {"own_handlers": "a sent SIGILL and that of an ENCLU can be one"}
 """What docs/not-emulated.md says fails at times, in exact mode."""
 
 
