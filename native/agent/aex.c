@@ -212,35 +212,36 @@ static void gpr_synthetic(struct k_sigcontext *mc, const struct thread *th,
 	gpr_load_context(mc, &ctx);
 }
 
+/* Save into the state save area by the second mapping: as on hardware, what the host
+ * does to the first one meanwhile does not matter. */
 static int exit_native(struct frame *f, u32 vector)
 {
 	struct k_sigcontext *mc = &f->uc->mc;
 	struct thread *th = f->th;
 	struct enclave *e = th->encl;
-	u8 *tcs, gpr[GPRSGX_SIZE];
 	u64 frame, at, user[2];
+	u8 *tcs, *gpr;
 	u32 cssa;
 
-	if (th->exact || !e || (e->attributes & ATTR_AEXNOTIFY) ||
-	    (e->miscselect & MISC_EXINFO) || !mc->fpstate || vector == VECTOR_MF ||
-	    vector == VECTOR_XM)
+	if (!e || !e->alias || !mc->fpstate)
 		return 0;
 	tcs = e->alias + (th->tcs - e->base);
 	cssa = *(u32 *)(tcs + TCS_CSSA);
-	frame = e->base + *(u64 *)(tcs + TCS_OSSA) + (u64)cssa * e->ssaframesize * 4096;
-	at = frame + e->ssaframesize * 4096ul - GPRSGX_SIZE;
-	if (agent_copy(user, (void *)(at + GPRSGX_URSP), sizeof(user)))
+	frame = ssa_frame(e, tcs, cssa) - e->base;
+	if (frame + e->ssaframesize * 4096ul > e->alias_length)
 		return 0;
-	memset(gpr, 0, sizeof(gpr));
+	at = frame + e->ssaframesize * 4096ul - GPRSGX_SIZE;
+	gpr = e->alias + at;
+	user[0] = G(GPRSGX_URSP);
+	user[1] = G(GPRSGX_URBP);
+	memset(gpr, 0, GPRSGX_SIZE);
 	gpr_save(mc, gpr);
 	G(GPRSGX_URSP) = user[0];
 	G(GPRSGX_URBP) = user[1];
 	*(u32 *)(gpr + GPRSGX_EXITINFO) = exitinfo_of(vector);
 	G(GPRSGX_FSBASE) = rdfsbase();
 	G(GPRSGX_GSBASE) = rdgsbase();
-	if (agent_copy((void *)at, gpr, sizeof(gpr)) ||
-	    !xsave_store(mc->fpstate, frame, e->xfrm))
-		return 0;
+	xsave_store(mc->fpstate, (u64)e->alias + frame, e->xfrm);
 	*(u32 *)(tcs + TCS_CSSA) = cssa + 1;
 	wrfsgsbase(th->savefs, th->savegs);
 	gpr_synthetic(mc, th, user);
@@ -249,8 +250,8 @@ static int exit_native(struct frame *f, u32 vector)
 	return 1;
 }
 
-/* The enclave is gone under the thread: there is nothing to save into, and nothing that
- * could be resumed. */
+/* Neither the model nor a second mapping has the frame any more: there is nothing to save
+ * into, and nothing that could be resumed. */
 static void exit_without_frame(struct frame *f)
 {
 	const u64 user[2] = {f->th->ursp, f->th->urbp};
@@ -260,19 +261,29 @@ static void exit_without_frame(struct frame *f)
 	gpr_synthetic(&f->uc->mc, f->th, user);
 }
 
-/* Leave the enclave as hardware does for a fault, or for an interrupt (NO_VECTOR). */
+static int wants_model(const struct thread *th, u32 vector)
+{
+	const struct enclave *e = th->encl;
+
+	return th->exact || !e || (e->attributes & ATTR_AEXNOTIFY) ||
+	       (e->miscselect & MISC_EXINFO) || vector == VECTOR_MF ||
+	       vector == VECTOR_XM;
+}
+
+/* Leave the enclave as hardware does for a fault, or for an interrupt (NO_VECTOR).  The
+ * model cannot when the program took the enclave's memory away. */
 void enclave_exit(struct frame *f, u32 vector, u32 error, u64 address)
 {
 	struct answer ans;
 
-	if (exit_native(f, vector))
+	if (!wants_model(f->th, vector) && exit_native(f, vector))
 		return;
 	context_fill(f, &ans.ctx);
 	ans.ctx.vector = vector;
 	ans.ctx.error = error;
 	ans.ctx.address = address;
-	if (call_supervisor(CALL_AEX, (u64)&ans, 0, 0, 0, 0) < 0)
-		exit_without_frame(f);
-	else
+	if (call_supervisor(CALL_AEX, (u64)&ans, 0, 0, 0, 0) >= 0)
 		context_load(f, &ans.ctx);
+	else if (!exit_native(f, vector))
+		exit_without_frame(f);
 }

@@ -13,7 +13,6 @@
 #include "gen_abi.h"
 #include "linux_abi.h"
 
-#define EINTR_ 4
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 #define HIDDEN __attribute__((visibility("hidden")))
 #define PACKED __attribute__((packed))
@@ -36,7 +35,12 @@ HIDDEN long agent_copy_string(char *to, const char *from, u64 size);
 extern HIDDEN u8 agent_copy_begin[], agent_copy_end[], agent_copy_fault[];
 /* A system call that is made outside our handler, with the program's own mask. */
 extern HIDDEN u8 agent_reissue[], agent_reissue_rdi[], agent_reissue_r10[];
+extern HIDDEN u8 agent_tail[], agent_tail_end[];
+extern HIDDEN u8 agent_border_begin[], agent_border_end[];
 extern HIDDEN u8 agent_reissue_r8[], agent_reissue_r9[], agent_reissue_end[];
+#define REDZONE 128
+HIDDEN void __attribute__((noreturn))
+agent_leave_stack(struct k_ucontext *uc, u64 start, u64 length);
 HIDDEN long agent_set_altstack(const struct k_stack *stack, u64 sp);
 
 static inline long syscall6(long nr, u64 a, u64 b, u64 c, u64 d, u64 e, u64 f)
@@ -76,8 +80,9 @@ static inline long syscall6(long nr, u64 a, u64 b, u64 c, u64 d, u64 e, u64 f)
 
 /* An enclave of this process, as far as EENTER and an exit need to know it. */
 struct enclave {
-	u64 base, size;	/* size 0: slot is free */
+	u64 base, size;	/* size 0: the program maps it no more */
 	u8 *alias;	/* second mapping of its memory, and the EPCM words behind it */
+	u64 alias_length;
 	u64 attributes, xfrm;
 	u32 ssaframesize, miscselect;
 	u32 threads;	/* inside it */
@@ -95,13 +100,6 @@ struct thread {
 	struct k_stack altstack; /* the program's own */
 };
 
-/* What a thread without a block still needs: fault signals it thinks are blocked. */
-struct masked {
-	u64 fsbase;
-	u64 blocked, pending;
-	struct k_siginfo info[6];
-};
-
 struct frame {			/* one delivery of a signal to the agent */
 	int sig;
 	struct k_siginfo *info;
@@ -109,98 +107,120 @@ struct frame {			/* one delivery of a signal to the agent */
 	struct thread *th;	/* NULL: this thread never entered an enclave */
 };
 
+/* ---- threads.c ---- */
 HIDDEN struct thread *thread_of_stack(void);
 HIDDEN struct thread *thread_new(struct k_ucontext *uc);
+HIDDEN struct k_ucontext *thread_keep_frame(struct thread *th, const struct k_ucontext *uc);
 HIDDEN int thread_known(const struct thread *th);
 HIDDEN struct k_stack thread_stack(const struct thread *th);
+HIDDEN void threads_forked(void);
 
 /* ---- main.c ---- */
 HIDDEN void signal_program(struct frame *f);
+HIDDEN u64 deferred_signals(void);
+HIDDEN void deferred_forked(void);
 
 /* ---- masks.c ---- */
-extern HIDDEN u64 unblocked;
-HIDDEN struct masked *masked_find(u64 fsbase);
-HIDDEN u64 host_fsbase(const struct frame *f);
-HIDDEN u64 blocked_faults(const struct frame *f);
-HIDDEN void set_blocked_faults(u64 fsbase, u64 bits);
-HIDDEN void requeue(const struct k_siginfo *info);
-HIDDEN int fault_index(int sig);
-HIDDEN void hold(struct frame *f);
-HIDDEN int take_pending(struct frame *f);
-HIDDEN u64 signals_unblocked(u64 mask);
-HIDDEN void signals_forked(void);
-HIDDEN void threads_adapt(void);
-HIDDEN int is_adapt_request(const struct frame *f);
-HIDDEN void adapt(struct frame *f);
+HIDDEN u64 masks_real(u64 mask);   /* what of a mask the kernel may have */
+HIDDEN u64 masks_hidden(u64 mask); /* the rest */
+HIDDEN u64 masks_blocked(void);
+HIDDEN u64 masks_pending(void);
+HIDDEN void masks_set(u64 mask);
+HIDDEN void masks_hold(const struct k_siginfo *info);
+HIDDEN int masks_take(u64 set, struct k_siginfo *info);
+HIDDEN void masks_use_sgx(void);
+HIDDEN void masks_inherit(u64 blocked, u64 pending);
+HIDDEN void masks_forked(void);
+
+/* ---- actions.c ---- */
+HIDDEN void action_real(int sig, u64 handler, u64 flags);
+HIDDEN void action_own(int sig, u64 program_flags);
+HIDDEN struct k_sigaction action_take(int sig);
+HIDDEN void actions_init(void);
+HIDDEN void actions_own_all(void);
+HIDDEN void actions_forked(void);
+HIDDEN long do_sigaction(struct frame *f);
+HIDDEN long do_sigprocmask(struct frame *f);
+HIDDEN long do_sigpending(struct frame *f);
+HIDDEN int do_sigtimedwait(struct frame *f);
 
 /* ---- deliver.c ---- */
 HIDDEN void deliver(struct frame *f);
+HIDDEN void signal_requeue(const struct k_siginfo *info);
+HIDDEN u64 frame_fp_size(const u8 *fpstate);
 HIDDEN void agent_return(struct k_ucontext *uc);
-HIDDEN int on_stack(const struct k_stack *stack, u64 sp);
-
-/* ---- signals.c ---- */
-HIDDEN void real_action(int sig, u64 handler, u64 flags, u64 mask);
-HIDDEN void signals_init(void);
-HIDDEN void signals_own_all(struct frame *f);
-HIDDEN long do_sigaction(struct frame *f);
-HIDDEN long do_sigprocmask(struct frame *f);
+HIDDEN void do_sigreturn(struct frame *f);
 HIDDEN long do_sigaltstack(struct frame *f);
-HIDDEN long do_sigpending(struct frame *f);
 
-/* ---- syscalls.c ---- */
-HIDDEN void trapped_syscall(struct frame *f);
+/* ---- takeover.c ---- */
 HIDDEN void become_sgx_user(struct frame *f);
+HIDDEN int open_own_mask(struct frame *f);
+HIDDEN void takeover_forked(void);
 
-/* ---- enclu.c, aex.c ---- */
+/* ---- syscalls.c, reissue.c, paths.c, mappings.c ---- */
+HIDDEN void trapped_syscall(struct frame *f);
+HIDDEN void reissue(struct frame *f);
+HIDDEN void reissue_masked(struct frame *f, u64 *reg, u8 *gate);
+HIDDEN void reissue_pselect(struct frame *f);
+HIDDEN void reissue_unwind(struct k_sigcontext *mc);
+HIDDEN int path_syscall(struct frame *f);
+HIDDEN int overlaps_hull(u64 start, u64 length);
+HIDDEN void do_ioctl(struct frame *f);
+HIDDEN void do_mmap(struct frame *f);
+HIDDEN void do_mprotect(struct frame *f);
+HIDDEN void do_munmap(struct frame *f);
+HIDDEN void do_mremap(struct frame *f);
+HIDDEN void do_madvise(struct frame *f);
+
+/* ---- crossing.c: into an enclave and out of it ---- */
 #define NO_VECTOR 0x100
 HIDDEN void host_enclu(struct frame *f);
+HIDDEN int eexit_native(struct frame *f);
+HIDDEN u64 ssa_frame(const struct enclave *e, const u8 *tcs, u32 index);
+HIDDEN int ssa_inside(const struct enclave *e, u64 frame);
+
+/* ---- inside.c, outside.c: faults and signals of either side ---- */
+HIDDEN void inside_signal(struct frame *f);
+HIDDEN int outside_fault(struct frame *f);
+HIDDEN int abort_step_ended(struct frame *f);
+
+/* ---- aex.c ---- */
 HIDDEN void gpr_store(const struct k_sigcontext *mc, u8 *to);
 HIDDEN void gpr_load(struct k_sigcontext *mc, u8 *gpr);
 HIDDEN void gpr_load_context(struct k_sigcontext *mc, const struct abi_context *ctx);
 HIDDEN int xsave_load(u8 *fp, u64 ssa, u64 xfrm);
-HIDDEN void inside_signal(struct frame *f);
 HIDDEN void enclave_exit(struct frame *f, u32 vector, u32 error, u64 address);
+
+/* ---- context.c ---- */
 HIDDEN void ask_enclu(struct frame *f);
 HIDDEN void raise_fault(struct frame *f, struct abi_context *ctx);
-HIDDEN u64 xcr0(void);
 HIDDEN void context_fill(struct frame *f, struct abi_context *ctx);
 HIDDEN void context_load(struct frame *f, const struct abi_context *ctx);
-HIDDEN u16 epcm_word(const struct enclave *e, u64 address);
-HIDDEN struct enclave *enclave_of(u64 address);
-HIDDEN void enclaves_changed(void);
 HIDDEN void thread_inside(struct thread *th, struct enclave *e);
 HIDDEN void thread_outside(struct thread *th);
 
-/* ---- reissue.c ---- */
-HIDDEN void reissue(struct frame *f);
-HIDDEN void reissue_masked(struct frame *f, u64 *reg, u8 *gate);
-HIDDEN void reissue_pselect(struct frame *f);
-
-/* ---- mappings.c ---- */
-HIDDEN void do_mmap(struct frame *f);
-HIDDEN void do_mprotect(struct frame *f);
-HIDDEN void do_munmap(struct frame *f);
-
 /* ---- ops.c ---- */
-/* An error that is none: the supervisor does not know this descriptor or range. */
-#define NOT_OURS_CODE 4095
 HIDDEN int borrowed_memory(void);
-HIDDEN void threads_forked(void);
 HIDDEN long call_supervisor(u64 call, u64 a, u64 b, u64 c, u64 d, u64 e);
+HIDDEN u16 epcm_word(const struct enclave *e, u64 address);
+HIDDEN struct enclave *enclave_of(u64 address);
+HIDDEN void enclaves_changed(void);
 struct answer {
 	struct abi_context ctx;
 	struct abi_op ops[MAX_OPS];
 };
+/* The first errno of the kernel; 0. */
 HIDDEN long carry_out(struct answer *ans);
+HIDDEN void carry_out_fault(struct answer *ans);
 
 /* ---- sites.c ---- */
 HIDDEN int at_enclu(u64 rip);
 HIDDEN int at_cpuid(u64 rip);
 enum site_kind { SITE_NONE, SITE_ENCLU, SITE_CPUID };
 HIDDEN enum site_kind site_at(u64 address);
-HIDDEN void site_add(u64 address, enum site_kind kind);
 HIDDEN void sites_init(void);
 HIDDEN void sites_of_text(u64 start, u64 length, u64 fd, u64 offset);
+HIDDEN void site_unwind(struct k_sigcontext *mc);
 HIDDEN void site_patch(u64 address, enum site_kind kind);
 HIDDEN void emulate_cpuid(struct k_ucontext *uc);
 
@@ -211,15 +231,15 @@ struct agent_data {
 	u64 vdso_enclu, vdso_fault;	/* addresses in our vDSO image */
 	u64 has_fsgsbase;
 	u64 sites[MAX_SITES];		/* CPUIDs rewritten before we began */
+	struct abi_masked masked[MAX_MASKED]; /* the supervisor reads it at execve */
 	u32 pid;		/* of the process that this copy belongs to */
 	u32 parent;		/* whose fork the supervisor has not been told of */
 	u64 hull_start, hull_end;	/* all enclave mappings lie in here */
 	u64 generation;			/* rises when a mapping of an enclave changes */
-	u64 nr_masked;
 	struct k_sigaction actions[NSIG_ + 1];
 	struct enclave enclaves[64];
-	struct masked masked[64];
 };
+_Static_assert(offsetof(struct agent_data, masked) == MASKED_OFFSET, "masked");
 extern HIDDEN struct agent_data A;
 
 static inline u64 rdfsbase(void)
@@ -252,6 +272,14 @@ static inline void wrfsgsbase(u64 fs, u64 gs)
 	}
 	sys(NR_arch_prctl, ARCH_SET_FS, fs);
 	sys(NR_arch_prctl, ARCH_SET_GS, gs);
+}
+
+static inline u64 xcr0(void)
+{
+	u32 low, high;
+
+	__asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+	return (u64)high << 32 | low;
 }
 
 HIDDEN void *memcpy(void *to, const void *from, unsigned long size);

@@ -1,17 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A thread's context on its way to the supervisor and back, and the faults that come of
- * it.
+ * A thread as the supervisor sees it: its registers out to the model, the model's answer
+ * back, and what follows when the answer is a fault.
  */
 #include "agent.h"
-
-u64 xcr0(void)
-{
-	u32 low, high;
-
-	__asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
-	return (u64)high << 32 | low;
-}
 
 void context_fill(struct frame *f, struct abi_context *ctx)
 {
@@ -76,11 +68,12 @@ void raise_fault(struct frame *f, struct abi_context *ctx)
 	f->sig = f->info->signo = (int)ctx->signo;
 	f->info->code = (int)ctx->sicode;
 	f->info->errno_ = 0;
-	f->info->addr = vector == 14 ? address : 0;
 	if (f->th && f->th->inside)
 		enclave_exit(f, vector, error, address);
-	if (vector != 14 && vector != 13 && vector != 3)
-		f->info->addr = mc->rip;
+	if (vector == 14)
+		f->info->addr = address;
+	else	/* Linux gives no address for #BP and #GP. */
+		f->info->addr = vector == 3 || vector == 13 ? 0 : mc->rip;
 	mc->trapno = vector;
 	mc->err = error;
 	if (vector == 14)
@@ -99,7 +92,7 @@ void ask_enclu(struct frame *f)
 		ret = call_supervisor(CALL_ENCLU, (u64)&ans, 0, 0, 0, 0);
 		if (ret < 0)
 			fatal("softsgx: internal error: the supervisor refused an ENCLU\n");
-		carry_out(&ans);
+		carry_out_fault(&ans);
 		if (ans.ctx.outcome != OUTCOME_RETRY)
 			break;
 	}

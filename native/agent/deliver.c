@@ -1,27 +1,44 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Giving a signal to the program: the frame where its handler must find it, the mask
- * that it must run under, and the way back.
+ * Delivery: the program's handler gets its signal on the stack and with the mask that
+ * Linux would have chosen, and returns through the agent.
  */
 #include "agent.h"
 
-#define HANDLER_FLAGS_CLEAR 0x10500ul	   /* TF, DF, RF */
+#define HANDLER_FLAGS_CLEAR 0x10500ul /* TF, DF, RF */
+
+/* A signal stack that is not in use counts as none while its owner wants it disarmed. */
+static int on_stack(const struct k_stack *stack, u64 sp)
+{
+	return !(stack->flags & (SS_DISABLE_ | SS_AUTODISARM_)) && sp > stack->sp &&
+	       sp - stack->sp <= stack->size;
+}
+
+void signal_requeue(const struct k_siginfo *info)
+{
+	sys(NR_rt_tgsigqueueinfo, sys(NR_getpid, 0), sys(NR_gettid, 0),
+	    (u32)info->signo, info);
+}
 
 /* The default action: give the signal back to the kernel with nothing in its way. */
 static void die(struct frame *f)
 {
-	real_action(f->sig, SIG_DFL_, 0, 0);
+	action_real(f->sig, SIG_DFL_, 0);
 	f->uc->sigmask &= ~SIGBIT(f->sig);
-	requeue(f->info);
+	signal_requeue(f->info);
 }
 
-int on_stack(const struct k_stack *stack, u64 sp)
+static void die_of_bad_stack(struct frame *f)
 {
-	return !(stack->flags & SS_DISABLE_) && sp > stack->sp &&
-	       sp - stack->sp <= stack->size;
+	f->sig = f->info->signo = SIGSEGV;
+	f->info->code = SI_KERNEL;
+	f->info->addr = 0;
+	die(f);
 }
 
-static u64 fp_size(const u8 *fpstate)
+/* ---- the frame ---- */
+
+u64 frame_fp_size(const u8 *fpstate)
 {
 	u32 magic, size;
 
@@ -32,14 +49,16 @@ static u64 fp_size(const u8 *fpstate)
 	return magic == FP_XSTATE_MAGIC1 ? size : 512;
 }
 
-/* Copy the kernel's frame to where the program's handler must find it. */
-static struct k_rt_sigframe *copy_frame(struct frame *f, u64 sp)
+/* Copy the kernel's frame to where the program's handler must find it, above floor. */
+static struct k_rt_sigframe *copy_frame(struct frame *f, u64 sp, u64 floor)
 {
 	struct k_rt_sigframe frame;
-	u64 size = fp_size(f->uc->mc.fpstate);
+	u64 size = frame_fp_size(f->uc->mc.fpstate);
 	u64 fp = (sp - size) & ~63ul;
 	u64 to = ((fp - sizeof(frame)) & ~15ul) - 8;
 
+	if (to < floor || to > sp)
+		return 0;
 	frame.pretcode = 0;
 	frame.uc = *f->uc;
 	frame.info = *f->info;
@@ -62,11 +81,26 @@ static struct k_rt_sigframe *place_frame(struct frame *f, u64 flags)
 			      alt.size);
 	u64 here = (u64)f->uc;
 
-	if (!f->th && on_stack(&alt, here) == want)
+	/* Without a thread block the kernel already chose between the same two. */
+	if (!f->th && (here > alt.sp && here - alt.sp <= alt.size) == want)
 		return (struct k_rt_sigframe *)(here - 8);
 	if (want && !nested)
-		return copy_frame(f, alt.sp + alt.size);
-	return copy_frame(f, rsp - 128);
+		return copy_frame(f, alt.sp + alt.size, alt.sp);
+	return copy_frame(f, rsp - REDZONE, nested ? alt.sp : 0);
+}
+
+/* What the handler will put back when it returns.  The kernel keeps the agent's stack
+ * for a thread that has a block, so the program's is kept here; reserved[7] says so. */
+static void note_return(struct frame *f, struct k_rt_sigframe *to, u64 mask)
+{
+	to->pretcode = (u64)agent_restorer;
+	to->uc.sigmask = mask;
+	to->uc.mc.reserved[7] = (u64)f->th;
+	if (!f->th)
+		return;
+	to->uc.stack = f->th->altstack;
+	if (f->th->altstack.flags & SS_AUTODISARM_)
+		f->th->altstack = (struct k_stack){.flags = SS_DISABLE_};
 }
 
 static void enter_handler(struct frame *f, const struct k_sigaction *act, u64 mask)
@@ -76,10 +110,7 @@ static void enter_handler(struct frame *f, const struct k_sigaction *act, u64 ma
 	u64 now = mask | act->mask;
 
 	if (!to) {
-		f->sig = f->info->signo = SIGSEGV;
-		f->info->code = SI_KERNEL;
-		f->info->addr = 0;
-		die(f);
+		die_of_bad_stack(f);
 		return;
 	}
 	if (!(act->flags & SA_NODEFER_))
@@ -97,15 +128,13 @@ static void enter_handler(struct frame *f, const struct k_sigaction *act, u64 ma
 	jump.mc.rsp = (u64)to;
 	jump.mc.rip = act->handler;
 	jump.mc.rflags &= ~HANDLER_FLAGS_CLEAR;
-	jump.sigmask = now & ~unblocked;
-	to->pretcode = (u64)agent_restorer;
-	to->uc.sigmask = mask;
-	to->uc.mc.reserved[7] = (u64)f->th;
-	if (f->th)
-		to->uc.stack = f->th->altstack;
-	set_blocked_faults(host_fsbase(f), now);
+	jump.sigmask = masks_real(now);
+	note_return(f, to, mask);
+	masks_set(now);
 	agent_sigreturn(&jump);
 }
+
+/* ---- what to do ---- */
 
 static int raised_by_fault(const struct frame *f)
 {
@@ -115,32 +144,21 @@ static int raised_by_fault(const struct frame *f)
 /* Do with a signal what Linux would have done for the program. */
 void deliver(struct frame *f)
 {
-	struct k_sigaction act = A.actions[f->sig];
-	u64 faults = blocked_faults(f);
-	u64 mask = f->uc->sigmask | faults;
+	u64 hidden = masks_blocked();
+	struct k_sigaction act;
 
-	if (faults & SIGBIT(f->sig)) {
+	if (hidden & SIGBIT(f->sig)) {
 		if (raised_by_fault(f))
 			die(f);
 		else
-			hold(f);
+			masks_hold(f->info);
 		return;
 	}
-	if (act.handler == SIG_IGN_) {
-		if (raised_by_fault(f))
-			die(f);
-		return;
-	}
-	if (act.handler == SIG_DFL_) {
+	act = action_take(f->sig);
+	if (act.handler == SIG_DFL_ || (act.handler == SIG_IGN_ && raised_by_fault(f)))
 		die(f);
-		return;
-	}
-	if (act.flags & SA_RESETHAND_) {
-		A.actions[f->sig].handler = SIG_DFL_;
-		if (!(SIGBIT(f->sig) & FAULT_SIGNALS))
-			real_action(f->sig, SIG_DFL_, 0, 0);
-	}
-	enter_handler(f, &act, mask);
+	else if (act.handler != SIG_IGN_)
+		enter_handler(f, &act, f->uc->sigmask | hidden);
 }
 
 /* The program's handler returned, or made the system call itself. */
@@ -154,7 +172,46 @@ void agent_return(struct k_ucontext *uc)
 		th->altstack.flags &= ~SS_ONSTACK_;
 		uc->stack = thread_stack(th);
 	}
-	set_blocked_faults(rdfsbase(), uc->sigmask);
-	uc->sigmask &= ~unblocked;
+	masks_set(uc->sigmask);
+	uc->sigmask = masks_real(uc->sigmask);
 	agent_sigreturn(uc);
+}
+
+void do_sigreturn(struct frame *f)
+{
+	struct k_ucontext *uc = (struct k_ucontext *)f->uc->mc.rsp;
+	struct k_ucontext probe;
+
+	if (agent_copy(&probe, uc, sizeof(probe)) || agent_copy(uc, &probe, sizeof(probe)))
+		die_of_bad_stack(f);
+	else
+		agent_return(uc);
+}
+
+long do_sigaltstack(struct frame *f)
+{
+	struct k_sigcontext *mc = &f->uc->mc;
+	struct k_stack new, old = f->th->altstack;
+	int here = on_stack(&old, mc->rsp);
+
+	if (mc->rdi && agent_copy(&new, (void *)mc->rdi, sizeof(new)))
+		return -EFAULT_;
+	if (mc->rdi) {
+		u32 mode = (u32)new.flags & ~SS_AUTODISARM_;
+
+		if (here)
+			return -EPERM_;
+		if (mode != SS_DISABLE_ && mode != SS_ONSTACK_ && mode != 0)
+			return -EINVAL_;
+		if (mode == SS_DISABLE_)
+			new.sp = new.size = 0;
+		else if (new.size < MINSIGSTKSZ_)
+			return -ENOMEM_;
+		f->th->altstack = new;
+		f->th->altstack.flags &= ~SS_ONSTACK_;
+	}
+	old.flags |= here ? SS_ONSTACK_ : 0;
+	if (mc->rsi && agent_copy((void *)mc->rsi, &old, sizeof(old)))
+		return -EFAULT_;
+	return 0;
 }

@@ -4,41 +4,86 @@
  */
 #include "gen_abi.h"
 
+#define NR_munmap 11
+#define NR_rt_sigprocmask 14
 #define NR_rt_sigreturn 15
+#define NR_sigaltstack 131
+#define UCONTEXT_RAX 144
 #define REDZONE 128
 
 	.section .text.entry, "ax"
 
 /* The kernel calls us with RDI = signal, RSI = siginfo, RDX = context and RSP at a
- * return address that is agent_kernel_restorer. */
+ * return address that nobody uses: the frame to return through lies above it. */
 	.globl agent_entry
 agent_entry:
 	cld
-	jmp agent_signal
-
-	.globl agent_kernel_restorer
-agent_kernel_restorer:
+	sub $8, %rsp
+	call agent_signal
+	add $16, %rsp
+	test %eax, %eax
+	jz agent_tail
 	mov $NR_rt_sigreturn, %eax
 	syscall
+	ud2
+
+/* Signals that nobody returns to: the kernel wants an address. */
+	.globl agent_kernel_restorer
+agent_kernel_restorer:
 	ud2
 
 /* void agent_sigreturn(struct k_ucontext *uc) */
-	.globl agent_sigreturn
+	.globl agent_sigreturn, agent_border_begin, agent_border_end
+	.globl agent_tail, agent_tail_end
+agent_border_begin:
 agent_sigreturn:
 	mov %rdi, %rsp
+/* The end of every visit, RSP at the context: a signal that is deferred between the look
+ * and the return makes us look again. */
+agent_tail:
+	cmpl $0, nr_deferred(%rip)
+	jne 1f
+	mov $NR_rt_sigreturn, %eax
+	syscall
+	ud2
+agent_tail_end:
+1:	mov %rsp, %rbx
+	and $-16, %rsp
+	call deferred_return
+	mov %rbx, %rsp
 	mov $NR_rt_sigreturn, %eax
 	syscall
 	ud2
 
-/* A program's handler returns here with RSP at its context. */
+/* A program's handler returns here with RSP at its context.  No other signal may come
+ * between the steps of the return. */
 	.globl agent_restorer
 agent_restorer:
+	mov $NR_rt_sigprocmask, %eax
+	xor %edi, %edi
+	lea all_signals(%rip), %rsi
+	xor %edx, %edx
+	mov $8, %r10d
+	syscall
 	mov %rsp, %rdi
 	cld
 	sub $REDZONE, %rsp
 	and $-16, %rsp
 	call agent_return
 	ud2
+agent_border_end:
+
+/* void agent_leave_stack(struct k_ucontext *uc, u64 start, u64 length): unmap a stack,
+ * give its answer to the program. */
+	.globl agent_leave_stack
+agent_leave_stack:
+	mov %rdi, %rsp
+	mov %rsi, %rdi
+	mov %rdx, %rsi
+	mov $NR_munmap, %eax
+	syscall
+	mov %rax, UCONTEXT_RAX(%rsp)
+	jmp agent_tail
 
 /* long agent_copy(void *to, const void *from, u64 size); a fault in here makes the
  * signal handler continue at agent_copy_fault. */
@@ -96,16 +141,20 @@ agent_start:
 	int3
 	ud2
 
-	.section .note.GNU-stack, "", @progbits
-
-	.text
 /* long agent_set_altstack(const struct k_stack *stack, u64 sp) */
 	.globl agent_set_altstack
 agent_set_altstack:
 	mov %rsp, %r8
 	mov %rsi, %rsp
 	xor %esi, %esi
-	mov $131, %eax
+	mov $NR_sigaltstack, %eax
 	syscall
 	mov %r8, %rsp
 	ret
+
+	.section .rodata
+	.balign 8
+all_signals:
+	.quad -1
+
+	.section .note.GNU-stack, "", @progbits

@@ -6,9 +6,14 @@
  */
 #pragma once
 
+#define NR_read 0
+#define NR_write 1
 #define NR_open 2
+#define NR_close 3
 #define NR_stat 4
+#define NR_fstat 5
 #define NR_lstat 6
+#define NR_lseek 8
 #define NR_mmap 9
 #define NR_mprotect 10
 #define NR_munmap 11
@@ -17,22 +22,19 @@
 #define NR_rt_sigreturn 15
 #define NR_ioctl 16
 #define NR_access 21
+#define NR_sched_yield 24
 #define NR_mremap 25
 #define NR_madvise 28
-#define NR_close 3
-#define NR_getdents64 217
-#define O_DIRECTORY_CLOEXEC 02200000
+#define NR_nanosleep 35
 #define NR_getpid 39
-#define NR_clone 56
-#define NR_fork 57
-#define NR_fcntl 72
-#define NR_fstat 5
+#define NR_prctl 157
 #define NR_rt_sigpending 127
 #define NR_rt_sigtimedwait 128
 #define NR_rt_sigsuspend 130
 #define NR_sigaltstack 131
 #define NR_arch_prctl 158
 #define NR_gettid 186
+#define NR_getdents64 217
 #define NR_tgkill 234
 #define NR_openat 257
 #define NR_newfstatat 262
@@ -43,12 +45,10 @@
 #define NR_rt_tgsigqueueinfo 297
 #define NR_seccomp 317
 #define NR_statx 332
-#define NR_clone3 435
 #define NR_openat2 437
 #define NR_faccessat2 439
 #define NR_epoll_pwait2 441
 #define NR_exit_group 231
-#define NR_write 1
 
 #define ARCH_SET_GS 0x1001
 #define ARCH_SET_FS 0x1002
@@ -66,22 +66,20 @@
 #define MAP_FIXED_ 0x10
 #define MAP_ANONYMOUS_ 0x20
 #define MAP_NORESERVE_ 0x4000
-#define MAP_FIXED_NOREPLACE_ 0x100000
 
 #define MADV_WIPEONFORK_ 18
+#define PR_SET_NO_NEW_PRIVS_ 38
 
 #define EPERM_ 1
-#define ENOENT_ 2
+#define EINTR_ 4
 #define ENOMEM_ 12
-#define EACCES_ 13
 #define EFAULT_ 14
+#define ENODEV_ 19
 #define EINVAL_ 22
 #define ENOSYS_ 38
 
-#define SIGHUP 1
 #define SIGILL 4
 #define SIGTRAP 5
-#define SIGABRT 6
 #define SIGBUS 7
 #define SIGFPE 8
 #define SIGKILL 9
@@ -89,6 +87,7 @@
 #define SIGSTOP 19
 #define SIGSYS 31
 
+#define SI_USER_ 0
 #define SI_KERNEL 0x80
 #define SYS_SECCOMP_ 1
 #define ILL_ILLOPN_ 2
@@ -104,9 +103,12 @@
 
 #define SS_ONSTACK_ 1
 #define SS_DISABLE_ 2
+#define SS_AUTODISARM_ (1u << 31)
 #define MINSIGSTKSZ_ 2048
 
-#define CLONE_VM_ 0x100
+struct k_timespec {
+	int64_t seconds, nanoseconds;
+};
 
 struct k_stack {
 	uint64_t sp;

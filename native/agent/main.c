@@ -1,18 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Where the agent starts, where every signal arrives, and thread blocks.
+ * Where the agent starts, and where every signal arrives.
  */
 #include "agent.h"
 
 struct agent_data A __attribute__((section(".bss.first")));
 
-#define THREAD_MAGIC 0x7367786772746864ul
-#define BLOCKS_BASE (AGENT_BASE + BLOCKS_OFFSET)
-#define BLOCKS_END (BLOCKS_BASE + (u64)BLOCKS * BLOCK_SIZE)
-#define BLOCK_HEAD 1024
 #define AT_COPY(rip) ((rip) >= (u64)agent_copy_begin && (rip) < (u64)agent_copy_end)
-
-static u32 block_owner[BLOCKS];
 
 void *memcpy(void *to, const void *from, unsigned long size)
 {
@@ -39,81 +33,6 @@ void fatal(const char *why)
 	sys(NR_write, 2, why, length);
 	for (;;)
 		sys(NR_exit_group, 70);
-}
-
-/* ---- thread blocks ---- */
-
-struct thread *thread_of_stack(void)
-{
-	u64 sp = (u64)__builtin_frame_address(0);
-	struct thread *th = (struct thread *)(sp & ~(u64)(BLOCK_SIZE - 1));
-
-	if (sp < BLOCKS_BASE || sp >= BLOCKS_END)
-		return 0;
-	return th->magic == THREAD_MAGIC ? th : 0;
-}
-
-int thread_known(const struct thread *th)
-{
-	u64 at = (u64)th;
-
-	return at >= BLOCKS_BASE && at < BLOCKS_END && !(at & (BLOCK_SIZE - 1)) &&
-	       th->magic == THREAD_MAGIC;
-}
-
-struct k_stack thread_stack(const struct thread *th)
-{
-	struct k_stack stack = {(u64)th + BLOCK_HEAD, 0, 0, BLOCK_SIZE - BLOCK_HEAD};
-
-	return stack;
-}
-
-static int take_block(u32 index, u32 pid, u32 tid)
-{
-	u32 owner = block_owner[index];
-
-	/* A block is free again when its thread has ended. */
-	if (owner && sys(NR_tgkill, pid, owner, 0) == 0)
-		return 0;
-	return __atomic_compare_exchange_n(&block_owner[index], &owner, tid, 0,
-					   __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
-}
-
-/* Give the calling thread a block, and its signals the block's stack. */
-struct thread *thread_new(struct k_ucontext *uc)
-{
-	u32 pid = (u32)sys(NR_getpid, 0), tid = (u32)sys(NR_gettid, 0);
-	struct k_stack stack;
-	struct thread *th;
-
-	for (u32 i = 0; i < BLOCKS; i++) {
-		if (!take_block(i, pid, tid))
-			continue;
-		th = (struct thread *)(BLOCKS_BASE + (u64)i * BLOCK_SIZE);
-		if (sys(NR_mmap, th, BLOCK_SIZE, PROT_READ_ | PROT_WRITE_,
-			MAP_PRIVATE_ | MAP_ANONYMOUS_ | MAP_FIXED_ | MAP_NORESERVE_,
-			-1ul, 0) < 0)
-			return 0;
-		th->magic = THREAD_MAGIC;
-		th->tid = tid;
-		th->altstack = uc->stack;
-		th->altstack.flags &= ~SS_ONSTACK_;
-		stack = thread_stack(th);
-		/* The kernel refuses a new signal stack to whoever stands on the old
-		 * one, so the call is made with RSP on the new one. */
-		agent_set_altstack(&stack, (u64)th + BLOCK_SIZE - 64);
-		uc->stack = stack;
-		return th;
-	}
-	return 0;
-}
-
-/* The other threads did not come along; the one that did has another number. */
-void threads_forked(void)
-{
-	for (u32 i = 0; i < BLOCKS; i++)
-		if (block_owner[i])
-			block_owner[i] = A.pid;
 }
 
 /* ---- signals arrive ---- */
@@ -165,44 +84,126 @@ void signal_program(struct frame *f)
 		deliver(f);
 }
 
-static int in_agent(u64 rip)
+/* ---- signals that come while the agent works ---- */
+
+/* The agent's handler blocks all signals but those that its copies may raise.  When
+ * somebody sends such a one meanwhile, it waits here: if it were blocked as well, the
+ * next copy that faults would end the process. */
+static struct {
+	u32 tid;
+	struct k_siginfo info;
+} deferred[16];
+HIDDEN u32 nr_deferred; /* entry.S looks at it */
+
+static void defer(const struct k_siginfo *info)
 {
-	return rip >= AGENT_BASE && rip < AGENT_BASE + VDSO_OFFSET &&
-	       !(rip >= (u64)agent_reissue && rip < (u64)agent_reissue_end);
+	u32 tid = (u32)sys(NR_gettid, 0), none = 0;
+
+	for (u64 i = 0; i < ARRAY_SIZE(deferred); i++, none = 0) {
+		if (!__atomic_compare_exchange_n(&deferred[i].tid, &none, tid, 0,
+						 __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+			continue;
+		deferred[i].info = *info;
+		__atomic_add_fetch(&nr_deferred, 1, __ATOMIC_RELEASE);
+		return;
+	}
 }
 
-__attribute__((used)) HIDDEN void agent_signal(int sig, struct k_siginfo *info,
-					       struct k_ucontext *uc)
+/* The agent will copy no more: what waited may come when the program's mask is back. */
+__attribute__((used)) HIDDEN void deferred_return(void)
+{
+	u64 faults = SIGBIT(SIGSEGV) | SIGBIT(SIGBUS);
+	u32 tid = (u32)sys(NR_gettid, 0);
+
+	sys(NR_rt_sigprocmask, 0, &faults, 0, 8);
+	for (u64 i = 0; i < ARRAY_SIZE(deferred); i++) {
+		if (deferred[i].tid != tid)
+			continue;
+		signal_requeue(&deferred[i].info);
+		__atomic_store_n(&deferred[i].tid, 0, __ATOMIC_RELEASE);
+		__atomic_sub_fetch(&nr_deferred, 1, __ATOMIC_RELEASE);
+	}
+}
+
+/* Those that are pending as far as the program can know. */
+u64 deferred_signals(void)
+{
+	u32 tid = (u32)sys(NR_gettid, 0);
+	u64 set = 0;
+
+	for (u64 i = 0; i < ARRAY_SIZE(deferred); i++)
+		if (deferred[i].tid == tid)
+			set |= SIGBIT(deferred[i].info.signo);
+	return set;
+}
+
+void deferred_forked(void)
+{
+	memset(deferred, 0, sizeof(deferred));
+	nr_deferred = 0;
+}
+
+static int is_within(u64 rip, const u8 *begin, const u8 *end)
+{
+	return rip >= (u64)begin && rip < (u64)end;
+}
+
+static int in_agent(u64 rip)
+{
+	return rip >= AGENT_BASE && rip < AGENT_BASE + VDSO_OFFSET;
+}
+
+static void while_agent_works(struct frame *f)
+{
+	u64 bit = SIGBIT(f->sig);
+
+	if ((bit & FAULT_SIGNALS) && f->info->code > 0) {
+		if (!is_within(f->uc->mc.rip, agent_border_begin, agent_border_end))
+			fatal("softsgx: internal error: the agent faulted\n");
+		/* The program made its handler's stack unusable, as Linux would say. */
+		deliver(f);
+	} else if (f->sig == SIGSEGV || f->sig == SIGBUS) {
+		defer(f->info);
+		if (is_within(f->uc->mc.rip, agent_tail, agent_tail_end))
+			f->uc->mc.rip = (u64)agent_tail;
+	} else { /* Before the border closed. */
+		f->uc->sigmask |= bit;
+		signal_requeue(f->info);
+	}
+}
+
+static void from_program(struct frame *f)
+{
+	if (f->th && f->th->inside)
+		inside_signal(f);
+	else if (f->sig == SIGSYS && f->info->code == SYS_SECCOMP_)
+		trapped_syscall(f);
+	else if (!abort_step_ended(f) && !our_trap(f) && !outside_fault(f) &&
+		 !open_own_mask(f))
+		signal_program(f);
+}
+
+/* 1: the signal came while the agent worked, which goes on. */
+__attribute__((used)) HIDDEN int agent_signal(int sig, struct k_siginfo *info,
+					      struct k_ucontext *uc)
 {
 	struct frame f = {sig, info, uc, thread_of_stack()};
-	u64 bit = SIGBIT(sig);
 
 	if (info->code > 0 && AT_COPY(uc->mc.rip)) {
 		uc->mc.rip = (u64)agent_copy_fault;
-		return;
+		return 1;
+	}
+	borrowed_memory();
+	if (info->code <= 0 || !(SIGBIT(sig) & FAULT_SIGNALS)) {
+		reissue_unwind(&uc->mc);
+		site_unwind(&uc->mc);
 	}
 	if (in_agent(uc->mc.rip)) {
-		/* Somebody sent a fault signal while the agent worked: after us. */
-		if (info->code > 0)
-			fatal("softsgx: internal error: the agent faulted\n");
-		sys(NR_rt_sigprocmask, 0, &bit, 0, 8);
-		uc->sigmask |= bit;
-		sys(NR_rt_tgsigqueueinfo, sys(NR_getpid, 0), sys(NR_gettid, 0), sig,
-		    info);
-		return;
+		while_agent_works(&f);
+		return 1;
 	}
-	/* A SIGTRAP that somebody sent swallows that of a breakpoint of ours, if both are
-	 * due at once: then the breakpoint must be met again. */
-	if (sig == SIGTRAP && info->code <= 0 && site_at(uc->mc.rip - 1) != SITE_NONE)
-		uc->mc.rip--;
-	if (is_adapt_request(&f))
-		adapt(&f);
-	else if (f.th && f.th->inside)
-		inside_signal(&f);
-	else if (sig == SIGSYS && info->code == SYS_SECCOMP_)
-		trapped_syscall(&f);
-	else if (!our_trap(&f))
-		signal_program(&f);
+	from_program(&f);
+	return 0;
 }
 
 __attribute__((used)) HIDDEN void agent_init(void)
@@ -215,5 +216,6 @@ __attribute__((used)) HIDDEN void agent_init(void)
 		sys(NR_arch_prctl, ARCH_SET_CPUID, 0);
 	borrowed_memory();
 	sites_init();
-	signals_init();
+	actions_init();
+	masks_inherit(A.config.blocked, A.config.pending);
 }

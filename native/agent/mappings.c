@@ -1,11 +1,37 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * mmap, mprotect and munmap where they concern enclaves: the supervisor judges, the
- * agent carries out.
+ * The device and the mappings of its memory.  The supervisor judges by the driver's
+ * rules; the process carries out what follows for its address space.
  */
 #include "agent.h"
 
-static int overlaps_hull(u64 start, u64 length)
+#define NOT_OURS_CODE 4095 /* no errno: the supervisor knows no such file or range */
+#define PAGES(length) (((length) + 4095) & ~4095ul)
+
+enum { MADV_FREE = 8, MADV_REMOVE = 9, MADV_DOFORK = 11, MADV_DODUMP = 17,
+       MADV_WIPEONFORK = 18, MADV_COLD = 20, MADV_COLLAPSE = 25 };
+enum { MREMAP_MAYMOVE = 1, MREMAP_FIXED = 2, MREMAP_DONTUNMAP = 4 };
+
+void do_ioctl(struct frame *f)
+{
+	struct k_sigcontext *mc = &f->uc->mc;
+	struct answer ans;
+	long ret, kernel;
+
+	ans.ctx.nops = ans.ctx.more = 0;
+	ret = call_supervisor(CALL_IOCTL, mc->rdi, mc->rsi, mc->rdx, (u64)&ans, 0);
+	if (ret == -NOT_OURS_CODE) {
+		reissue(f);
+		return;
+	}
+	/* The descriptor may have come by other ways than open. */
+	become_sgx_user(f);
+	enclaves_changed();
+	kernel = carry_out(&ans);
+	mc->rax = (u64)(ret ? ret : kernel);
+}
+
+int overlaps_hull(u64 start, u64 length)
 {
 	return start < A.hull_end && start + length > A.hull_start;
 }
@@ -52,7 +78,7 @@ static void mmap_native(struct frame *f)
 void do_mmap(struct frame *f)
 {
 	struct k_sigcontext *mc = &f->uc->mc;
-	u64 length = (mc->rsi + 4095) & ~4095ul, flags = mc->r10;
+	u64 length = PAGES(mc->rsi), flags = mc->r10;
 	struct answer ans;
 	long at = (long)mc->rdi, ret;
 
@@ -84,9 +110,10 @@ void do_mmap(struct frame *f)
 			sys(NR_munmap, at, length);
 	}
 	if (ret == 0) {
+		become_sgx_user(f);
 		enclaves_changed();
-		carry_out(&ans);
-		ret = at;
+		ret = carry_out(&ans);
+		ret = ret ? ret : at;
 	}
 	mc->rax = (u64)ret;
 }
@@ -113,16 +140,92 @@ void do_mprotect(struct frame *f)
 	mc->rax = (u64)(ret ? ret : kernel);
 }
 
+/* A thread that ends may unmap the stack it stands on, and the frame that would lead
+ * back to it: the frame moves to a thread block first. */
+static void munmap_own_stack(struct frame *f, u64 start, u64 length)
+{
+	struct k_ucontext *moved;
+	struct thread *th;
+
+	th = thread_new(f->uc);
+	moved = th ? thread_keep_frame(th, f->uc) : 0;
+	if (!moved)
+		return;
+	agent_leave_stack(moved, start, length);
+}
+
 void do_munmap(struct frame *f)
 {
 	struct k_sigcontext *mc = &f->uc->mc;
-	u64 start = mc->rdi, length = (mc->rsi + 4095) & ~4095ul;
+	u64 start = mc->rdi, length = PAGES(mc->rsi);
+	int ours = overlaps_hull(start, length);
 
-	if (!overlaps_hull(start, length)) {
+	if (mc->rsp - start < length && !f->th) {
+		if (ours)
+			unmapped(start, length);
+		munmap_own_stack(f, start, length);
+	}
+	if (!ours && !(mc->rsp - start < length)) {
 		reissue(f);
 		return;
 	}
 	mc->rax = (u64)sys(NR_munmap, start, mc->rsi);
-	if (mc->rax == 0)
+	if (mc->rax == 0 && ours)
 		unmapped(start, length);
+}
+
+/* ---- what a mapping of a device refuses ---- */
+
+static int covers_enclave(u64 start, u64 length)
+{
+	return overlaps_hull(start, length) &&
+	       call_supervisor(CALL_COVERS, start, length, 0, 0, 0) == 1;
+}
+
+/* An enclave's mapping neither grows nor moves; its end may be cut off. */
+static long mremap_enclave(u64 start, u64 old, u64 new, u64 flags)
+{
+	if (!old || !new || (flags & (MREMAP_DONTUNMAP | MREMAP_FIXED)))
+		return -EINVAL_;
+	if (new > old)
+		return -EFAULT_;
+	if (new < old) {
+		sys(NR_munmap, start + new, old - new);
+		unmapped(start + new, old - new);
+	}
+	return (long)start;
+}
+
+void do_mremap(struct frame *f)
+{
+	struct k_sigcontext *mc = &f->uc->mc;
+	u64 old = PAGES(mc->rsi), new = PAGES(mc->rdx), flags = mc->r10, to = mc->r8;
+
+	if (covers_enclave(mc->rdi, old ? old : 4096)) {
+		mc->rax = (u64)mremap_enclave(mc->rdi, old, new, flags);
+	} else if ((flags & MREMAP_FIXED) && overlaps_hull(to, new)) {
+		mc->rax = (u64)sys(NR_mremap, mc->rdi, mc->rsi, mc->rdx, flags, to);
+		if (mc->rax == to)
+			unmapped(to, new);
+	} else {
+		reissue(f);
+	}
+}
+
+void do_madvise(struct frame *f)
+{
+	struct k_sigcontext *mc = &f->uc->mc;
+	u32 advice = (u32)mc->rdx;
+
+	if (!covers_enclave(mc->rdi, PAGES(mc->rsi))) {
+		reissue(f);
+		return;
+	}
+	if (advice == MADV_REMOVE)
+		mc->rax = (u64)-ENODEV_;
+	else if (advice == MADV_FREE || advice == MADV_DOFORK || advice == MADV_DODUMP ||
+		 advice == MADV_WIPEONFORK || (advice >= MADV_COLD && advice <= MADV_COLLAPSE))
+		mc->rax = (u64)-EINVAL_;
+	else
+		reissue(f);
 }

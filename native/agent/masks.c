@@ -1,222 +1,246 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Signals that a thread believes to be blocked while the kernel may not block them:
- * who blocks what, and what waits for it.
+ * Fault signals that a thread believes it has blocked.
+ *
+ * The kernel kills whoever faults while the fault's signal is blocked, so the kernel's
+ * mask never holds those that the agent lives on.  What the program asked for is noted
+ * here, by thread: such a signal, when somebody sends it, waits here as well.
  */
 #include "agent.h"
 
-static volatile u32 masked_lock;
+#define FIRST_LIMIT 64
+
+/* A signal that waits for its thread to unblock it. */
+struct waiting {
+	u32 tid;
+	struct k_siginfo info;
+};
+
+static volatile u32 table_lock;
+static u32 limit = FIRST_LIMIT; /* entries of A.masked in use: the others are zero */
+static struct waiting waiting[64];
 
 /* Signals that the kernel must never block: at first those of the traps that any
  * program meets, and all fault signals once the process uses SGX. */
-u64 unblocked = SIGBIT(SIGSYS) | SIGBIT(SIGTRAP);
+static u64 unblocked = SIGBIT(SIGSYS) | SIGBIT(SIGTRAP);
 
-static void lock(volatile u32 *word)
+static void lock(void)
 {
-	while (__atomic_exchange_n(word, 1, __ATOMIC_ACQUIRE))
+	while (__atomic_exchange_n(&table_lock, 1, __ATOMIC_ACQUIRE))
 		__asm__ volatile("pause");
 }
 
-static void unlock(volatile u32 *word)
+static void unlock(void)
 {
-	__atomic_store_n(word, 0, __ATOMIC_RELEASE);
+	__atomic_store_n(&table_lock, 0, __ATOMIC_RELEASE);
 }
 
-/* After a fork only the forking thread is left: whoever held the lock is gone. */
-void signals_forked(void)
-{
-	unlock(&masked_lock);
-}
-
-/* ---- fault signals that a thread believes to be blocked ---- */
-
-struct masked *masked_find(u64 fsbase)
-{
-	for (u64 i = 0; i < ARRAY_SIZE(A.masked); i++)
-		if (A.masked[i].blocked && A.masked[i].fsbase == fsbase)
-			return &A.masked[i];
-	return 0;
-}
-
-u64 host_fsbase(const struct frame *f)
-{
-	return f->th && f->th->inside ? f->th->savefs : rdfsbase();
-}
-
-u64 blocked_faults(const struct frame *f)
-{
-	const struct masked *m;
-
-	if (!__atomic_load_n(&A.nr_masked, __ATOMIC_RELAXED))
-		return 0;
-	m = masked_find(host_fsbase(f));
-	return m ? m->blocked : 0;
-}
-
-void requeue(const struct k_siginfo *info)
-{
-	sys(NR_rt_tgsigqueueinfo, sys(NR_getpid, 0), sys(NR_gettid, 0),
-	    (u32)info->signo, info);
-}
-
-int fault_index(int sig)
-{
-	static const u8 order[] = {SIGILL, SIGTRAP, SIGBUS, SIGFPE, SIGSEGV, SIGSYS};
-
-	for (u64 i = 0; i < ARRAY_SIZE(order); i++)
-		if (order[i] == sig)
-			return (int)i;
-	return 0;
-}
-
-static void masked_release(struct masked *m, u64 still)
-{
-	for (int sig = 1; sig <= SIGSYS; sig++) {
-		u64 bit = SIGBIT(sig);
-
-		if ((m->pending & bit) && !(still & bit)) {
-			m->pending &= ~bit;
-			requeue(&m->info[fault_index(sig)]);
-		}
-	}
-	m->blocked = still;
-	if (!still)
-		A.nr_masked--;
-}
-
-void set_blocked_faults(u64 fsbase, u64 bits)
-{
-	struct masked *m;
-
-	bits &= unblocked;
-	if (!bits && !__atomic_load_n(&A.nr_masked, __ATOMIC_RELAXED))
-		return;
-	if (borrowed_memory())
-		return;
-	lock(&masked_lock);
-	m = masked_find(fsbase);
-	if (m) {
-		masked_release(m, bits);
-	} else if (bits) {
-		for (u64 i = 0; i < ARRAY_SIZE(A.masked); i++) {
-			m = &A.masked[i];
-			if (m->blocked)
-				continue;
-			m->fsbase = fsbase;
-			m->pending = 0;
-			m->blocked = bits;
-			A.nr_masked++;
-			break;
-		}
-	}
-	unlock(&masked_lock);
-}
-
-/* Keep a signal that the thread believes to be blocked. */
-void hold(struct frame *f)
-{
-	struct masked *m;
-
-	lock(&masked_lock);
-	m = masked_find(host_fsbase(f));
-	if (m && !(m->pending & SIGBIT(f->sig))) {
-		m->pending |= SIGBIT(f->sig);
-		m->info[fault_index(f->sig)] = *f->info;
-	}
-	unlock(&masked_lock);
-}
-
-/* Take signals out of a mask that the kernel keeps. */
-u64 signals_unblocked(u64 mask)
+u64 masks_real(u64 mask)
 {
 	return mask & ~unblocked;
 }
 
-/* Signals that wait here because the kernel may not block them are given first; the
- * kernel looks after the others. */
-int take_pending(struct frame *f)
+u64 masks_hidden(u64 mask)
 {
-	struct k_sigcontext *mc = &f->uc->mc;
-	struct masked *m = A.nr_masked ? masked_find(host_fsbase(f)) : 0;
-	u64 set;
+	return mask & unblocked;
+}
 
-	if (!m || !m->pending || agent_copy(&set, (void *)mc->rdi, 8))
-		return 0;
-	for (int sig = 1; sig <= SIGSYS; sig++) {
-		struct k_siginfo *info = &m->info[fault_index(sig)];
+void masks_use_sgx(void)
+{
+	unblocked = FAULT_SIGNALS;
+}
 
-		if (!(m->pending & set & SIGBIT(sig)))
-			continue;
-		m->pending &= ~SIGBIT(sig);
-		mc->rax = (u64)sig;
-		if (mc->rsi && agent_copy((void *)mc->rsi, info, sizeof(*info)))
-			mc->rax = (u64)-EFAULT_;
-		return 1;
-	}
+/* ---- the table ---- */
+
+static struct abi_masked *find(u32 tid)
+{
+	for (u32 i = 0; i < limit; i++)
+		if (A.masked[i].tid == tid)
+			return &A.masked[i];
 	return 0;
 }
 
-/* ---- the other threads ---- */
-
-/* When the set of signals that must not be blocked grows, every thread has to take them
- * out of its own mask: it is told by a SIGSYS that carries a value of ours. */
-#define ADAPT_VALUE 0x7367786164617074ul
-#define SI_QUEUE_ (-1)
-
-struct dirent64_head {
-	u64 ino;
-	s64 off;
-	u16 reclen;
-	u8 type;
-	char name[];
-};
-
-static void tell(u32 pid, const char *name)
+/* The entry that holds for the calling thread: a child of vfork has its parent's until
+ * it sets a mask of its own. */
+static struct abi_masked *find_own(void)
 {
-	struct k_siginfo info = {.signo = SIGSYS, .code = SI_QUEUE_};
-	u64 value = ADAPT_VALUE;
-	u32 tid = 0;
+	struct abi_masked *m;
+	u64 fsbase;
 
-	for (; *name >= '0' && *name <= '9'; name++)
-		tid = tid * 10 + (u32)(*name - '0');
-	if (!tid || tid == (u32)sys(NR_gettid, 0))
-		return;
-	info.addr = pid;
-	memcpy(info.rest, &value, sizeof(value));
-	sys(NR_rt_tgsigqueueinfo, pid, tid, SIGSYS, &info);
+	if (!__atomic_load_n(&A.config.masked, __ATOMIC_RELAXED))
+		return 0;
+	m = find((u32)sys(NR_gettid, 0));
+	if (m || !borrowed_memory())
+		return m;
+	fsbase = rdfsbase();
+	for (u32 i = 0; i < limit; i++)
+		if (A.masked[i].tid && A.masked[i].fsbase == fsbase)
+			return &A.masked[i];
+	return 0;
 }
 
-void threads_adapt(void)
+static int is_gone(u32 tid)
 {
-	u8 buffer[512] __attribute__((aligned(8)));
-	long fd = sys(NR_open, "/proc/self/task", O_DIRECTORY_CLOEXEC, 0);
-	u32 pid = (u32)sys(NR_getpid, 0);
-	long size;
+	return sys(NR_tgkill, A.pid, tid, 0) < 0;
+}
 
-	if (fd < 0)
-		return;
-	while ((size = sys(NR_getdents64, fd, buffer, sizeof(buffer))) > 0) {
-		for (long at = 0; at < size;) {
-			struct dirent64_head *entry = (struct dirent64_head *)(buffer + at);
+static void release(struct abi_masked *m)
+{
+	memset(m, 0, sizeof(*m));
+	A.config.masked--;
+}
 
-			tell(pid, entry->name);
-			at += entry->reclen;
-		}
+/* Threads end with every signal blocked: their entries are taken back when there is
+ * no other left. */
+static struct abi_masked *add(u32 tid)
+{
+	struct abi_masked *m;
+
+	for (;;) {
+		m = find(0);
+		for (u32 i = 0; !m && i < limit; i++)
+			if (is_gone(A.masked[i].tid))
+				release(&A.masked[i]);
+		if (!m)
+			m = find(0);
+		if (m)
+			break;
+		if (limit == MAX_MASKED)
+			return 0;
+		limit *= 2;
 	}
-	sys(NR_close, fd);
+	m->tid = tid;
+	A.config.masked++;
+	return m;
 }
 
-int is_adapt_request(const struct frame *f)
+static void requeue_waiting(struct abi_masked *m, u64 signals)
 {
-	u64 value;
+	for (u64 i = 0; i < ARRAY_SIZE(waiting); i++) {
+		struct waiting *w = &waiting[i];
 
-	memcpy(&value, f->info->rest, sizeof(value));
-	return f->sig == SIGSYS && f->info->code == SI_QUEUE_ && value == ADAPT_VALUE;
+		if (w->tid != m->tid || !(SIGBIT(w->info.signo) & signals))
+			continue;
+		m->pending &= ~SIGBIT(w->info.signo);
+		signal_requeue(&w->info);
+		w->tid = 0;
+	}
 }
 
-/* What this thread believes to be blocked is kept here from now on. */
-void adapt(struct frame *f)
+/* ---- what the rest of the agent asks ---- */
+
+u64 masks_blocked(void)
 {
-	set_blocked_faults(host_fsbase(f), f->uc->sigmask | blocked_faults(f));
-	f->uc->sigmask &= ~unblocked;
+	const struct abi_masked *m = find_own();
+
+	return m ? m->blocked : 0;
+}
+
+u64 masks_pending(void)
+{
+	const struct abi_masked *m = find_own();
+
+	return m ? m->pending : 0;
+}
+
+/* The calling thread's mask is this now; what waited and may come, comes. */
+void masks_set(u64 mask)
+{
+	u64 bits = masks_hidden(mask);
+	int borrowed = borrowed_memory();
+	struct abi_masked *m;
+	u32 tid;
+
+	if (!bits && !__atomic_load_n(&A.config.masked, __ATOMIC_RELAXED))
+		return;
+	tid = (u32)sys(NR_gettid, 0);
+	lock();
+	m = find(tid);
+	if (!m && (bits || borrowed))
+		m = add(tid);
+	if (m) {
+		m->fsbase = rdfsbase();
+		m->blocked = bits;
+		requeue_waiting(m, ~bits);
+		/* A child of vfork needs one that says: not my parent's. */
+		if (!bits && !borrowed)
+			release(m);
+	}
+	unlock();
+}
+
+/* Keep a signal that the thread has blocked; a second one of a kind is lost, as in the
+ * kernel. */
+void masks_hold(const struct k_siginfo *info)
+{
+	u64 bit = SIGBIT(info->signo);
+	struct abi_masked *m;
+
+	lock();
+	m = find((u32)sys(NR_gettid, 0));
+	for (u64 i = 0; m && !(m->pending & bit) && i < ARRAY_SIZE(waiting); i++) {
+		if (waiting[i].tid)
+			continue;
+		waiting[i].info = *info;
+		waiting[i].tid = m->tid;
+		m->pending |= bit;
+	}
+	unlock();
+}
+
+/* Take one of a set of signals out of those that wait for the calling thread. */
+int masks_take(u64 set, struct k_siginfo *info)
+{
+	struct abi_masked *m;
+	int found = 0;
+
+	if (!(masks_pending() & set))
+		return 0;
+	lock();
+	m = find((u32)sys(NR_gettid, 0));
+	for (u64 i = 0; m && !found && i < ARRAY_SIZE(waiting); i++) {
+		struct waiting *w = &waiting[i];
+
+		if (w->tid != m->tid || !(SIGBIT(w->info.signo) & set))
+			continue;
+		*info = w->info;
+		m->pending &= ~SIGBIT(info->signo);
+		w->tid = 0;
+		found = 1;
+	}
+	unlock();
+	return found;
+}
+
+/* A child of fork: of all threads only one is left, under another number, and no
+ * signal waits for it.  Whoever held the lock is gone. */
+void masks_forked(void)
+{
+	u64 blocked = 0, fsbase = rdfsbase();
+
+	unlock();
+	for (u32 i = 0; i < limit; i++)
+		if (A.masked[i].tid && A.masked[i].fsbase == fsbase)
+			blocked = A.masked[i].blocked;
+	memset(A.masked, 0, sizeof(A.masked));
+	memset(waiting, 0, sizeof(waiting));
+	A.config.masked = 0;
+	masks_set(blocked);
+}
+
+/* After an execve: the mask and the waiting signals of the thread that made it.  What the
+ * kernel may have of the mask, the injector gave it. */
+void masks_inherit(u64 blocked, u64 pending)
+{
+	masks_set(blocked);
+	for (int sig = 1; sig <= SIGSYS; sig++) {
+		struct k_siginfo info = {.signo = sig, .code = SI_USER_};
+
+		if (!(pending & SIGBIT(sig)))
+			continue;
+		if (masks_hidden(SIGBIT(sig)))
+			masks_hold(&info);
+		else
+			signal_requeue(&info);
+	}
 }

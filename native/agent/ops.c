@@ -5,6 +5,7 @@
  */
 #include "agent.h"
 
+#define MAX_FAILURES 1000 /* in a row */
 #define FORK_PAGE ((volatile u32 *)(AGENT_BASE + FORK_OFFSET))
 
 /* The page at FORK_PAGE reads zero in a child of fork: it has an address space of its
@@ -17,8 +18,11 @@ static void after_fork(void)
 	*FORK_PAGE = A.pid;
 	if (!parent)
 		return;
-	signals_forked();
+	masks_forked();
+	actions_forked();
 	threads_forked();
+	takeover_forked();
+	deferred_forked();
 	if (!A.parent)
 		A.parent = parent;
 }
@@ -45,11 +49,10 @@ long call_supervisor(u64 call, u64 a, u64 b, u64 c, u64 d, u64 e)
 		A.parent = 0;
 		sys(CALL_NR, CALL_FORKED, parent);
 	}
-	/* A fault signal that somebody sends can come while we wait: the call was not
-	 * taken then. */
-	do {
+	/* Only a signal that came before the supervisor saw the call interrupts it. */
+	do
 		ret = sys(CALL_NR, call, a, b, c, d, e);
-	} while (ret == -EINTR_);
+	while (ret == -EINTR_);
 	if (ret == -ENOSYS_)
 		fatal("softsgx: the supervisor is gone, the program cannot go on\n");
 	return ret;
@@ -102,25 +105,48 @@ static void widen_hull(u64 start, u64 end)
 		A.hull_end = end;
 }
 
+/* A thread may be inside an enclave that is not mapped any more: its exit needs the
+ * second mapping, so that goes later. */
+static void drop_alias(struct enclave *e)
+{
+	if (!e->alias || __atomic_load_n(&e->threads, __ATOMIC_ACQUIRE))
+		return;
+	sys(NR_munmap, e->alias, e->alias_length);
+	e->alias = 0;
+}
+
+static struct enclave *free_slot(void)
+{
+	for (u64 i = 0; i < ARRAY_SIZE(A.enclaves); i++) {
+		struct enclave *e = &A.enclaves[i];
+
+		if (e->size)
+			continue;
+		drop_alias(e);
+		if (!e->alias)
+			return e;
+	}
+	return 0;
+}
+
+/* Without a slot or a mapping the enclave is entered by the model only. */
 static void add_enclave(const struct abi_op *op, const struct abi_context *ctx)
 {
 	u64 size = op->end - op->start;
-	u64 length = size + (size >> 12) * 2;
+	u64 length = (size + (size >> 12) * 2 + 4095) & ~4095ul;
 	struct enclave *e = enclave_of(op->start);
 	long alias;
 
 	if (!e) {
-		for (u64 i = 0; i < ARRAY_SIZE(A.enclaves) && !e; i++)
-			if (!A.enclaves[i].size)
-				e = &A.enclaves[i];
+		e = free_slot();
 		if (!e)
-			return; /* Entered by the model only. */
-		alias = sys(NR_mmap, 0, (length + 4095) & ~4095ul,
-			    PROT_READ_ | PROT_WRITE_, MAP_SHARED_ | MAP_NORESERVE_,
-			    op->fd, 0);
+			return;
+		alias = sys(NR_mmap, 0, length, PROT_READ_ | PROT_WRITE_,
+			    MAP_SHARED_ | MAP_NORESERVE_, op->fd, 0);
 		if (alias < 0 && alias > -4096)
 			return;
 		e->alias = (u8 *)alias;
+		e->alias_length = length;
 		e->base = op->start;
 	}
 	e->attributes = ctx->attributes;
@@ -133,14 +159,16 @@ static void add_enclave(const struct abi_op *op, const struct abi_context *ctx)
 static void drop_enclave(const struct abi_op *op)
 {
 	struct enclave *e = enclave_of(op->start);
-	u64 size;
 
-	/* A thread inside still needs it; it goes with the process then. */
-	if (!e || __atomic_load_n(&e->threads, __ATOMIC_ACQUIRE))
+	if (!e)
 		return;
-	size = e->size;
 	e->size = 0;
-	sys(NR_munmap, e->alias, (size + (size >> 12) * 2 + 4095) & ~4095ul);
+	drop_alias(e);
+}
+
+static long as_error(long ret)
+{
+	return ret < 0 && ret > -4096 ? ret : 0;
 }
 
 static long carry_out_one(const struct abi_op *op, const struct abi_context *ctx)
@@ -150,9 +178,9 @@ static long carry_out_one(const struct abi_op *op, const struct abi_context *ctx
 		return sys(NR_mprotect, op->start, op->end - op->start, op->prot);
 	case OPKIND_MAP:
 		widen_hull(op->start, op->end);
-		sys(NR_mmap, op->start, op->end - op->start, op->prot,
-		    MAP_SHARED_ | MAP_FIXED_ | MAP_NORESERVE_, op->fd, op->offset);
-		break;
+		return as_error(sys(NR_mmap, op->start, op->end - op->start, op->prot,
+				    MAP_SHARED_ | MAP_FIXED_ | MAP_NORESERVE_, op->fd,
+				    op->offset));
 	case OPKIND_ENCLAVE:
 		add_enclave(op, ctx);
 		enclaves_changed();
@@ -165,7 +193,7 @@ static long carry_out_one(const struct abi_op *op, const struct abi_context *ctx
 	return 0;
 }
 
-/* What the kernel says of the first protection that it does not change; 0. */
+/* What the kernel says of the first change that it does not make; 0. */
 long carry_out(struct answer *ans)
 {
 	long ret, first = 0;
@@ -182,4 +210,16 @@ long carry_out(struct answer *ans)
 		if (call_supervisor(CALL_MOREOPS, (u64)ans, 0, 0, 0, 0) < 0)
 			return first;
 	}
+}
+
+/* For a fault that comes again if this fails.  Once is no harm: another thread may have
+ * unmapped the place. */
+void carry_out_fault(struct answer *ans)
+{
+	static u32 failures;
+
+	if (!carry_out(ans))
+		failures = 0;
+	else if (++failures > MAX_FAILURES)
+		fatal("softsgx: too many mappings: raise vm.max_map_count\n");
 }

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * System calls that are made again from the agent's text, outside the handler, so that
- * they block, restart and are interrupted as they always were.
+ * System calls that were trapped but are not ours: made again from the agent's text,
+ * outside the handler, so that they block, restart and are interrupted as always.
  */
 #include "agent.h"
 
-#define REDZONE 128
+#define SYSCALL_SIZE 2
+#define RELOAD_SIZE 5		/* mov 8(%rsp), %reg */
 
 /* Let the program make its call from our text; see agent_reissue in entry.S. */
 void reissue(struct frame *f)
@@ -45,11 +46,11 @@ void reissue_masked(struct frame *f, u64 *reg, u8 *gate)
 	u64 mask;
 
 	if (!*reg || agent_copy(&mask, (void *)*reg, 8) ||
-	    mask == signals_unblocked(mask)) {
+	    mask == masks_real(mask)) {
 		reissue(f);
 		return;
 	}
-	mask = signals_unblocked(mask);
+	mask = masks_real(mask);
 	reissue_with(f, reg, gate, &mask, 8);
 }
 
@@ -60,11 +61,57 @@ void reissue_pselect(struct frame *f)
 
 	if (!mc->r9 || agent_copy(arg, (void *)mc->r9, 16) || !arg[0] ||
 	    agent_copy(&arg[2], (void *)arg[0], 8) ||
-	    arg[2] == signals_unblocked(arg[2])) {
+	    arg[2] == masks_real(arg[2])) {
 		reissue(f);
 		return;
 	}
-	arg[2] = signals_unblocked(arg[2]);
+	arg[2] = masks_real(arg[2]);
 	arg[0] = mc->rsp - REDZONE - 16 - 8;
 	reissue_with(f, &mc->r9, agent_reissue_r9, arg, sizeof(arg));
+}
+
+/* ---- interrupted ---- */
+
+struct gate {
+	u8 *start;
+	u64 *reg; /* the register that it lends, NULL for none */
+};
+
+static const struct gate *gate_at(u64 rip, struct k_sigcontext *mc, struct gate *gate)
+{
+	const struct gate gates[] = {{agent_reissue_rdi, &mc->rdi},
+				     {agent_reissue_r10, &mc->r10},
+				     {agent_reissue_r8, &mc->r8},
+				     {agent_reissue_r9, &mc->r9}};
+
+	*gate = (struct gate){agent_reissue, 0};
+	for (u64 i = 0; i < ARRAY_SIZE(gates); i++)
+		if (rip >= (u64)gates[i].start && gates[i].start > gate->start)
+			*gate = gates[i];
+	return gate;
+}
+
+/* A signal found the thread in a gate: put it where it would be without us, at the
+ * program's SYSCALL, to be made once more, or behind it.  Programs look (musl does, to
+ * see whether a cancelled thread is still before its call). */
+void reissue_unwind(struct k_sigcontext *mc)
+{
+	u64 rip = mc->rip, slots[2];
+	const struct gate *gate;
+	struct gate found;
+
+	if (rip < (u64)agent_reissue || rip >= (u64)agent_reissue_end)
+		return;
+	if (agent_copy(slots, (void *)mc->rsp, sizeof(slots)))
+		return;
+	gate = gate_at(rip, mc, &found);
+	mc->rip = slots[0];
+	if (rip == (u64)gate->start)
+		mc->rip -= SYSCALL_SIZE;
+	mc->rsp += REDZONE + 8;
+	if (!gate->reg)
+		return;
+	mc->rsp += 8;
+	if (rip < (u64)gate->start + SYSCALL_SIZE + RELOAD_SIZE)
+		*gate->reg = slots[1];
 }

@@ -98,6 +98,14 @@ enum site_kind site_at(u64 address)
 	return like;
 }
 
+/* A signal by itself, behind a site: the kernel drops the trap's SIGTRAP when one that
+ * somebody sent waits already.  Back to the site, to trap again. */
+void site_unwind(struct k_sigcontext *mc)
+{
+	if (site_at(mc->rip - 1) != SITE_NONE)
+		mc->rip--;
+}
+
 /* Have the supervisor put a breakpoint over an instruction that just trapped. */
 void site_patch(u64 address, enum site_kind kind)
 {

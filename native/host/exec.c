@@ -279,14 +279,25 @@ static long hold_signals(pid_t pid, uint64_t *mask)
 	return 0;
 }
 
-/* What the agent keeps unblocked stays so. */
-static void release_signals(pid_t pid, uint64_t mask)
+/* What the agent keeps unblocked stays so, and the agent is told of it. */
+static void release_signals(pid_t pid, const struct softsgx_image *image, uint64_t mask)
 {
-	mask &= ~(1ul << (SIGTRAP - 1) | 1ul << (SIGSYS - 1));
+	uint64_t hidden = 1ul << (SIGTRAP - 1) | 1ul << (SIGSYS - 1);
+
+	mask = (mask | image->blocked) & ~hidden;
 	ptrace(PTRACE_SETSIGMASK, pid, sizeof(mask), &mask);
 }
 
-static long inject(pid_t pid, const struct softsgx_image *image)
+/* Fault signals that were blocked before: the kernel's mask loses some of them. */
+static long write_blocked(pid_t pid, const struct softsgx_image *image, uint64_t mask)
+{
+	uint64_t blocked = mask | image->blocked;
+
+	return softsgx_write(pid, image->data + offsetof(struct abi_config, blocked),
+			     &blocked, sizeof(blocked));
+}
+
+static long inject(pid_t pid, const struct softsgx_image *image, uint64_t mask)
 {
 	struct user_regs_struct saved, regs;
 	uint64_t auxv = 0, real = 0, ours = AGENT_BASE + VDSO_OFFSET;
@@ -301,6 +312,8 @@ static long inject(pid_t pid, const struct softsgx_image *image)
 		ret = write_agent(pid, image);
 	if (ret >= 0)
 		ret = softsgx_write(pid, image->data, image->config, image->config_size);
+	if (ret >= 0)
+		ret = write_blocked(pid, image, mask);
 	if (ret < 0)
 		return ret;
 	if (find_vdso(pid, saved.rsp, &auxv, &real) == 0) {
@@ -329,7 +342,7 @@ long softsgx_inject(pid_t pid, const struct softsgx_image *image)
 
 	if (ret < 0)
 		return ret;
-	ret = inject(pid, image);
-	release_signals(pid, mask);
+	ret = inject(pid, image, mask);
+	release_signals(pid, image, mask);
 	return ret;
 }

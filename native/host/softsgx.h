@@ -32,7 +32,8 @@ struct softsgx_image {
 	const uint8_t *agent, *vdso, *config;
 	uint64_t agent_size, vdso_size, config_size;
 	uint64_t start, data; /* absolute addresses */
-	uint64_t vdso_slots;  /* offset in the vDSO image */
+	uint64_t vdso_slots; /* offset in the vDSO image */
+	uint64_t blocked;    /* signals, by the agent that was there before */
 };
 API long softsgx_follow_exec(int listener, uint64_t id, pid_t tid, pid_t tgid);
 API long softsgx_inject(pid_t pid, const struct softsgx_image *image);

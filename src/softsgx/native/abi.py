@@ -44,6 +44,7 @@ class Call(IntEnum):
     FORKED = 11
     MOREOPS = 12
     TEXT = 13
+    COVERS = 14
 
 
 class Node(IntEnum):
@@ -73,6 +74,8 @@ class Outcome(IntEnum):
     """The instruction faults: vector, error, address and signal are in the context."""
     RETRY = 2
     """Carry out the operations, then run the instruction again."""
+    ABORT = 3
+    """Host code touched an enclave's page: it reads ones, and writes nothing."""
 
 
 class OpKind(IntEnum):
@@ -162,10 +165,20 @@ class Overlay(Layout, size=48):
     add_edx:  int = at(40, 4)
 
 
-class Config(Layout, size=32):
+class Masked(Layout, size=32):
+    """Fault signals that a thread believes to have blocked, and those that wait."""
+
+    tid:      int = at( 0, 4)
+    fsbase:   int = at( 8, 8)
+    blocked:  int = at(16, 8)
+    pending:  int = at(24, 8)
+
+
+class Config(Layout, size=48):
     """The head of the agent's data, written when it is injected.
 
-    Behind it: MAX_OVERLAYS overlays, three words, and the addresses of *sites* CPUIDs.
+    Behind it: MAX_OVERLAYS overlays, three words, MAX_SITES addresses of CPUIDs.
+    *blocked* and *pending* come from before an execve.
     """
 
     flags:    int = at( 0, 4)
@@ -173,11 +186,19 @@ class Config(Layout, size=32):
     shmdev:   int = at( 8, 8)
     tier:     int = at(16, 4)
     sites:    int = at(20, 4)
+    blocked:  int = at(24, 8)
+    pending:  int = at(32, 8)
+    masked:   int = at(40, 4)
 # fmt: on
 
 MAX_OVERLAYS = 32
+MAX_MASKED = 1024
+"""Threads that may have fault signals blocked at a time; the agent forgets the rest."""
 MAX_SITES = 256
 """Rewritten CPUIDs that the agent is told of when it begins, at most."""
+
+MASKED_OFFSET = Config.SIZE + MAX_OVERLAYS * Overlay.SIZE + 3 * 8 + MAX_SITES * 8
+"""Where the agent's data hold MAX_MASKED masks, if Config.masked is not 0."""
 
 _CODES = {1: "B", 2: "H", 4: "I", 8: "Q"}
 

@@ -15,6 +15,7 @@ _CONSTANTS = (
     *("AGENT_BASE", "VDSO_OFFSET", "DATA_OFFSET", "FORK_OFFSET", "AGENT_SIZE"),
     *("BLOCKS_OFFSET", "BLOCK_SIZE", "BLOCKS"),
     *("CALL_NR", "MAX_OPS", "MAX_OVERLAYS", "MAX_SITES"),
+    *("MAX_MASKED", "MASKED_OFFSET"),
 )
 _ENUMS: tuple[type[IntEnum] | type[IntFlag], ...] = (
     abi.Call,
@@ -25,7 +26,13 @@ _ENUMS: tuple[type[IntEnum] | type[IntFlag], ...] = (
     PageType,
     Enclu,
 )
-_STRUCTS: tuple[type[Layout], ...] = (abi.Op, abi.Context, abi.Overlay, abi.Config)
+_STRUCTS: tuple[type[Layout], ...] = (
+    abi.Op,
+    abi.Context,
+    abi.Overlay,
+    abi.Masked,
+    abi.Config,
+)
 _OFFSETS: tuple[type[Layout], ...] = (Tcs, Gprsgx)
 _C_TYPES = {1: "uint8_t", 2: "uint16_t", 4: "uint32_t", 8: "uint64_t"}
 

@@ -29,6 +29,7 @@ class _Image(ctypes.Structure):
         ("start", ctypes.c_uint64),
         ("data", ctypes.c_uint64),
         ("vdso_slots", ctypes.c_uint64),
+        ("blocked", ctypes.c_uint64),
     )
 
 
@@ -179,8 +180,11 @@ class Images:
     fault: int
     slots: int
 
-    def inject(self, pid: int, config: bytes) -> None:
-        """Put the agent into a process that stands at its first instruction."""
+    def inject(self, pid: int, config: bytes, blocked: int) -> None:
+        """Put the agent into a process that stands at its first instruction.
+
+        *blocked*: signals that the kernel does not know to be blocked.
+        """
         image = _Image(
             agent=self.agent,
             vdso=self.vdso,
@@ -191,6 +195,7 @@ class Images:
             start=self.start,
             data=self.data,
             vdso_slots=self.slots,
+            blocked=blocked,
         )
         _checked(_lib().softsgx_inject(pid, ctypes.byref(image)), "inject")
 

@@ -72,6 +72,7 @@ class Calls:
             Call.SITE: self._site,
             Call.MOREOPS: self._moreops,
             Call.TEXT: self._text,
+            Call.COVERS: self._covers,
         }
 
     def carry_out(self, task: UserTask, args: tuple[int, ...]) -> Result:
@@ -165,6 +166,10 @@ class Calls:
         answer.detach_unmapped()
         answer.send(task.tid, answer_at)
         return 0
+
+    def _covers(self, task: UserTask, args: tuple[int, ...]) -> Result:
+        start, length = args[:2]
+        return int(any(True for _ in task.mm.overlapping(start, start + length)))
 
     # ---- instructions ----
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from softsgx.native import lib
 from softsgx.native.notify import Listener, Notification
-from softsgx.runner.injection import with_sites
+from softsgx.runner.injection import hidden_signals, with_program
 from softsgx.runner.process import Process, pid_of
 from softsgx.runner.sites import Sites
 from softsgx.runner.tree import Tree
@@ -35,6 +35,7 @@ class Execs:
 
     def follow(self, call: Notification) -> None:
         """Let an execve happen, and put the agent into what comes of it."""
+        signals = hidden_signals(call.tid)
         try:
             pid = pid_of(call.tid)
             stopped = lib.follow_exec(self._listener.fd, call.id, call.tid, pid)
@@ -45,7 +46,7 @@ class Execs:
             return
         try:
             process = self._tree.executed(stopped)
-            self._inject(process)
+            self._inject(process, signals)
         except OSError as error:
             if error.errno not in _GONE:
                 # Without the agent the filter would kill it at its first file.
@@ -63,11 +64,11 @@ class Execs:
             )
         self._listener.answer(call.id, 0, errno.EPERM)
 
-    def _inject(self, process: Process) -> None:
+    def _inject(self, process: Process, signals: tuple[int, int]) -> None:
         self._sites.patch_program(process)
-        config = with_sites(self._config, process.sites)
+        config = with_program(self._config, process.sites, signals)
         try:
-            lib.images().inject(process.pid, config)
+            lib.images().inject(process.pid, config, signals[0])
         except OSError as error:
             # A program of 32 bits goes on alone.
             if error.errno != errno.ENOEXEC:

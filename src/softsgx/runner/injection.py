@@ -8,11 +8,14 @@ from softsgx.machine.machine import Machine
 from softsgx.native import lib
 from softsgx.native.abi import (
     AGENT_BASE,
+    MASKED_OFFSET,
+    MAX_MASKED,
     MAX_OVERLAYS,
     MAX_SITES,
     VDSO_OFFSET,
     Config,
     ConfigFlag,
+    Masked,
     Overlay,
 )
 from softsgx.runner.cpuid import overlays
@@ -51,6 +54,9 @@ def agent_config(
         shmdev=device,
         tier=1,
         sites=0,
+        blocked=0,
+        pending=0,
+        masked=0,
     )
     images = lib.images()
     vdso = AGENT_BASE + VDSO_OFFSET
@@ -64,9 +70,30 @@ def agent_config(
     )
 
 
-def with_sites(config: bytes, sites: Iterable[int]) -> bytes:
-    """Return a configuration that tells which CPUIDs were rewritten already."""
+def with_program(
+    config: bytes, sites: Iterable[int], signals: tuple[int, int]
+) -> bytes:
+    """Return a configuration that knows rewritten CPUIDs and `hidden_signals`."""
     known = list(sites)[:MAX_SITES]
-    head = replace(Config.from_bytes(config[: Config.SIZE]), sites=len(known))
+    head = Config.from_bytes(config[: Config.SIZE])
+    blocked, pending = signals
+    head = replace(head, sites=len(known), blocked=blocked, pending=pending)
     words = b"".join(address.to_bytes(8, "little") for address in known)
     return bytes(head) + config[Config.SIZE :] + words
+
+
+def hidden_signals(tid: int) -> tuple[int, int]:
+    """Return a thread's signals that only the agent knows as blocked, and pending."""
+    data = lib.images().data
+    try:
+        head = Config.from_bytes(lib.read(tid, data, Config.SIZE))
+        if not head.masked:
+            return 0, 0
+        table = lib.read(tid, data + MASKED_OFFSET, MAX_MASKED * Masked.SIZE)
+    except OSError:
+        return 0, 0  # no agent there yet
+    for at in range(0, len(table), Masked.SIZE):
+        masked = Masked.from_bytes(table[at : at + Masked.SIZE])
+        if masked.tid == tid:
+            return masked.blocked, masked.pending
+    return 0, 0

@@ -66,7 +66,8 @@ class Leaves:
                 self._load_xsave(task, context, lp)
             enclu.execute(self._machine, lp, leaf)
         except PageFault as fault:
-            self._page_fault(task, context, answer, fault.address, fault.error_code)
+            at = (fault.address, fault.error_code)
+            self._page_fault(task, context, answer, at, by_sgx=True)
             return
         except Fault as fault:
             _faulted(context, fault)
@@ -80,14 +81,16 @@ class Leaves:
         answer.protect_changes(self._driver)
 
     def fault(self, task: UserTask, context: Context, answer: Answer) -> None:
-        """Judge a page fault that the thread met inside an enclave."""
+        """Judge a page fault that the thread met, inside an enclave or at one."""
         if task.mm.find(context.address) is None:
-            # Linux judged it already; the enclave's exit hides where in the page.
-            context.address &= -PAGE_SIZE
+            # None of ours: what the kernel said, and hardware keeps to itself where.
             context.outcome = Outcome.FAULT
+            if context.inside:
+                context.address &= -PAGE_SIZE
             return
         code = context.error & (PFEC_W | PFEC_I | 1) | PFEC_U
-        self._page_fault(task, context, answer, context.address, code)
+        at = (context.address, code)
+        self._page_fault(task, context, answer, at, by_sgx=bool(context.inside))
 
     def aex(self, task: UserTask, context: Context) -> None:
         """Leave the enclave for the exception or interrupt in the context."""
@@ -182,13 +185,21 @@ class Leaves:
         task: UserTask,
         context: Context,
         answer: Answer,
-        address: int,
-        error_code: int,
+        at: tuple[int, int],
+        *,
+        by_sgx: bool,
     ) -> None:
-        outcome = self._driver.fault(task.mm, address, error_code, from_enclave=True)
+        """Have a fault *at* an address, with an error code, judged.
+
+        *by_sgx*: an enclave's access or a leaf's, not one of plain host code.
+        """
+        address, error_code = at
+        outcome = self._driver.fault(task.mm, address, error_code, from_enclave=by_sgx)
         answer.protect_changes(self._driver)
         match outcome:
-            case Resolved() | Abort():
+            case Abort():
+                context.outcome = Outcome.ABORT
+            case Resolved():
                 start = address >> PAGE_SHIFT << PAGE_SHIFT
                 answer.protect(self._driver, start, start + 4096)
                 context.outcome = Outcome.RETRY

@@ -11,7 +11,6 @@
 #define WORD_TCS (PAGETYPE_TCS << 8 | WORD_VALID)
 #define WORD_SSA (PAGETYPE_REG << 8 | WORD_VALID | 3)
 #define WORD_SSA_MASK (0xff00 | WORD_BLOCKED | WORD_VALID | 0x18 | 3)
-#define ATTR_DEBUG 2
 #define ATTR_AEXNOTIFY 0x400
 #define TCS_DBGOPTIN 1
 #define RFLAGS_TF 0x100ul
@@ -63,17 +62,20 @@ static u8 *usable_tcs(struct frame *f, struct enclave *e)
 	if (e->xfrm & ~xcr0())
 		return 0;
 	tcs = e->alias + (la - e->base);
-	if (FIELD(tcs, TCS_FLAGS, u64) & ~(u64)TCS_DBGOPTIN)
+	if ((FIELD(tcs, TCS_FLAGS, u64) & ~(u64)TCS_DBGOPTIN) ||
+	    ((FIELD(tcs, TCS_OSSA, u64) | FIELD(tcs, TCS_OFSBASGX, u64) |
+	      FIELD(tcs, TCS_OGSBASGX, u64)) &
+	     4095))
 		return 0;
 	return tcs;
 }
 
-static u64 ssa_frame(const struct enclave *e, const u8 *tcs, u32 index)
+u64 ssa_frame(const struct enclave *e, const u8 *tcs, u32 index)
 {
 	return e->base + FIELD(tcs, TCS_OSSA, u64) + (u64)index * e->ssaframesize * 4096;
 }
 
-static int ssa_inside(const struct enclave *e, u64 frame)
+int ssa_inside(const struct enclave *e, u64 frame)
 {
 	u64 size = e->ssaframesize * 4096ul;
 
@@ -186,7 +188,7 @@ static int eresume_native(struct frame *f)
 	return 1;
 }
 
-static int eexit_native(struct frame *f)
+int eexit_native(struct frame *f)
 {
 	struct k_sigcontext *mc = &f->uc->mc;
 	struct thread *th = f->th;
@@ -225,7 +227,8 @@ void host_enclu(struct frame *f)
 	int trapped = f->sig == SIGILL;
 	u32 leaf = (u32)mc->rax;
 
-	if (!f->th && is_entry(leaf)) {
+	/* Before it uses SGX, a process has no enclave to enter: the fault is certain. */
+	if (!f->th && is_entry(leaf) && A.config.tier >= 2) {
 		f->th = thread_new(f->uc);
 		if (!f->th)
 			fatal("softsgx: no memory for a thread that enters an enclave\n");
@@ -241,83 +244,4 @@ void host_enclu(struct frame *f)
 	ask_enclu(f);
 	if (is_entry(leaf))
 		remember_verified(f, tcs, generation);
-}
-
-static void inside_enclu(struct frame *f, int trapped)
-{
-	if (trapped)
-		site_patch(f->uc->mc.rip, SITE_ENCLU);
-	if ((u32)f->uc->mc.rax == ENCLU_EEXIT && eexit_native(f))
-		return;
-	ask_enclu(f);
-}
-
-/* ---- signals that find the thread inside ---- */
-
-static void page_fault(struct frame *f)
-{
-	struct k_sigcontext *mc = &f->uc->mc;
-	struct answer ans;
-
-	context_fill(f, &ans.ctx);
-	ans.ctx.vector = 14;
-	ans.ctx.error = (u32)mc->err;
-	ans.ctx.address = mc->cr2;
-	ans.ctx.signo = (u32)f->sig;
-	ans.ctx.sicode = (u32)f->info->code;
-	if (call_supervisor(CALL_FAULT, (u64)&ans, 0, 0, 0, 0) < 0)
-		fatal("softsgx: internal error: the supervisor refused a page fault\n");
-	carry_out(&ans);
-	if (ans.ctx.outcome != OUTCOME_RETRY)
-		raise_fault(f, &ans.ctx);
-}
-
-static int opted_in(const struct thread *th)
-{
-	const struct enclave *e = th->encl;
-
-	return e && FIELD(e->alias + (th->tcs - e->base), TCS_FLAGS, u64) & TCS_DBGOPTIN;
-}
-
-static void exception(struct frame *f)
-{
-	struct k_sigcontext *mc = &f->uc->mc;
-	struct abi_context ctx;
-
-	ctx.vector = (u32)mc->trapno;
-	ctx.error = (u32)mc->err;
-	ctx.address = mc->cr2;
-	ctx.signo = (u32)f->sig;
-	ctx.sicode = (u32)f->info->code;
-	/* INT3 after an entry without DBGOPTIN is a fault: RIP stays at it. */
-	if (ctx.vector == 3 && !opted_in(f->th))
-		mc->rip--;
-	if (f->sig == SIGSYS) { /* A system call that a filter trapped: #UD in here. */
-		mc->rip -= 2;
-		ctx.vector = 6;
-		ctx.error = 0;
-		ctx.signo = SIGILL;
-		ctx.sicode = ILL_ILLOPN_;
-	}
-	raise_fault(f, &ctx);
-}
-
-void inside_signal(struct frame *f)
-{
-	struct k_sigcontext *mc = &f->uc->mc;
-	int sync = f->info->code > 0 && (SIGBIT(f->sig) & FAULT_SIGNALS);
-
-	if (!sync) {
-		enclave_exit(f, NO_VECTOR, 0, 0);
-		deliver(f);
-	} else if (f->sig == SIGILL && at_enclu(mc->rip)) {
-		inside_enclu(f, 1);
-	} else if (f->sig == SIGTRAP && site_at(mc->rip - 1) == SITE_ENCLU) {
-		mc->rip--;
-		inside_enclu(f, 0);
-	} else if (mc->trapno == 14 && (f->sig == SIGSEGV || f->sig == SIGBUS)) {
-		page_fault(f);
-	} else {
-		exception(f);
-	}
 }
