@@ -54,13 +54,8 @@ areas:	.skip	THREADS * AREA
 	.text
 	.globl	entry
 entry:	/* RAX = CSSA, RBX = TCS, RCX = the way back, RDI = request */
-	lea	enclave_base(%rip), %r9
-	mov	%rbx, %r10
-	sub	%r9, %r10
-	shr	$12, %r10
-	imul	$AREA, %r10, %r10
-	lea	areas(%rip), %r11
-	add	%r10, %r11		/* this thread's area */
+	rdgsbase %r11
+	sub	$AREA_GS, %r11		/* this thread's area */
 	lea	1(%rax), %r10
 	imul	$STACK, %r10, %r10
 	lea	AREA_STACKS(%r11,%r10), %r10

@@ -14,12 +14,17 @@ struct enclave host_load(const char *xfrm)
 	return enclave_load(elf, sig);
 }
 
+int vdso_again(uint32_t function, struct op *op, struct sgx_enclave_run *run)
+{
+	return vdso_saved((void *)vdso_enter_enclave(), op, function, run);
+}
+
 int vdso_call(uint64_t tcs, uint32_t function, struct op *op,
 	      struct sgx_enclave_run *run)
 {
 	memset(run, 0, sizeof(*run));
 	run->tcs = tcs;
-	return vdso_saved((void *)vdso_enter_enclave(), op, function, run);
+	return vdso_again(function, op, run);
 }
 
 void vdso_do(uint64_t tcs, struct op *op)

@@ -30,6 +30,8 @@ static inline uint64_t host_tcs(const struct enclave *e, unsigned int n)
 /* Through the vDSO: its return value; the run is zero but for its TCS. */
 int vdso_call(uint64_t tcs, uint32_t function, struct op *op,
 	      struct sgx_enclave_run *run);
+/* The same with the run as it is. */
+int vdso_again(uint32_t function, struct op *op, struct sgx_enclave_run *run);
 /* The same, where nothing but a good end is expected. */
 void vdso_do(uint64_t tcs, struct op *op);
 /* One request in short; its result. */

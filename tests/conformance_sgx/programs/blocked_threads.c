@@ -7,7 +7,7 @@ static volatile uint64_t page;
 
 static void *work(void *argument)
 {
-	uint64_t tcs = host_tcs(&e, (unsigned int)(uint64_t)argument);
+	uint64_t tcs;
 	struct op op = { .what = DO_DIVIDE }, skip = { .what = DO_SKIP, .value = 2 };
 	struct sgx_enclave_run run;
 	sigset_t all, seen;
@@ -17,6 +17,7 @@ static void *work(void *argument)
 	__atomic_add_fetch(&ready, 1, __ATOMIC_SEQ_CST);
 	while (!page)
 		usleep(100);
+	tcs = host_tcs(&e, (unsigned int)(uint64_t)argument);
 	for (int i = 0; i < 20; i++) {
 		CHECK(vdso_call(tcs, EENTER, &op, &run) == 0);
 		CHECK(run.function == ERESUME && run.exception_vector == 0);

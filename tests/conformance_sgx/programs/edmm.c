@@ -140,6 +140,22 @@ static void removed(void)
 	CHECK(op.result == 0);
 }
 
+/* A page of data becomes a TCS, is entered, and ends. */
+static void new_thread(void)
+{
+	uint64_t page = map(2, PROT_READ | PROT_WRITE);
+
+	accept(page, FRESH, 0);
+	vdso_ask(tcs, DO_TCS, page, 5, 0);
+	modify(page, 1);
+	accept(page, SECINFO_TCS | MODIFIED, 0);
+	for (int i = 0; i < 3; i++)
+		CHECK(vdso_ask(page, DO_READ, e.base + SPARE + 9, 0, 0) == 1);
+	modify(page, 4);
+	accept(page, TRIM | MODIFIED, 0);
+	remove_page(page);
+}
+
 int main(void)
 {
 	e = host_load("3");
@@ -148,5 +164,6 @@ int main(void)
 	added();
 	restricted();
 	removed();
+	new_thread();
 	return 0;
 }

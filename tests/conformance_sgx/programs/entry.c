@@ -30,19 +30,19 @@ int main(void)
 	CHECK(errno == 0);	/* the host's own again */
 	/* What the run held before is still there after EEXIT. */
 	run.exception_vector = 3, run.exception_addr = 5, run.exception_error_code = 9;
-	CHECK(vdso_enter_enclave()((unsigned long)&op, 0, 0, EENTER, 0, 0, &run) == 0);
+	CHECK(vdso_again(EENTER, &op, &run) == 0);
 	CHECK(run.exception_vector == 3 && run.exception_addr == 5 &&
 	      run.exception_error_code == 9);
 	for (uint32_t leaf = 0; leaf < 12; leaf++)
 		if (leaf != EENTER && leaf != ERESUME)
 			CHECK(vdso_call(host_tcs(&e, 0), leaf, &op, &run) == -EINVAL);
 	run.reserved[215] = 1;
-	CHECK(vdso_enter_enclave()(0, 0, 0, EENTER, 0, 0, &run) == -EINVAL);
+	CHECK(vdso_again(EENTER, &op, &run) == -EINVAL);
 	memset(&run, 0, sizeof(run));
 	run.tcs = host_tcs(&e, 0);
 	run.user_handler = (uint64_t)handler;
 	run.user_data = 1;
-	CHECK(vdso_enter_enclave()((unsigned long)&op, 0, 0, EENTER, 0, 0, &run) == -7);
+	CHECK(vdso_again(EENTER, &op, &run) == -7);
 	CHECK(run.user_data == 2);
 	for (int i = 0; i < 100; i++)
 		vdso_do(host_tcs(&e, (unsigned int)i % THREADS), &op);

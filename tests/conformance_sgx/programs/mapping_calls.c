@@ -5,7 +5,7 @@
 
 int main(void)
 {
-	static const int refused[] = { MADV_DONTNEED, MADV_FREE, MADV_DOFORK, MADV_DODUMP,
+	static const int refused[] = { MADV_FREE, MADV_DOFORK, MADV_DODUMP,
 				       MADV_WIPEONFORK };
 	struct enclave e = host_load("3");
 	uint64_t page = e.base + SPARE;

@@ -2,7 +2,7 @@
  * says that they cannot; a page of the enclave is no place to read. */
 #include "host.h"
 
-static struct {
+static volatile struct {
 	int signo, code;
 	uint64_t address;
 } seen;
@@ -20,8 +20,11 @@ static void on_fault(int signo, siginfo_t *info, void *context)
 
 static void touch(uint64_t address, int signo, int code)
 {
-	memset(&seen, 0, sizeof(seen));
+	seen.signo = 0;
 	(void)*(volatile uint8_t *)address;
+	if (seen.signo != signo || seen.code != code || seen.address != address)
+		fprintf(stderr, "%#lx: signal %d, code %d, at %#lx\n", address, seen.signo,
+			seen.code, seen.address);
 	CHECK(seen.signo == signo && seen.code == code && seen.address == address);
 }
 
@@ -43,7 +46,7 @@ int main(void)
 	/* A touch adds the page, though it is the host's: the enclave finds it pending. */
 	CHECK(mmap((void *)page, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
 		   whole.fd, 0) == (void *)page);
-	memset(&seen, 0, sizeof(seen));
+	seen.signo = 0;
 	CHECK(*(volatile uint8_t *)page == 0xff && seen.signo == 0);
 	*(volatile uint8_t *)page = 0x12;	/* lost */
 	CHECK(seen.signo == 0);

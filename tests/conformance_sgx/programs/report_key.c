@@ -48,7 +48,7 @@ static void print(const char *name, const uint8_t *bytes, int size)
 	printf("\n");
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	struct keyrequest request = { .keyname = SEAL_KEY,
 				      .keypolicy = MRENCLAVE_POLICY };
@@ -79,7 +79,10 @@ int main(void)
 	key(&request, reporting);
 	print("seal", seal, 16);
 	print("mrenclave", second.mrenclave, 32);
-	print("report", (uint8_t *)&second, sizeof(second));
-	print("reportkey", reporting, 16);
+	(void)argv;
+	if (argc > 1) {	/* These change from run to run. */
+		print("report", (uint8_t *)&second, sizeof(second));
+		print("reportkey", reporting, 16);
+	}
 	return 0;
 }
