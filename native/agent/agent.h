@@ -200,6 +200,7 @@ HIDDEN void thread_inside(struct thread *th, struct enclave *e);
 HIDDEN void thread_outside(struct thread *th);
 
 /* ---- ops.c ---- */
+HIDDEN void notice_fork(void);
 HIDDEN int borrowed_memory(void);
 HIDDEN long call_supervisor(u64 call, u64 a, u64 b, u64 c, u64 d, u64 e);
 HIDDEN u16 epcm_word(const struct enclave *e, u64 address);

@@ -193,7 +193,7 @@ __attribute__((used)) HIDDEN int agent_signal(int sig, struct k_siginfo *info,
 		uc->mc.rip = (u64)agent_copy_fault;
 		return 1;
 	}
-	borrowed_memory();
+	notice_fork();
 	if (info->code <= 0 || !(SIGBIT(sig) & FAULT_SIGNALS)) {
 		reissue_unwind(&uc->mc);
 		site_unwind(&uc->mc);
@@ -214,7 +214,7 @@ __attribute__((used)) HIDDEN void agent_init(void)
 	sys(NR_madvise, AGENT_BASE + FORK_OFFSET, 4096, MADV_WIPEONFORK_);
 	if (A.config.flags & CONFIGFLAG_CPUID_FAULTING)
 		sys(NR_arch_prctl, ARCH_SET_CPUID, 0);
-	borrowed_memory();
+	notice_fork();
 	sites_init();
 	actions_init();
 	masks_inherit(A.config.blocked, A.config.pending);

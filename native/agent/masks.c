@@ -147,12 +147,13 @@ u64 masks_pending(void)
 void masks_set(u64 mask)
 {
 	u64 bits = masks_hidden(mask);
-	int borrowed = borrowed_memory();
 	struct abi_masked *m;
+	int borrowed;
 	u32 tid;
 
 	if (!bits && !__atomic_load_n(&A.config.masked, __ATOMIC_RELAXED))
 		return;
+	borrowed = borrowed_memory();
 	tid = (u32)sys(NR_gettid, 0);
 	lock();
 	m = find(tid);

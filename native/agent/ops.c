@@ -27,12 +27,17 @@ static void after_fork(void)
 		A.parent = parent;
 }
 
+void notice_fork(void)
+{
+	if (*FORK_PAGE == 0)
+		after_fork();
+}
+
 /* A child of vfork shares our memory but not our kernel state: what it sets must not
  * be recorded. */
 int borrowed_memory(void)
 {
-	if (*FORK_PAGE == 0)
-		after_fork();
+	notice_fork();
 	return *FORK_PAGE != (u32)sys(NR_getpid, 0);
 }
 
@@ -41,8 +46,7 @@ long call_supervisor(u64 call, u64 a, u64 b, u64 c, u64 d, u64 e)
 {
 	long ret;
 
-	if (*FORK_PAGE == 0)
-		after_fork();
+	notice_fork();
 	if (A.parent) {
 		u32 parent = A.parent;
 

@@ -76,7 +76,7 @@ static struct sock_filter first_filter[] = {
 	TRAP_ALWAYS(__NR_faccessat),
 	TRAP_ALWAYS(NR_faccessat2),
 	TRAP_ALWAYS(NR_openat2),
-	/* signals: see signals.c of the agent */
+	/* signals: see actions.c of the agent */
 	TRAP_ALWAYS(__NR_rt_sigaction),
 	TRAP_ALWAYS(__NR_rt_sigprocmask),
 	TRAP_IF_ARG(__NR_ppoll, 3),
