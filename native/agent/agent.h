@@ -235,6 +235,7 @@ struct agent_data {
 	struct abi_masked masked[MAX_MASKED]; /* the supervisor reads it at execve */
 	u32 pid;		/* of the process that this copy belongs to */
 	u32 parent;		/* whose fork the supervisor has not been told of */
+	u32 own_deathsig;	/* the program set its parent's death signal */
 	u64 hull_start, hull_end;	/* all enclave mappings lie in here */
 	u64 generation;			/* rises when a mapping of an enclave changes */
 	struct k_sigaction actions[NSIG_ + 1];

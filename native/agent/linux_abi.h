@@ -28,6 +28,8 @@
 #define NR_nanosleep 35
 #define NR_getpid 39
 #define NR_prctl 157
+#define PR_SET_PDEATHSIG_ 1
+#define PR_GET_PDEATHSIG_ 2
 #define NR_rt_sigpending 127
 #define NR_rt_sigtimedwait 128
 #define NR_rt_sigsuspend 130

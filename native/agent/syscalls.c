@@ -48,11 +48,28 @@ static int signal_syscall(struct frame *f)
 	return 0;
 }
 
-static int memory_syscall(struct frame *f)
+/* The first process of the tree dies with softsgx; the program is not to see that. */
+static void do_prctl(struct frame *f)
+{
+	struct k_sigcontext *mc = &f->uc->mc;
+	u32 none = 0;
+
+	if ((u32)mc->rdi == PR_SET_PDEATHSIG_)
+		A.own_deathsig = 1;
+	if (A.own_deathsig)
+		reissue(f);
+	else
+		mc->rax = (u64)agent_copy((void *)mc->rsi, &none, sizeof(none));
+}
+
+static int process_syscall(struct frame *f)
 {
 	switch (f->uc->mc.rax) {
 	case NR_ioctl:
 		do_ioctl(f);
+		return 1;
+	case NR_prctl:
+		do_prctl(f);
 		return 1;
 	case NR_mmap:
 		do_mmap(f);
@@ -82,6 +99,6 @@ void trapped_syscall(struct frame *f)
 		sys(NR_rt_sigprocmask, 1, &faults, 0, 8);
 	/* Our filters trap only these; a filter of the program's own may trap more, and
 	 * then the signal is the program's. */
-	if (!path_syscall(f) && !signal_syscall(f) && !memory_syscall(f))
+	if (!path_syscall(f) && !signal_syscall(f) && !process_syscall(f))
 		deliver(f);
 }

@@ -57,6 +57,13 @@ static struct sock_filter first_filter[] = {
 	IF_SET(PROT_EXEC, 0, 1),
 	TRAP,
 	ALLOW,
+	/* the parent's death signal: ours, until the program sets one */
+	IF_EQ(__NR_prctl, 0, 5),
+	LOAD_LOW(0),
+	IF_EQ(PR_SET_PDEATHSIG, 1, 0),
+	IF_EQ(PR_GET_PDEATHSIG, 0, 1),
+	TRAP,
+	ALLOW,
 	/* paths; fstat in disguise (AT_EMPTY_PATH) is not about one */
 	IF_EQ(__NR_newfstatat, 0, 4),
 	LOAD_LOW(3),
