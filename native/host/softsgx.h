@@ -23,6 +23,10 @@ API long softsgx_xcr0(void);
 API long softsgx_cpuid(uint32_t leaf, uint32_t subleaf, uint32_t *regs);
 API long softsgx_same_memory(pid_t a, pid_t b);
 
+/* measure.c: pages as the hash wants them; returns the bytes of the stream. */
+API long softsgx_lay_out(uint8_t *stream, uint64_t offset, const uint8_t *secinfo,
+			 const uint8_t *pages, size_t size);
+
 /* launch.c: start the first process under the filter. */
 API long softsgx_launch(const char *path, char *const argv[], char *const envp[],
 			int *listener);

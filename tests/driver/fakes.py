@@ -18,6 +18,7 @@ from softsgx.crypto.rsa import SigningKey, quotients
 from softsgx.driver import uapi
 from softsgx.driver.driver import Driver
 from softsgx.driver.mm import Mm
+from softsgx.driver.protocols import Source
 from softsgx.machine.epc import Epc
 from softsgx.machine.machine import Machine
 from softsgx.machine.model import Model
@@ -133,10 +134,10 @@ class FakeTask:
     def file(self, fd: int) -> object | None:
         return self.files.get(fd)
 
-    def vma_may_exec(self, addr: int) -> bool | None:
+    def source(self, addr: int) -> Source | None:
         for region in self.regions:
             if addr < region.end:
-                return region.may_exec
+                return Source(region.end, region.may_exec)
         return None
 
     def signal_pending(self) -> bool:

@@ -261,11 +261,11 @@ def test_a_signal_before_the_first_page_restarts() -> None:
 
 def test_a_later_signal_gives_a_short_count_and_success() -> None:
     world = World()
-    world.create(size=8 << 20)
+    world.create(size=16 << 20)
     world.task.signals_at = {2}
-    assert world.add(1, 1500) == 512
+    assert world.add(1, 3000) == 2048
     world.task.signals_at = set()
-    assert world.add(513, 988) == 988
+    assert world.add(2049, 952) == 952
 
 
 def bad_tcs() -> bytes:

@@ -79,8 +79,8 @@ def test_a_noexec_source_is_refused_for_data_pages_too() -> None:
         world.ioctl(ADD)
 
 
-def test_the_source_is_copied_in_pieces_of_two_mebibytes() -> None:
+def test_the_source_is_copied_in_pieces_of_eight_mebibytes() -> None:
     world = World()
-    world.create(size=8 << 20)
-    world.add(1, 1100)
-    assert [size for _, size in world.task.copies] == [2 << 20, 2 << 20, 76 * PAGE]
+    world.create(size=32 << 20)
+    world.add(1, 4172)
+    assert [size for _, size in world.task.copies] == [8 << 20, 8 << 20, 76 * PAGE]

@@ -1,8 +1,15 @@
 """What the driver asks of its caller: an enclave's memory, and the calling task."""
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from softsgx.driver.mm import Mm
+
+
+class Source(NamedTuple):
+    """A VMA of the caller: where it ends, and if it may ever be executable."""
+
+    end: int
+    may_exec: bool
 
 
 class EnclMemory(Protocol):
@@ -43,10 +50,10 @@ class Task(Protocol):
     def file(self, fd: int) -> object | None:
         """Return what *fd* is open on: Encl, Provision, any other object; or None."""
 
-    def vma_may_exec(self, addr: int) -> bool | None:
-        """Say if the first VMA that ends above *addr* may ever be executable.
+    def source(self, addr: int) -> Source | None:
+        """Return what pages from *addr* on would be copied from.
 
-        None: there is no such VMA.  Asked once a page, so answer from a table.
+        That is the first VMA that ends above *addr*, even if it begins above it too.
         """
 
     def signal_pending(self) -> bool:

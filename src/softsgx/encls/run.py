@@ -129,7 +129,9 @@ class _Adding:
         offset = linaddr - enclave.secs.baseaddr
         if self.measured:
             views = machine.epc.views(first, count)
-            enclave.measurement.eadd_eextend_run(offset, self.secinfo, views)
+            enclave.measurement.eadd_eextend_run(
+                offset, self.secinfo, views, machine.lay_out
+            )
         else:
             enclave.measurement.eadd_run(offset, count, self.secinfo)
         enclave.children += count

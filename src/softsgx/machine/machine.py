@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from softsgx.machine.enclave import EnclaveState
 from softsgx.machine.epc import Epc
 from softsgx.machine.epcm import Epcm, EpcmEntry
+from softsgx.machine.measurement import LayOut, lay_out
 from softsgx.machine.model import Model
 from softsgx.machine.package import Package
 from softsgx.machine.trace import Sink, discard
@@ -32,7 +33,10 @@ class Snapshot:
 
 @dataclass
 class Machine:
-    """All state of one package; *enclaves* is keyed by the SECS' EPC page."""
+    """All state of one package; *enclaves* is keyed by the SECS' EPC page.
+
+    *lay_out* is how runs of pages are laid out for the hash: changes speed, no byte.
+    """
 
     model: Model
     package: Package
@@ -40,6 +44,7 @@ class Machine:
     epcm: Epcm = field(default_factory=Epcm)
     enclaves: dict[int, EnclaveState] = field(default_factory=dict)
     trace: Sink = discard
+    lay_out: LayOut = lay_out
     next_eid: int = 1
 
     @classmethod

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from softsgx.driver.encl import Encl
 from softsgx.driver.mm import Mm
+from softsgx.driver.protocols import Source
 from softsgx.driver.uapi import TASK_SIZE
 from softsgx.native import lib
 from softsgx.runner.files import Files
@@ -107,11 +108,11 @@ class UserTask:
         """Return what a descriptor is open on; None if it is not open."""
         return self._files.find(self.tid, fd)
 
-    def vma_may_exec(self, addr: int) -> bool | None:
-        """Say if the first mapping that ends above *addr* may be executable."""
+    def source(self, addr: int) -> Source | None:
+        """Return the first mapping that ends above *addr*; None if there is none."""
         if self._maps is None:
             self._maps = _Maps(self.process.pid)
-        return self._maps.may_exec(addr)
+        return self._maps.source(addr)
 
     def signal_pending(self) -> bool:
         """Say whether the task is about to die: other signals wait for the agent."""
@@ -122,7 +123,7 @@ _U64 = (1 << 64) - 1
 
 
 class _Maps:
-    """A process's mappings at one moment, to be asked a page at a time."""
+    """A process's mappings at one moment."""
 
     def __init__(self, pid: int):
         # The kernel's own, [vsyscall], is shown too and is no mapping of the process.
@@ -130,8 +131,8 @@ class _Maps:
         self._ends = [one.end for one in self._maps]
         self._may_exec: dict[str, bool] = {}
 
-    def may_exec(self, addr: int) -> bool | None:
-        """Say if the first mapping that ends above an address may be executable."""
+    def source(self, addr: int) -> Source | None:
+        """Return the first mapping that ends above an address."""
         at = bisect_right(self._ends, addr)
         if at == len(self._maps):
             return None
@@ -140,7 +141,7 @@ class _Maps:
         if known is None:
             known = not (one.is_file and _is_noexec(one.path))
             self._may_exec[one.path] = known
-        return known
+        return Source(one.end, known)
 
 
 def _is_noexec(path: str) -> bool:

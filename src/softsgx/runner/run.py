@@ -94,6 +94,7 @@ def _machine(options: RunOptions) -> Machine:
     layout = XsaveLayout(host.xsave_components())
     xfrm = machine.model.xfrm & lib.xcr0()
     machine.model = replace(machine.model, xsave=layout, xfrm=xfrm)
+    machine.lay_out = lib.lay_out
     add_spare(machine)
     return machine
 

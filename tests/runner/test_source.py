@@ -33,12 +33,12 @@ def task(monkeypatch: pytest.MonkeyPatch) -> UserTask:
 @pytest.mark.parametrize(
     ("addr", "expected"),
     [
-        (0, True),
-        (0x2FFF, True),
-        (0x3000, False),
-        (0x5FFF, False),
-        (0x6000, True),
-        (0x6FFF, True),
+        (0, (0x3000, True)),
+        (0x2FFF, (0x3000, True)),
+        (0x3000, (0x6000, False)),
+        (0x5FFF, (0x6000, False)),
+        (0x6000, (0x7000, True)),
+        (0x6FFF, (0x7000, True)),
         (0x7000, None),
         (TASK_SIZE, None),
         (0xFFFF_FFFF_FF60_0000, None),
@@ -46,14 +46,14 @@ def task(monkeypatch: pytest.MonkeyPatch) -> UserTask:
     ],
 )
 def test_the_first_mapping_that_ends_above_decides(
-    task: UserTask, addr: int, *, expected: bool | None
+    task: UserTask, addr: int, expected: tuple[int, bool] | None
 ) -> None:
-    assert task.vma_may_exec(addr) is expected
+    assert task.source(addr) == expected
 
 
 def test_a_file_is_judged_once(task: UserTask, monkeypatch: pytest.MonkeyPatch) -> None:
     judged: list[str] = []
     monkeypatch.setattr(process, "_is_noexec", judged.append)
     for page in range(0x1000, 0x3000, 0x1000):
-        task.vma_may_exec(page)
+        task.source(page)
     assert judged == [PLAIN]
