@@ -92,12 +92,14 @@ struct enclave {
 struct thread {
 	u64 magic;
 	u32 tid;
-	u32 inside;		/* in enclave mode */
+	u32 inside;		/* in enclave mode: 0 or 1, the kernel reads it too */
 	u32 exact;		/* entered by the model: leaves it by the model */
 	struct enclave *encl;
 	u64 tcs, aep, savefs, savegs;
 	u64 ursp, urbp;		/* of the host, at the last entry */
 	struct k_stack altstack; /* the program's own */
+	u32 guarded;		/* its system calls inside are dispatched to us */
+	u32 no_rdtsc;		/* RDTSC faults, by our doing */
 };
 
 struct frame {			/* one delivery of a signal to the agent */
@@ -183,6 +185,13 @@ HIDDEN int ssa_inside(const struct enclave *e, u64 frame);
 HIDDEN void inside_signal(struct frame *f);
 HIDDEN int outside_fault(struct frame *f);
 HIDDEN int abort_step_ended(struct frame *f);
+
+/* ---- forbidden.c: instructions that an enclave does not have ---- */
+HIDDEN int at_forbidden(u64 rip);
+HIDDEN void forbid_calls(struct thread *th);
+HIDDEN void forbid_rdtsc(struct thread *th);
+HIDDEN int allow_rdtsc(struct thread *th);
+HIDDEN int at_rdtsc(u64 rip);
 
 /* ---- aex.c ---- */
 HIDDEN void gpr_store(const struct k_sigcontext *mc, u8 *to);

@@ -233,6 +233,8 @@ void host_enclu(struct frame *f)
 		if (!f->th)
 			fatal("softsgx: no memory for a thread that enters an enclave\n");
 	}
+	if (f->th && is_entry(leaf))
+		forbid_calls(f->th);
 	if (trapped)
 		site_patch(at, SITE_ENCLU);
 	if (!(A.config.flags & CONFIGFLAG_EXACT)) {

@@ -5,6 +5,12 @@
  */
 #include "agent.h"
 
+#define VECTOR_BP 3
+#define VECTOR_OF 4
+#define VECTOR_UD 6
+#define VECTOR_TS 10
+#define VECTOR_AC 17
+
 static void inside_enclu(struct frame *f, int trapped)
 {
 	if (trapped)
@@ -12,6 +18,18 @@ static void inside_enclu(struct frame *f, int trapped)
 	if ((u32)f->uc->mc.rax == ENCLU_EEXIT && eexit_native(f))
 		return;
 	ask_enclu(f);
+}
+
+/* The instruction at RIP is none of an enclave's: #UD, whatever it raised. */
+static void undefined(struct frame *f)
+{
+	struct abi_context ctx;
+
+	memset(&ctx, 0, sizeof(ctx));
+	ctx.vector = VECTOR_UD;
+	ctx.signo = SIGILL;
+	ctx.sicode = ILL_ILLOPN_;
+	raise_fault(f, &ctx);
 }
 
 static void page_fault(struct frame *f)
@@ -43,16 +61,28 @@ static void exception(struct frame *f)
 	ctx.address = mc->cr2;
 	ctx.signo = (u32)f->sig;
 	ctx.sicode = (u32)f->info->code;
-	if (mc->trapno == 3 && f->sig == SIGTRAP)
+	if (mc->trapno == VECTOR_BP && f->sig == SIGTRAP)
 		mc->rip--; /* Inside an enclave #BP is a fault. */
-	if (f->sig == SIGSYS) { /* A system call that a filter trapped: #UD in here. */
-		mc->rip -= 2;
-		ctx.vector = 6;
-		ctx.error = 0;
-		ctx.signo = SIGILL;
-		ctx.sicode = ILL_ILLOPN_;
-	}
 	raise_fault(f, &ctx);
+}
+
+/* A system call, or INT 3 or 4 spelled with two bytes: RIP is behind it. */
+static int software_interrupt(const struct frame *f)
+{
+	const struct k_sigcontext *mc = &f->uc->mc;
+	u8 code[2];
+
+	if (f->sig == SIGSYS)
+		return 1;
+	return (mc->trapno == VECTOR_BP || mc->trapno == VECTOR_OF) &&
+	       !agent_copy(code, (void *)(mc->rip - 2), 2) && code[0] == 0xcd &&
+	       code[1] == mc->trapno;
+}
+
+/* Raised before the instruction at RIP did anything. */
+static int before_instruction(u64 vector)
+{
+	return vector >= VECTOR_TS && vector <= VECTOR_AC;
 }
 
 void inside_signal(struct frame *f)
@@ -68,6 +98,11 @@ void inside_signal(struct frame *f)
 	} else if (f->sig == SIGTRAP && site_at(mc->rip - 1) == SITE_ENCLU) {
 		mc->rip--;
 		inside_enclu(f, 0);
+	} else if (software_interrupt(f)) {
+		mc->rip -= 2;
+		undefined(f);
+	} else if (before_instruction(mc->trapno) && at_forbidden(mc->rip)) {
+		undefined(f);
 	} else if (mc->trapno == 14 && (f->sig == SIGSEGV || f->sig == SIGBUS)) {
 		page_fault(f);
 	} else {

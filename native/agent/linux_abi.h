@@ -30,6 +30,12 @@
 #define NR_prctl 157
 #define PR_SET_PDEATHSIG_ 1
 #define PR_GET_PDEATHSIG_ 2
+#define PR_GET_TSC_ 25
+#define PR_SET_TSC_ 26
+#define PR_TSC_ENABLE_ 1
+#define PR_TSC_SIGSEGV_ 2
+#define PR_SET_SYSCALL_USER_DISPATCH_ 59
+#define PR_SYS_DISPATCH_ON_ 1
 #define NR_rt_sigpending 127
 #define NR_rt_sigtimedwait 128
 #define NR_rt_sigsuspend 130

@@ -69,6 +69,8 @@ static int our_trap(struct frame *f)
 	} else if (f->sig == SIGSEGV && f->info->code == SI_KERNEL &&
 		   (A.config.flags & CONFIGFLAG_CPUID_FAULTING) && at_cpuid(mc->rip)) {
 		kind = SITE_CPUID;
+	} else if (f->sig == SIGSEGV && f->info->code == SI_KERNEL && at_rdtsc(mc->rip)) {
+		return allow_rdtsc(f->th);
 	}
 	if (kind == SITE_ENCLU)
 		host_enclu(f);
@@ -214,6 +216,8 @@ __attribute__((used)) HIDDEN void agent_init(void)
 	sys(NR_madvise, AGENT_BASE + FORK_OFFSET, 4096, MADV_WIPEONFORK_);
 	if (A.config.flags & CONFIGFLAG_CPUID_FAULTING)
 		sys(NR_arch_prctl, ARCH_SET_CPUID, 0);
+	if (A.config.flags & CONFIGFLAG_NO_RDTSC) /* the thread that called execve */
+		sys(NR_prctl, PR_SET_TSC_, PR_TSC_ENABLE_);
 	notice_fork();
 	sites_init();
 	actions_init();

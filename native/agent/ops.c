@@ -83,6 +83,7 @@ u16 epcm_word(const struct enclave *e, u64 address)
 void thread_inside(struct thread *th, struct enclave *e)
 {
 	th->encl = e;
+	forbid_rdtsc(th);
 	th->inside = 1;
 	if (e)
 		__atomic_add_fetch(&e->threads, 1, __ATOMIC_ACQ_REL);

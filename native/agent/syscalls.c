@@ -49,17 +49,39 @@ static int signal_syscall(struct frame *f)
 }
 
 /* The first process of the tree dies with softsgx; the program is not to see that. */
-static void do_prctl(struct frame *f)
+static void do_deathsig(struct frame *f, u32 option)
 {
 	struct k_sigcontext *mc = &f->uc->mc;
 	u32 none = 0;
 
-	if ((u32)mc->rdi == PR_SET_PDEATHSIG_)
+	if (option == PR_SET_PDEATHSIG_)
 		A.own_deathsig = 1;
 	if (A.own_deathsig)
 		reissue(f);
 	else
 		mc->rax = (u64)agent_copy((void *)mc->rsi, &none, sizeof(none));
+}
+
+static int do_prctl(struct frame *f)
+{
+	u32 option = (u32)f->uc->mc.rdi;
+
+	switch (option) {
+	case PR_SET_PDEATHSIG_:
+	case PR_GET_PDEATHSIG_:
+		do_deathsig(f, option);
+		return 1;
+	case PR_GET_TSC_:
+	case PR_SET_TSC_:
+		allow_rdtsc(f->th);
+		reissue(f);
+		return 1;
+	case PR_SET_SYSCALL_USER_DISPATCH_:
+		/* It would get the agent's own calls, and it is in use for enclaves. */
+		f->uc->mc.rax = (u64)-EINVAL_;
+		return 1;
+	}
+	return 0;
 }
 
 static int process_syscall(struct frame *f)
@@ -69,8 +91,7 @@ static int process_syscall(struct frame *f)
 		do_ioctl(f);
 		return 1;
 	case NR_prctl:
-		do_prctl(f);
-		return 1;
+		return do_prctl(f);
 	case NR_mmap:
 		do_mmap(f);
 		return 1;

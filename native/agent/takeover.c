@@ -23,6 +23,12 @@
  * the part of a stack that the trap's frame would lie in. */
 static struct sock_filter sgx_filter[] = {
 	FILTER_HEAD(ALLOW),
+	IF_EQ(NR_prctl, 0, 5),
+	LOAD_LOW(0),
+	IF_EQ(PR_GET_TSC_, 1, 0),
+	IF_EQ(PR_SET_TSC_, 0, 1),
+	TRAP,
+	ALLOW,
 	IF_EQ(NR_mprotect, 12, 0),
 	IF_EQ(NR_munmap, 11, 0),
 	IF_EQ(NR_mremap, 10, 0),

@@ -126,9 +126,13 @@ struct k_ucontext *thread_keep_frame(struct thread *th, const struct k_ucontext 
 /* The other threads did not come along; the one that did has another number. */
 void threads_forked(void)
 {
-	for (u32 i = 0; i < BLOCKS; i++)
-		if (block_owner[i])
-			block_owner[i] = A.pid;
+	for (u32 i = 0; i < BLOCKS; i++) {
+		if (!block_owner[i])
+			continue;
+		block_owner[i] = A.pid;
+		if (thread_known(block(i)))
+			block(i)->guarded = 0;
+	}
 	for (u64 i = 0; i < ARRAY_SIZE(A.enclaves); i++)
 		A.enclaves[i].threads = 0;
 }

@@ -20,6 +20,9 @@
 #ifndef SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
 #define SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV (1UL << 5)
 #endif
+#ifndef PR_SET_SYSCALL_USER_DISPATCH
+#define PR_SET_SYSCALL_USER_DISPATCH 59
+#endif
 #define NR_epoll_pwait2 441
 #define NR_openat2 437
 #define NR_faccessat2 439
@@ -57,9 +60,11 @@ static struct sock_filter first_filter[] = {
 	IF_SET(PROT_EXEC, 0, 1),
 	TRAP,
 	ALLOW,
-	/* the parent's death signal: ours, until the program sets one */
-	IF_EQ(__NR_prctl, 0, 5),
+	/* the parent's death signal: ours, until the program sets one; and a dispatch
+	 * of system calls, which the agent needs for itself */
+	IF_EQ(__NR_prctl, 0, 6),
 	LOAD_LOW(0),
+	IF_EQ(PR_SET_SYSCALL_USER_DISPATCH, 2, 0),
 	IF_EQ(PR_SET_PDEATHSIG, 1, 0),
 	IF_EQ(PR_GET_PDEATHSIG, 0, 1),
 	TRAP,

@@ -18,6 +18,7 @@ XFRMS = ("3", "7", "e7")
 """The enclaves: x87 and SSE; and AVX; and AVX-512."""
 
 FLAGS = ["-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", "-pthread"]
+CODE = ("entry.S", "spin.S", "forbidden.S", "enclave.c")
 ENCLAVE_FLAGS = [
     *("-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-ffreestanding", "-fPIE"),
     *("-fvisibility=hidden", "-mgeneral-regs-only", "-fno-stack-protector"),
@@ -64,7 +65,7 @@ def enclave(xfrm: str) -> None:
         fresh = folder / f"key.{os.getpid()}"
         _run(SOFTSGX, "sign", "--new-key", fresh)
         fresh.replace(key)
-    code = [HERE / "enclave" / name for name in ("entry.S", "spin.S", "enclave.c")]
+    code = [HERE / "enclave" / name for name in CODE]
     elf, sig = folder / f"{mine}.elf", folder / f"{mine}.sig"
     script = ["-static", "-nostdlib", f"-Wl,-T,{HELLO / 'enclave.lds'}"]
     linker = [*script, "-Wl,--build-id=none", "-Wl,-z,noexecstack", "-no-pie"]

@@ -45,3 +45,11 @@ def test_the_program_sees_the_same_in_exact_mode(
     exact = outcome(program, platform, "--exact")
     assert (exact.code, exact.stderr) == (0, "")
     assert exact.stdout == outcome(program, platform).stdout
+
+
+@pytest.mark.parametrize("mode", [(), ("--exact",)], ids=["normal", "exact"])
+@pytest.mark.parametrize("name", ["forbidden", "time_stamp"])
+def test_it_passes_without_sgx2_too(name: str, mode: tuple[str, ...]) -> None:
+    binary = Program(name, "dynamic").binary()
+    done = run([SOFTSGX, "run", "--no-sgx2", *mode, "--", str(binary)], binary.parent)
+    assert (done.code, done.stderr) == (0, "")

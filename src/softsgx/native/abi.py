@@ -63,6 +63,8 @@ class ConfigFlag(IntFlag):
     PROVISION_NODE = 8
     CPUID_FAULTING = 16
     REWRITE_CPUID = 32
+    NO_RDTSC = 64
+    """RDTSC and RDTSCP are undefined inside: a processor without SGX2."""
 
 
 class Outcome(IntEnum):

@@ -43,6 +43,8 @@ def agent_config(
         flags |= ConfigFlag.CPUID_FAULTING
     else:
         flags |= ConfigFlag.REWRITE_CPUID
+    if not machine.model.sgx2:
+        flags |= ConfigFlag.NO_RDTSC
     present = nodes(machine)
     if ENCLAVE in present:
         flags |= ConfigFlag.ENCLAVE_NODE

@@ -12,6 +12,7 @@
 #define RFLAGS_HELD 0xcd7 /* CF PF AF ZF SF DF OF and the bit that is always 1 */
 
 extern char enclave_base[], areas[], entry[];
+uint64_t forbidden(uint64_t n, struct stub *which);
 void spin(const struct state *in, struct state *out, struct op *op);
 
 struct leaf {
@@ -125,6 +126,17 @@ static void do_meet(struct op *op)
 		__asm__ volatile("pause");
 }
 
+static void do_time(struct op *op)
+{
+	struct stub *stub = (struct stub *)op->data;
+	uint64_t before, after;
+
+	stub->size = op->value ? 3 : 2;
+	before = op->value ? __builtin_ia32_rdtscp(&(unsigned int){ 0 }) : __builtin_ia32_rdtsc();
+	after = op->value ? __builtin_ia32_rdtscp(&(unsigned int){ 0 }) : __builtin_ia32_rdtsc();
+	op->result = after > before;
+}
+
 /* A copy of what thread 0's TCS was, with the frames of another. */
 static void do_tcs(struct op *op)
 {
@@ -223,6 +235,12 @@ void request(struct op *op, uint64_t cssa, uint8_t *area, uint64_t rflags)
 		break;
 	case DO_TCS:
 		do_tcs(op);
+		break;
+	case DO_FORBIDDEN:
+		op->result = forbidden(op->value, (struct stub *)op->data);
+		break;
+	case DO_TIME:
+		do_time(op);
 		break;
 	case DO_LEAF:
 		enclu(op, *(struct leaf *)op->data);

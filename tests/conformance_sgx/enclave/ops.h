@@ -17,6 +17,7 @@
 
 #define OP_STOP 0
 #define OP_STARTED 8
+#define HELD 0x5a5a		/* RCX at an instruction of forbidden.S */
 #define STATE_FLAGS 128
 #define STATE_VECTORS 256
 
@@ -44,6 +45,9 @@ enum what {
 	DO_KEY,		/* data = key for the KEYREQUEST in data; result = RAX */
 	DO_MEET,	/* add 1 to the word at address, wait until it is value */
 	DO_TCS,		/* write a TCS page at address: entry, frames of thread value */
+	DO_FORBIDDEN,	/* the value-th of forbidden.S; result = 1 if it ran;
+			 * data = struct stub, before */
+	DO_TIME,	/* RDTSC, or with value 1 RDTSCP; result = 1 if time went on */
 	DO_LEAF,	/* ENCLU with RAX, RBX, RCX, RDX of data; result = RAX */
 };
 
@@ -55,6 +59,11 @@ struct op {
 };
 _Static_assert(offsetof(struct op, stop) == OP_STOP, "stop");
 _Static_assert(offsetof(struct op, started) == OP_STARTED, "started");
+
+/* An instruction inside that is expected to fault. */
+struct stub {
+	uint64_t address, size;
+};
 
 /* What DO_SPIN loads and finds again; RSP, RDI and RCX have work of their own. */
 struct state {
