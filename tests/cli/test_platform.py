@@ -34,6 +34,26 @@ def test_what_it_is_can_be_shown(tmp_path: Path) -> None:
     assert f"state            {shown['state']}" in platform("show", where).output
 
 
+def test_the_processors_are_listed() -> None:
+    rows = json.loads(platform("models", "--json").output)
+    found = {row["name"]: row for row in rows}
+    assert {"skylake-client", "icelake-server", "sapphirerapids", "host"} <= {*found}
+    assert found["skylake-client"]["features"] == ["sgx1"]
+    assert found["skylake-client"]["signature"] == "6-5e-3"
+    assert found["host"]["signature"] == "own"
+    table = platform("models").output
+    assert all(name in table for name in found)
+
+
+def test_a_platform_shows_its_processor(tmp_path: Path) -> None:
+    platform("new", tmp_path / "p", "--cpu", "icelake-server")
+    platform("new", tmp_path / "q", "--cpu", "host")
+    shown = json.loads(platform("show", tmp_path / "p", "--json").output)
+    assert "Ice Lake" in shown["processor"]
+    shown = json.loads(platform("show", tmp_path / "q", "--json").output)
+    assert shown["processor"] == "this machine's"
+
+
 def test_the_seed_is_never_shown(tmp_path: Path) -> None:
     where = tmp_path / "p"
     platform("new", where)

@@ -8,7 +8,7 @@ from softsgx.machine.keys import derive_report_key
 from softsgx.machine.model import Model
 from softsgx.platform import platform as platform_module
 from softsgx.platform.errors import PlatformError
-from softsgx.platform.models import MODELS
+from softsgx.platform.models import CPUS, MODELS, SHORT_NAMES
 from softsgx.platform.platform import Platform
 from softsgx.platform.record import decode_record, encode_record
 
@@ -114,6 +114,36 @@ def test_a_failed_write_leaves_the_old_record(
 def test_every_named_model_survives_its_file(name: str) -> None:
     record = Platform.ephemeral(MODELS[name]).record
     assert decode_record(encode_record(record)) == record
+
+
+def test_a_platform_of_an_older_softsgx_has_this_machines_name() -> None:
+    raw = encode_record(Platform.ephemeral(MODELS["icelake-server"]).record)
+    head, _, rest = raw.partition(b"[identity]")
+    old = head + rest[rest.index(b"[package]") :]
+    assert decode_record(raw).model.identity is not None
+    assert decode_record(old).model.identity is None
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("family = 6", "family = 1000", "family = 1000: a number below 270"),
+        ('brand = "Intel', 'brand = 5 #"', "brand = 5: text is needed"),
+        ('brand = "Intel', 'brand = "\\u00e9', "brand: at most 47 plain"),
+        ('brand = "Intel', f'brand = "{"x" * 48}', "brand: at most 47 plain"),
+        ("stepping = 6", "steps = 6", "unknown steps"),
+    ],
+)
+def test_a_wrong_identity_is_named(old: str, new: str, message: str) -> None:
+    raw = encode_record(Platform.ephemeral(MODELS["icelake-server"]).record).decode()
+    assert old in raw
+    with pytest.raises(PlatformError, match=message):
+        decode_record(raw.replace(old, new).encode())
+
+
+@pytest.mark.parametrize("short", sorted(SHORT_NAMES))
+def test_a_short_name_is_the_same_processor(short: str) -> None:
+    assert MODELS[short] is CPUS[SHORT_NAMES[short]].model
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """What CPUID says under softsgx: the machine's own answer, and the model's over it."""
 
+from dataclasses import replace
 from itertools import product
 
 import pytest
@@ -8,7 +9,8 @@ from softsgx.arch.cpuid import LEAF_FEATURES, LEAF_SGX
 from softsgx.machine.model import Model
 from softsgx.native import lib
 from softsgx.native.abi import MAX_OVERLAYS
-from softsgx.runner.cpuid import overlays
+from softsgx.platform.models import MODELS as NAMED
+from softsgx.runner.cpuid import overlays, view
 from tests.support import changed
 
 MODELS = [
@@ -16,59 +18,144 @@ MODELS = [
     changed(Model(), {"sgx2": False, "aexnotify": False, "edeccssa": False}),
     changed(Model(), {"flc": False, "kss": False}),
     changed(Model(), {"epc_bytes": 1 << 36}),
+    NAMED["icelake-server"],
 ]
-ALL = pytest.mark.parametrize("model", MODELS, ids=["full", "sgx1", "locked", "large"])
+NAMES = ["own", "sgx1", "locked", "large", "named"]
+ALL = pytest.mark.parametrize("model", MODELS, ids=NAMES)
+ICELAKE = NAMED["icelake-server"]
+
+Regs = tuple[int, int, int, int]
+NOTHING = (0, 0, 0, 0)
+AMD: dict[tuple[int, int], Regs] = {
+    (0, 0): (0x1C, 0x6874_7541, 0x444D_4163, 0x6974_6E65),
+    (1, 0): (0xB00F21, 0x0102_0800, 0xFFFA_3203, 0x178B_FBFF),
+    (7, 0): (1, 0xF1BF_07AB, 0x405FC6, 0x110),
+    (0xB, 1): (5, 2, 0x201, 1),
+    (0x8000_0000, 0): (0x8000_0021, 0x6874_7541, 0x444D_4163, 0x6974_6E65),
+    (0x8000_0001, 0): (0xB00F21, 0x4000_0000, 0x4003F3, 0x2FD3_FBFF),
+    (0x8000_0006, 0): (0x4080_2040, 0x6080_4040, 0x0400_8140, 0xC00_9140),
+    (0x8000_0008, 0): (0x30_3030, 0x5002_0005, 0x7001, 0),
+    (0x8000_001D, 0): (0x121, 0x2C0_003F, 0x3F, 0),
+    (0x8000_001D, 1): (0x4163, 0x3C0_003F, 0x7FFF, 1),
+    (0x8000_001E, 0): (1, 1, 0, 0),
+}
+AMD_EXTENDED = range(0x8000_0000, 0x8000_0022)
+INTEL = AMD | {(2, 0): (0xFEFF01, 0xF0, 0, 0), (4, 0): (0x121, 1, 2, 3)}
 
 
-def answer(model: Model, leaf: int, subleaf: int) -> tuple[int, ...]:
-    """Do what the agent does: the first overlay that fits, over the native answer."""
-    native = lib.cpuid(leaf, subleaf)
-    for view in overlays(model):
-        if view.leaf == leaf and (view.anysub or view.subleaf == subleaf):
-            keep = (view.keep_eax, view.keep_ebx, view.keep_ecx, view.keep_edx)
-            add = (view.add_eax, view.add_ebx, view.add_ecx, view.add_edx)
-            return tuple(n & k | a for n, k, a in zip(native, keep, add, strict=True))
-    return native
+def amd(leaf: int, subleaf: int) -> Regs:
+    return AMD.get((leaf, subleaf), NOTHING)
+
+
+def intel(leaf: int, subleaf: int) -> Regs:
+    return INTEL.get((leaf, subleaf), NOTHING)
+
+
+def text(*words: int) -> str:
+    raw = b"".join(word.to_bytes(4, "little") for word in words)
+    return raw.rstrip(b"\0").decode()
 
 
 @ALL
 @pytest.mark.parametrize("subleaf", range(6))
 def test_leaf_12h_is_the_models_alone(model: Model, subleaf: int) -> None:
-    assert answer(model, LEAF_SGX, subleaf) == tuple(model.cpuid(LEAF_SGX, subleaf))
+    assert view(model, LEAF_SGX, subleaf) == model.cpuid(LEAF_SGX, subleaf)
 
 
 @ALL
 def test_leaf_7_only_gains_bits(model: Model) -> None:
     native = lib.cpuid(LEAF_FEATURES, 0)
     added = model.cpuid(LEAF_FEATURES, 0)
-    assert answer(model, LEAF_FEATURES, 0) == tuple(
+    assert view(model, LEAF_FEATURES, 0) == tuple(
         n | a for n, a in zip(native, added, strict=True)
     )
-    assert answer(model, LEAF_FEATURES, 0)[1] & 1 << 2
+    assert view(model, LEAF_FEATURES, 0)[1] & 1 << 2
     assert bool(added[2] & 1 << 30) == model.flc
 
 
 @ALL
 def test_the_highest_leaf_reaches_to_sgx(model: Model) -> None:
-    native = lib.cpuid(0, 0)
-    highest, *vendor = answer(model, 0, 0)
-    assert highest == max(native[0], LEAF_SGX)
-    assert tuple(vendor) == native[1:]
+    low = {**AMD, (0, 0): (0x10, 1, 2, 3)}
+    assert view(model, 0, 0, amd).eax == 0x1C
+    assert view(model, 0, 0, lambda *at: low.get(at, NOTHING)).eax == LEAF_SGX
 
 
-@ALL
-def test_everything_else_is_the_machines(model: Model) -> None:
+def test_a_model_without_a_name_changes_nothing_but_sgx() -> None:
     touched = {0, LEAF_FEATURES, LEAF_SGX}
-    for leaf, subleaf in product(set(range(0x20)) - touched, range(3)):
-        assert not [v for v in overlays(model) if v.leaf == leaf]
-        del subleaf
-    assert not [v for v in overlays(model) if v.leaf == LEAF_FEATURES and v.subleaf]
+    for leaf, subleaf in product({*range(0x20), *AMD_EXTENDED} - touched, range(3)):
+        assert view(Model(), leaf, subleaf, amd) == amd(leaf, subleaf)
+    assert view(Model(), 0, 0, amd)[1:] == amd(0, 0)[1:]
+    assert view(Model(), LEAF_FEATURES, 1, amd) == amd(LEAF_FEATURES, 1)
 
 
-def test_a_model_without_sgx_changes_nothing() -> None:
-    assert overlays(changed(Model(), {"sgx1": False})) == []
+def test_a_model_without_sgx_takes_away_the_machines() -> None:
+    def has_sgx(leaf: int, _: int) -> Regs:
+        return (0x20, 1, 2, 3) if leaf == 0 else (5, 0xF, 1 << 30 | 1, 2)
+
+    model = changed(Model(), {"sgx1": False})
+    assert view(model, LEAF_FEATURES, 0, has_sgx) == (5, 0xB, 1, 2)
+    assert view(model, LEAF_SGX, 0, has_sgx) == NOTHING
+    assert view(model, 0, 0, has_sgx) == (0x20, 1, 2, 3)
 
 
-@ALL
-def test_they_fit_where_the_agent_looks(model: Model) -> None:
-    assert len(overlays(model)) <= MAX_OVERLAYS
+def test_a_named_processor_is_intels() -> None:
+    eax, ebx, ecx, edx = view(ICELAKE, 0, 0, amd)
+    assert text(ebx, edx, ecx) == "GenuineIntel"
+    assert eax == 0x1C
+    assert view(ICELAKE, 1, 0, amd) == (0x606A6, *AMD[1, 0][1:])
+    brand = [word for n in range(3) for word in view(ICELAKE, 0x8000_0002 + n, 0, amd)]
+    assert ICELAKE.identity
+    assert text(*brand) == ICELAKE.identity.brand
+
+
+def test_the_signature_of_families_above_15_is_extended() -> None:
+    assert ICELAKE.identity
+    who = replace(ICELAKE.identity, family=26, model=2, stepping=1)
+    assert who.signature == 0xB00F21
+
+
+def test_caches_of_an_amd_machine_are_told_intels_way() -> None:
+    assert view(ICELAKE, 2, 0, amd).eax & 0xFF == 1
+    assert 0xFF in view(ICELAKE, 2, 0, amd).eax.to_bytes(4, "little")
+    assert view(ICELAKE, 4, 0, amd) == (0x121 | 1 << 26, 0x2C0_003F, 0x3F, 0)
+    assert view(ICELAKE, 4, 1, amd) == (0x4163 | 1 << 26, 0x3C0_003F, 0x7FFF, 1)
+    assert view(ICELAKE, 4, 2, amd) == NOTHING
+
+
+def test_caches_of_an_intel_machine_are_its_own() -> None:
+    for leaf, subleaf in ((2, 0), (4, 0), (4, 1), (0xB, 1)):
+        assert view(ICELAKE, leaf, subleaf, intel) == intel(leaf, subleaf)
+
+
+def test_a_machine_that_tells_no_caches_has_none() -> None:
+    def bare(leaf: int, subleaf: int) -> Regs:
+        return (0x8000_0008, 0, 0, 0) if leaf == 0x8000_0000 else amd(leaf, subleaf)
+
+    assert view(ICELAKE, 4, 0, bare) == NOTHING
+
+
+def test_a_named_processor_has_no_leaves_of_amd() -> None:
+    assert view(ICELAKE, 0x8000_0000, 0, amd) == (0x8000_0008, 0, 0, 0)
+    assert view(ICELAKE, 0x8000_0001, 0, amd) == (0, 0, 0x121, 0x2C10_0800)
+    assert view(ICELAKE, 0x8000_0006, 0, amd) == (0, 0, 0x0400_8140, 0)
+    assert view(ICELAKE, 0x8000_0008, 0, amd) == (0x3030, 0, 0, 0)
+    for leaf in range(0x8000_0009, 0x8000_0030):
+        assert view(ICELAKE, leaf, 0, amd) == NOTHING
+    assert view(ICELAKE, 0x4000_0000, 0, amd) == amd(0x4000_0000, 0)
+
+
+@pytest.mark.parametrize("name", sorted(NAMED))
+def test_no_model_claims_what_the_machine_cannot_execute(name: str) -> None:
+    for host in (amd, intel, lib.cpuid):
+        for leaf, subleaf in ((1, 0), (7, 0), (7, 1), (0xD, 1), (0x8000_0001, 0)):
+            seen = view(NAMED[name], leaf, subleaf, host)
+            sgx = NAMED[name].cpuid(leaf, subleaf)
+            native = host(leaf, subleaf)
+            for reg in (2, 3) if leaf != 7 else (1, 2, 3):
+                assert not seen[reg] & ~sgx[reg] & ~native[reg]
+
+
+@pytest.mark.parametrize("name", sorted(NAMED))
+def test_they_fit_where_the_agent_looks(name: str) -> None:
+    for host in (amd, intel, lib.cpuid):
+        assert len(overlays(NAMED[name], host)) <= MAX_OVERLAYS

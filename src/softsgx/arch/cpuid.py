@@ -1,6 +1,10 @@
-"""What CPUID says about SGX.  SDM: "Intel SGX Resource Enumeration Leaves"."""
+"""What CPUID says about SGX, and who a processor is.
+
+SDM: "Intel SGX Resource Enumeration Leaves".
+"""
 
 from dataclasses import dataclass
+from struct import unpack
 from typing import NamedTuple
 
 from softsgx.arch.bits import Bits
@@ -14,6 +18,10 @@ LEAF7_ECX_SGX_LC = 1 << 30
 LEAF7_EDX_SGX_KEYS = 1 << 1
 """Bits of leaf 7, sub-leaf 0."""
 
+VENDOR_INTEL = "GenuineIntel"
+BRAND_LENGTH = 47
+"""Characters of a brand string; a NUL follows."""
+
 
 class CpuidRegs(NamedTuple):
     """The four registers that CPUID returns."""
@@ -22,6 +30,28 @@ class CpuidRegs(NamedTuple):
     ebx: int = 0
     ecx: int = 0
     edx: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """Who a processor says it is; *brand* is ASCII, at most 47 bytes."""
+
+    family: int
+    model: int
+    stepping: int
+    brand: str
+
+    @property
+    def signature(self) -> int:
+        """CPUID.01H:EAX: families above 15 and models above 15 have fields of more."""
+        base, extended = min(self.family, 0xF), max(self.family - 0xF, 0)
+        low, high = self.model & 0xF, self.model >> 4
+        return extended << 20 | high << 16 | base << 8 | low << 4 | self.stepping
+
+    def brand_regs(self, part: int) -> CpuidRegs:
+        """Return a third of the brand string, *part* 0 to 2, padded with NULs."""
+        text = self.brand.encode("ascii").ljust(48, b"\0")[16 * part : 16 * part + 16]
+        return CpuidRegs(*unpack("<4I", text))
 
 
 class SgxFeatures(Bits):

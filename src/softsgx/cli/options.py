@@ -10,7 +10,7 @@ import click
 
 from softsgx.machine.model import Model
 from softsgx.platform.errors import PlatformError
-from softsgx.platform.models import DEFAULT_CPU, MODELS
+from softsgx.platform.models import CPUS, DEFAULT_CPU, MODELS
 from softsgx.platform.record import check_model
 
 _F = TypeVar("_F", bound=Callable[..., object])
@@ -37,7 +37,8 @@ def model_options(command: _F) -> _F:
         click.option(
             "--cpu",
             type=click.Choice(sorted(MODELS)),
-            help=f"Processor model; `{DEFAULT_CPU}` unless told.",
+            metavar="NAME",
+            help=f"Processor model, {', '.join(CPUS)}; `{DEFAULT_CPU}` unless told.",
         ),
     ):
         command = option(command)

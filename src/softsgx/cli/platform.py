@@ -3,12 +3,15 @@
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import click
 
 from softsgx.cli.failure import Failure
 from softsgx.cli.options import model_of, model_options, path_type
+from softsgx.machine.model import Model
 from softsgx.platform.errors import PlatformError
+from softsgx.platform.models import CPUS, DEFAULT_CPU, SHORT_NAMES, Named
 from softsgx.platform.platform import Platform
 
 
@@ -40,6 +43,39 @@ def new(*, directory: Path, cpu: str | None, epc: int | None, no_sgx2: bool) -> 
     except PlatformError as error:
         raise Failure(str(error)) from error
     print(f"{directory}: {platform.identity}, off")
+
+
+@command.command
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def models(*, as_json: bool) -> None:
+    """List the processors that --cpu can name."""
+    rows = [_model_row(name, cpu) for name, cpu in CPUS.items()]
+    if as_json:
+        print(json.dumps(rows, indent=2))
+        return
+    for row in rows:
+        epc = f"{row['epc_bytes'] >> 20} MiB"
+        print(f"{row['name']:18} {row['signature']:>8} {epc:>9}  {row['words']}")
+    shorter = ", ".join(f"{short} is {name}" for short, name in SHORT_NAMES.items())
+    print(f"\n{DEFAULT_CPU} unless told; {shorter}.")
+
+
+def _model_row(name: str, cpu: Named) -> dict[str, Any]:
+    """Say what one is; *signature* is family-model-stepping in hex."""
+    who = cpu.model.identity
+    return {
+        "name": name,
+        "signature": f"{who.family}-{who.model:x}-{who.stepping:x}" if who else "own",
+        "brand": who.brand if who else None,
+        "epc_bytes": cpu.model.epc_bytes,
+        "features": _features(cpu.model),
+        "words": cpu.words,
+    }
+
+
+def _features(model: Model) -> list[str]:
+    features = ("sgx1", "sgx2", "kss", "flc", "aexnotify", "edeccssa", "exinfo")
+    return [name for name in features if getattr(model, name)]
 
 
 @command.command
@@ -86,12 +122,12 @@ def _switch(directory: Path, *, on: bool) -> None:
 
 def _describe(platform: Platform) -> dict[str, object]:
     model, record = platform.model, platform.record
-    features = ("sgx1", "sgx2", "kss", "flc", "aexnotify", "edeccssa", "exinfo")
     return {
         "directory": str(platform.directory),
         "identity": platform.identity,
+        "processor": model.identity.brand if model.identity else "this machine's",
         "state": "on" if platform.is_on else "off",
-        "features": " ".join(name for name in features if getattr(model, name)),
+        "features": " ".join(_features(model)),
         "xfrm": f"{model.xfrm:#x}",
         "epc_bytes": model.epc_bytes,
         "max_size_64": model.max_size_64,

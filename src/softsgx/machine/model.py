@@ -12,6 +12,7 @@ from softsgx.arch.cpuid import (
     Capabilities,
     CpuidRegs,
     EpcSection,
+    Identity,
     SgxFeatures,
 )
 from softsgx.arch.secs import (
@@ -38,6 +39,7 @@ class Model:
     """A processor model.  Sizes of enclaves are powers of two, *epc_bytes* is bytes.
 
     *xfrm* is the mask of XCR0 bits that enclaves may use, *xsave* where they are saved.
+    *identity* None is the processor that softsgx runs on, whosever it is.
     """
 
     sgx1: bool = True
@@ -52,6 +54,7 @@ class Model:
     max_size_not64: int = 31
     epc_bytes: int = 64 << 20
     xsave: XsaveLayout = INTEL_LAYOUT
+    identity: Identity | None = None
 
     @property
     def epc_pages(self) -> int:

@@ -152,7 +152,7 @@ class Context(Layout, size=288):
 
 
 class Overlay(Layout, size=48):
-    """A change to what CPUID says: result = native AND keep, OR add."""
+    """A change to what CPUID says, leaves *leaf* to *last*: native AND keep, OR add."""
 
     leaf:     int = at( 0, 4)
     subleaf:  int = at( 4, 4)
@@ -165,6 +165,7 @@ class Overlay(Layout, size=48):
     add_ebx:  int = at(32, 4)
     add_ecx:  int = at(36, 4)
     add_edx:  int = at(40, 4)
+    last:     int = at(44, 4)
 
 
 class Masked(Layout, size=32):

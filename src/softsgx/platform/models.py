@@ -1,8 +1,9 @@
 """Processor models by name, for people who want a certain generation's SGX."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
+from softsgx.arch.cpuid import Identity
 from softsgx.machine.model import Model
 
 DEFAULT_CPU = "full"
@@ -12,7 +13,27 @@ _PKRU = 1 << 9
 _AMX = 0b11 << 17
 """Extended state that enclaves may use; a run has only what its processor has too."""
 
-_CLIENT = Model(
+
+@dataclass(frozen=True)
+class Named:
+    """A model and what to say about it in a line."""
+
+    model: Model
+    words: str
+
+
+def _cpu(number: int, stepping: int, name: str) -> Identity:
+    """Return one of family 6; its brand says that this is no hardware."""
+    brand = f"Intel(R) {name} (softsgx)"
+    return Identity(family=6, model=number, stepping=stepping, brand=brand)
+
+
+_FULL = Model(
+    xfrm=_AVX512 | _PKRU | _AMX,
+    identity=_cpu(0x8F, 8, "Processor with all of SGX"),
+)
+_SKYLAKE = Model(
+    flc=False,
     sgx2=False,
     kss=False,
     aexnotify=False,
@@ -20,24 +41,58 @@ _CLIENT = Model(
     exinfo=False,
     max_size_64=36,
     epc_bytes=128 << 20,
+    identity=_cpu(0x5E, 3, "Core(TM) Skylake"),
+)
+_COFFEELAKE = replace(
+    _SKYLAKE, flc=True, identity=_cpu(0x9E, 12, "Core(TM) Coffee Lake")
+)
+_GEMINILAKE = replace(
+    _COFFEELAKE,
+    sgx2=True,
+    exinfo=True,
+    identity=_cpu(0x7A, 1, "Pentium(R) Gemini Lake"),
+)
+_ICELAKE = Model(
+    xfrm=_AVX512 | _PKRU,
+    aexnotify=False,
+    edeccssa=False,
+    epc_bytes=2 << 30,
+    identity=_cpu(0x6A, 6, "Xeon(R) Ice Lake"),
+)
+_SAPPHIRERAPIDS = Model(
+    xfrm=_AVX512 | _PKRU | _AMX,
+    epc_bytes=2 << 30,
+    identity=_cpu(0x8F, 8, "Xeon(R) Sapphire Rapids"),
 )
 
-MODELS = MappingProxyType(
+CPUS = MappingProxyType(
     {
-        "full": Model(xfrm=_AVX512 | _PKRU | _AMX),
-        "skylake": replace(_CLIENT, flc=False),
-        "coffeelake": _CLIENT,
-        "geminilake": replace(_CLIENT, sgx2=True, exinfo=True),
-        "icelake": Model(
-            xfrm=_AVX512 | _PKRU,
-            aexnotify=False,
-            edeccssa=False,
-            epc_bytes=2 << 30,
+        "full": Named(_FULL, "everything softsgx knows"),
+        "skylake-client": Named(_SKYLAKE, "SGX1, locked launch control: no device"),
+        "coffeelake-client": Named(_COFFEELAKE, "SGX1, FLC"),
+        "geminilake": Named(_GEMINILAKE, "SGX2, FLC; no KSS"),
+        "icelake-server": Named(_ICELAKE, "SGX2, FLC, KSS"),
+        "sapphirerapids": Named(_SAPPHIRERAPIDS, "and AEX-Notify, EDECCSSA"),
+        "host": Named(
+            replace(_FULL, identity=None), "this machine's own name, with all of SGX"
         ),
-        "sapphirerapids": Model(xfrm=_AVX512 | _PKRU | _AMX, epc_bytes=2 << 30),
     }
 )
 """From everything at once to SGX1 under locked launch control; EPC sizes are typical.
 
-Linux offers /dev/sgx_enclave on all of them but `skylake`.
+Linux offers /dev/sgx_enclave on all of them but `skylake-client`.
 """
+
+SHORT_NAMES = MappingProxyType(
+    {
+        "skylake": "skylake-client",
+        "coffeelake": "coffeelake-client",
+        "icelake": "icelake-server",
+    }
+)
+
+MODELS = MappingProxyType(
+    {name: cpu.model for name, cpu in CPUS.items()}
+    | {short: CPUS[name].model for short, name in SHORT_NAMES.items()}
+)
+"""Models by every name that --cpu takes."""

@@ -1,8 +1,10 @@
 """platform.toml: everything of a platform that is no secret, versioned."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 from softsgx.arch.addr import PAGE_SIZE
+from softsgx.arch.cpuid import BRAND_LENGTH, Identity
 from softsgx.arch.msr import INTEL_LEPUBKEYHASH, FeatureControl
 from softsgx.machine.model import Model
 from softsgx.machine.package import OPTED_IN, OPTED_IN_FLEXIBLE
@@ -17,6 +19,8 @@ _HEAD = """\
 """
 _FLAGS = ("sgx1", "sgx2", "kss", "flc", "aexnotify", "edeccssa", "exinfo")
 _NUMBERS = ("xfrm", "max_size_64", "max_size_not64", "epc_bytes")
+_SIGNATURE = ("family", "model", "stepping")
+_SIGNATURE_LIMITS = (0x10E, 0x100, 0x10)
 _MAX_EPC = 1 << 40
 
 
@@ -49,6 +53,10 @@ def encode_record(record: Record) -> bytes:
     lines = [_HEAD + f"version = {VERSION}", "", "[model]"]
     lines += [f"{name} = {str(getattr(model, name)).lower()}" for name in _FLAGS]
     lines += [f"{name} = {getattr(model, name)}" for name in _NUMBERS]
+    if model.identity:
+        lines += ["", "[identity]"]
+        lines += [f"{name} = {getattr(model.identity, name)}" for name in _SIGNATURE]
+        lines += [f'brand = "{model.identity.brand}"']
     lines += [
         "",
         "[package]",
@@ -75,6 +83,9 @@ def decode_record(raw: bytes) -> Record:
     if version != VERSION:
         raise PlatformError(f"version {version!r}, this softsgx knows {VERSION}")
     model = _model(_table(table, "model"))
+    if "identity" in table:
+        model = replace(model, identity=_identity(_table(table, "identity")))
+        check_model(model)
     package, msr = _table(table, "package"), _table(table, "msr")
     return Record(
         model=model,
@@ -95,6 +106,10 @@ def check_model(model: Model) -> None:
         raise PlatformError(f"xfrm {model.xfrm:#x}: not a mask that XSETBV takes")
     if not 12 <= model.max_size_64 <= 56 or not 12 <= model.max_size_not64 <= 31:
         raise PlatformError("max_size_64 is 12 to 56, max_size_not64 12 to 31")
+    brand = model.identity.brand if model.identity else ""
+    plain = brand.isascii() and brand.isprintable() and not {*brand} & {'"', "\\"}
+    if len(brand) > BRAND_LENGTH or not plain:
+        raise PlatformError(f"brand: at most {BRAND_LENGTH} plain characters")
 
 
 def _model(table: dict[str, object]) -> Model:
@@ -116,6 +131,19 @@ def _model(table: dict[str, object]) -> Model:
     )
     check_model(model)
     return model
+
+
+def _identity(table: dict[str, object]) -> Identity:
+    unknown = set(table) - {*_SIGNATURE, "brand"}
+    if unknown:
+        raise PlatformError(f"[identity] has an unknown {sorted(unknown)[0]}")
+    brand = table.get("brand")
+    if not isinstance(brand, str):
+        raise PlatformError(f"brand = {brand!r}: text is needed")
+    family, model, stepping = map(
+        partial(_number, table), _SIGNATURE, _SIGNATURE_LIMITS
+    )
+    return Identity(family=family, model=model, stepping=stepping, brand=brand)
 
 
 def _table(parent: dict[str, object], name: str) -> dict[str, object]:

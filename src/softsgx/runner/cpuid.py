@@ -1,62 +1,160 @@
 """What CPUID answers under softsgx, as changes to what the machine says."""
 
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from struct import unpack
 
-from softsgx.arch.cpuid import LEAF_FEATURES, LEAF_SGX, CpuidRegs
+from softsgx.arch.cpuid import (
+    LEAF7_EBX_SGX,
+    LEAF7_ECX_SGX_LC,
+    LEAF_FEATURES,
+    LEAF_SGX,
+    VENDOR_INTEL,
+    CpuidRegs,
+    Identity,
+)
 from softsgx.machine.model import Model
 from softsgx.native import lib
 from softsgx.native.abi import Overlay
 
+Host = Callable[[int, int], tuple[int, int, int, int]]
+"""The machine's own CPUID."""
+
 _ALL = 0xFFFF_FFFF
+_KEEP_NONE = CpuidRegs()
 _EPC_SUBLEAVES = 4
 
+_LEAF_VERSION = 0x01
+_LEAF_DESCRIPTORS = 0x02
+_LEAF_CACHES = 0x04
+_LEAF_TOPOLOGY = 0x0B
+_LEAF_AMD_CACHES = 0x8000_001D
+_CACHE_LEVELS = 6
+_CACHE_TYPE = 0x1F
+_LAST_EXTENDED = 0x8000_0008
 
-def overlays(model: Model) -> list[Overlay]:
-    """Return the overlays of a model; the agent takes the first that fits."""
-    if not model.sgx1:
-        return []
-    features = model.cpuid(LEAF_FEATURES, 0)
-    return [
-        _max_leaf(),
-        _added(LEAF_FEATURES, 0, features),
-        *(_replaced(sub, model.cpuid(LEAF_SGX, sub)) for sub in range(_EPC_SUBLEAVES)),
-        _replaced(0, CpuidRegs(), anysub=True),
-    ]
+_SEE_CACHES = CpuidRegs(eax=0x00FE_FF01, ebx=0xF0)
+"""Leaf 2 of processors that describe caches and TLBs in leaves 4 and 18H."""
+
+_EXTENDED_ECX = 1 << 0 | 1 << 5 | 1 << 8
+"""LAHF and SAHF, LZCNT, PREFETCHW."""
+_EXTENDED_EDX = 1 << 11 | 1 << 20 | 1 << 26 | 1 << 27 | 1 << 29
+"""SYSCALL, execute disable, 1-GByte pages, RDTSCP, 64-bit mode."""
+_INVARIANT_TSC = 1 << 8
+_WBNOINVD = 1 << 9
 
 
-def _max_leaf() -> Overlay:
-    """Highest basic leaf: the machine's own, but at least SGX's."""
-    highest = max(lib.cpuid(0, 0)[0], LEAF_SGX)
-    return replace(_added(0, 0, CpuidRegs(eax=highest)), keep_eax=0, anysub=1)
+def overlays(model: Model, host: Host = lib.cpuid) -> list[Overlay]:
+    """Return the overlays of a model; the agent takes the first that fits.
+
+    A processor's identity is the model's, what it can execute is the machine's.
+    """
+    return [*_sgx(model, host), *_identity(model.identity, host)]
 
 
-def _added(leaf: int, subleaf: int, regs: CpuidRegs) -> Overlay:
+def view(model: Model, leaf: int, subleaf: int, host: Host = lib.cpuid) -> CpuidRegs:
+    """Return what a program sees."""
+    native = CpuidRegs(*host(leaf, subleaf))
+    for change in overlays(model, host):
+        if change.leaf <= leaf <= change.last and (
+            change.anysub or change.subleaf == subleaf
+        ):
+            return CpuidRegs(
+                native.eax & change.keep_eax | change.add_eax,
+                native.ebx & change.keep_ebx | change.add_ebx,
+                native.ecx & change.keep_ecx | change.add_ecx,
+                native.edx & change.keep_edx | change.add_edx,
+            )
+    return native
+
+
+def _sgx(model: Model, host: Host) -> Iterator[Overlay]:
+    """Yield the largest leaf with the vendor, and what is SGX's alone."""
+    native = CpuidRegs(*host(0, 0))
+    highest = max(native.eax, LEAF_SGX) if model.sgx1 else native.eax
+    vendor = native[1:]
+    if model.identity is not None:
+        ebx, edx, ecx = unpack("<3I", VENDOR_INTEL.encode())
+        vendor = (ebx, ecx, edx)
+    yield _overlay(0, CpuidRegs(highest, *vendor))
+    yield _overlay(
+        LEAF_FEATURES,
+        model.cpuid(LEAF_FEATURES, 0),
+        CpuidRegs(_ALL, _ALL & ~LEAF7_EBX_SGX, _ALL & ~LEAF7_ECX_SGX_LC, _ALL),
+        subleaf=0,
+    )
+    if model.sgx1:
+        for subleaf in range(_EPC_SUBLEAVES):
+            yield _overlay(LEAF_SGX, model.cpuid(LEAF_SGX, subleaf), subleaf=subleaf)
+    yield _overlay(LEAF_SGX, CpuidRegs())
+
+
+def _identity(identity: Identity | None, host: Host) -> Iterator[Overlay]:
+    """Yield what makes the machine an Intel processor of that name."""
+    if identity is None:
+        return
+    version = CpuidRegs(eax=identity.signature)
+    yield _overlay(_LEAF_VERSION, version, CpuidRegs(0, _ALL, _ALL, _ALL))
+    if not host(_LEAF_CACHES, 0)[0] & _CACHE_TYPE:
+        yield _overlay(_LEAF_DESCRIPTORS, _SEE_CACHES)
+        yield from _caches(host)
+    yield _overlay(0x8000_0000, CpuidRegs(eax=_LAST_EXTENDED))
+    yield _overlay(
+        0x8000_0001,
+        CpuidRegs(),
+        CpuidRegs(ecx=_EXTENDED_ECX, edx=_EXTENDED_EDX),
+    )
+    for part in range(3):
+        yield _overlay(0x8000_0002 + part, identity.brand_regs(part))
+    yield _overlay(0x8000_0005, CpuidRegs())
+    yield _overlay(0x8000_0006, CpuidRegs(), CpuidRegs(ecx=_ALL))
+    yield _overlay(0x8000_0007, CpuidRegs(), CpuidRegs(edx=_INVARIANT_TSC))
+    yield _overlay(0x8000_0008, CpuidRegs(), CpuidRegs(eax=0xFFFF, ebx=_WBNOINVD))
+    yield _overlay(_LAST_EXTENDED + 1, CpuidRegs(), last=0x8FFF_FFFF)
+
+
+def _caches(host: Host) -> Iterator[Overlay]:
+    """Yield leaf 4 from AMD's leaf of the same layout, if the machine has that.
+
+    Libraries size their copies and buffers by it.
+    """
+    if host(0x8000_0000, 0)[0] >= _LEAF_AMD_CACHES:
+        cores = max(_processors(host) - 1, 0) & 0x3F
+        for subleaf in range(_CACHE_LEVELS):
+            eax, ebx, ecx, edx = host(_LEAF_AMD_CACHES, subleaf)
+            if not eax & _CACHE_TYPE:
+                break
+            regs = CpuidRegs(eax & 0x03FF_FFFF | cores << 26, ebx, ecx, edx & 7)
+            yield _overlay(_LEAF_CACHES, regs, subleaf=subleaf)
+    yield _overlay(_LEAF_CACHES, CpuidRegs())
+
+
+def _processors(host: Host) -> int:
+    """Return the logical processors of a package."""
+    if host(0, 0)[0] >= _LEAF_TOPOLOGY and host(_LEAF_TOPOLOGY, 1)[1]:
+        return host(_LEAF_TOPOLOGY, 1)[1] & 0xFFFF
+    return host(_LEAF_VERSION, 0)[1] >> 16 & 0xFF
+
+
+def _overlay(
+    leaf: int,
+    add: CpuidRegs,
+    keep: CpuidRegs = _KEEP_NONE,
+    *,
+    subleaf: int | None = None,
+    last: int | None = None,
+) -> Overlay:
+    """Return a change; to every sub-leaf, and to one leaf, unless told."""
     return Overlay(
         leaf=leaf,
-        subleaf=subleaf,
-        anysub=0,
-        keep_eax=_ALL,
-        keep_ebx=_ALL,
-        keep_ecx=_ALL,
-        keep_edx=_ALL,
-        add_eax=regs.eax,
-        add_ebx=regs.ebx,
-        add_ecx=regs.ecx,
-        add_edx=regs.edx,
-    )
-
-
-def _replaced(subleaf: int, regs: CpuidRegs, *, anysub: bool = False) -> Overlay:
-    return Overlay(
-        leaf=LEAF_SGX,
-        subleaf=subleaf,
-        anysub=int(anysub),
-        keep_eax=0,
-        keep_ebx=0,
-        keep_ecx=0,
-        keep_edx=0,
-        add_eax=regs.eax,
-        add_ebx=regs.ebx,
-        add_ecx=regs.ecx,
-        add_edx=regs.edx,
+        last=leaf if last is None else last,
+        subleaf=subleaf or 0,
+        anysub=int(subleaf is None),
+        keep_eax=keep.eax,
+        keep_ebx=keep.ebx,
+        keep_ecx=keep.ecx,
+        keep_edx=keep.edx,
+        add_eax=add.eax,
+        add_ebx=add.ebx,
+        add_ecx=add.ecx,
+        add_edx=add.edx,
     )

@@ -1,4 +1,5 @@
-/* CPUID is the machine's own, SGX aside.  Prints it for comparison. */
+/* What CPUID says a program can execute is the machine's own, SGX aside, whoever the
+ * processor says it is.  Prints it for comparison. */
 #include "check.h"
 #include <cpuid.h>
 
@@ -14,21 +15,22 @@ static void show(unsigned leaf, unsigned subleaf, const unsigned keep[4])
 int main(void)
 {
 	static const unsigned all[4] = { ~0u, ~0u, ~0u, ~0u };
-	/* Not the largest leaf; not the APIC id; not SGX, SGX_LC, SGX_KEYS. */
-	static const unsigned vendor[4] = { 0, ~0u, ~0u, ~0u };
-	static const unsigned features[4] = { ~0u, 0x0000ffffu, ~0u, ~0u };
+	/* Not who it is; not the APIC id; not SGX, SGX_LC, SGX_KEYS; not AMD's own. */
+	static const unsigned features[4] = { 0, 0x0000ffffu, ~0u, ~0u };
 	static const unsigned more[4] = { ~0u, ~(1u << 2), ~(1u << 30), ~2u };
-	static const unsigned more1[4] = { ~0u, ~0u, ~0u, ~0u };
+	static const unsigned common[4] = { 0, 0, 0x121, 0x2c100800 };
+	static const unsigned topology[4] = { ~0u, ~0u, ~0u, 0 };
+	static const unsigned sizes[4] = { 0xffff, 0, 0, 0 };
 	unsigned a, b, c, d;
 
-	show(0, 0, vendor);
 	show(1, 0, features);
 	show(7, 0, more);
-	show(7, 1, more1);
+	show(7, 1, all);
+	show(0xb, 0, topology);
 	show(0xd, 0, all);
-	show(0x80000000u, 0, all);
-	for (unsigned leaf = 0x80000002u; leaf <= 0x80000004u; leaf++)
-		show(leaf, 0, all);
+	show(0xd, 1, all);
+	show(0x80000001u, 0, common);
+	show(0x80000008u, 0, sizes);
 	__cpuid(0, a, b, c, d);
 	CHECK(a >= 7);
 	__cpuid(1, a, b, c, d);

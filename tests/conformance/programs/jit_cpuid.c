@@ -1,12 +1,12 @@
-/* CPUID in generated code and from the C library's code gives one answer; data that
- * only looks like CPUID stays as it is. */
+/* CPUID in generated code and from the C library's code tells the same of what can be
+ * executed; data that only looks like CPUID stays as it is. */
 #include "check.h"
 #include <cpuid.h>
 #include <sys/mman.h>
 
-/* mov eax, edi; xor ecx, ecx; push rbx; cpuid; mov eax, ebx; pop rbx; ret */
+/* mov eax, edi; xor ecx, ecx; push rbx; cpuid; mov eax, edx; pop rbx; ret */
 static const unsigned char text[] = {
-	0x89, 0xf8, 0x31, 0xc9, 0x53, 0x0f, 0xa2, 0x89, 0xd8, 0x5b, 0xc3,
+	0x89, 0xf8, 0x31, 0xc9, 0x53, 0x0f, 0xa2, 0x89, 0xd0, 0x5b, 0xc3,
 };
 
 /* A constant that holds the bytes of CPUID. */
@@ -28,8 +28,8 @@ int main(void)
 	memcpy(code, text, sizeof(text));
 	CHECK(mprotect(code, 4096, PROT_READ | PROT_EXEC) == 0);
 	run = (unsigned (*)(unsigned))(void *)code;
-	__cpuid_count(0, 0, a, b, c, d);
-	CHECK(run(0) == b);
+	__cpuid_count(1, 0, a, b, c, d);
+	CHECK(run(1) == d);
 	CHECK(constant() == 0x90a20f90);
 	__cpuid_count(0, 0, a, b, c, d);
 	CHECK(a >= 7 && c != 0 && d != 0);
