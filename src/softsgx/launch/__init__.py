@@ -1,0 +1,1 @@
+"""The owner's launch policy: data, and pure decisions over it."""

@@ -1,0 +1,61 @@
+"""Changes of a policy, and what a lock forbids.  Pure: old in, new out, or Refused."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from softsgx.launch.entry import Entries, Entry
+from softsgx.launch.policy import MAX_ENTRIES, ListName, Policy
+
+Locks = frozenset[ListName]
+"""The lists that stay as they are until the platform is reset."""
+
+ALL_LISTS: Locks = frozenset(ListName)
+
+
+class Refused(Exception):  # noqa: N818 -- what happened, not a mistake
+    """A change that is not made, in words for its owner."""
+
+
+def allow(policy: Policy, name: ListName, entry: Entry) -> Policy:
+    """Return the policy with an entry more at the end of a list."""
+    entries = policy.lists[name].all
+    if len(entries) >= MAX_ENTRIES:
+        raise Refused(f"{name} has {MAX_ENTRIES} entries, and cannot have more")
+    return _with(policy, name, (*entries, entry))
+
+
+def remove(policy: Policy, name: ListName, mrsigner: bytes) -> Policy:
+    """Return the policy without a signer's entries in a list; Refused if none is."""
+    left = tuple(one for one in policy.lists[name].all if one.mrsigner != mrsigner)
+    if len(left) == len(policy.lists[name]):
+        raise Refused(f"{name} has no entry of {mrsigner.hex()}")
+    return _with(policy, name, left)
+
+
+def clear(policy: Policy, name: ListName) -> Policy:
+    """Return the policy with an empty list."""
+    return _with(policy, name, ())
+
+
+def _with(policy: Policy, name: ListName, entries: Iterable[Entry]) -> Policy:
+    lists = {**policy.lists, name: Entries(tuple(entries))}
+    return replace(policy, serial=policy.serial + 1, lists=lists)
+
+
+def check_change(old: Policy, new: Policy, locks: Locks, identity: str) -> None:
+    """Refuse a policy that may not follow another.
+
+    It must be newer, for this platform (*identity*), and leave what is locked alone:
+    the locked lists, and with any of them the edition, the mode and the memory rules.
+    """
+    if new.platform not in ("", identity):
+        raise Refused(f"it is for {new.platform}, and this is {identity}")
+    if new.serial <= old.serial:
+        raise Refused(f"its serial {new.serial} is not above {old.serial}")
+    for name in sorted(locks):
+        if new.lists[name] != old.lists[name]:
+            raise Refused(f"{name} is locked until the platform is reset")
+    frozen = ("edition", "mode", "memory") if locks else ()
+    for what in frozen:
+        if getattr(new, what) != getattr(old, what):
+            raise Refused(f"a list is locked, and {what} with it")

@@ -1,0 +1,55 @@
+"""What is judged: one enclave that wants to launch, and who asks."""
+
+from dataclasses import dataclass
+from datetime import date
+from typing import Self
+
+from softsgx.arch.einittoken import Einittoken
+from softsgx.arch.secs import AttributeFlags
+from softsgx.arch.sigstruct import Sigstruct
+from softsgx.crypto.sha256 import sha256
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """A copy of SIGSTRUCT, the SECS' attributes and the caller's context.
+
+    *has_provision_fd*: it showed /dev/sgx_provision.  *token*: a valid EINITTOKEN, if
+    it brought one.  *today* is a day of UTC.
+    """
+
+    sigstruct: Sigstruct
+    mrsigner: bytes
+    attributes: AttributeFlags
+    today: date
+    has_provision_fd: bool = False
+    token: Einittoken | None = None
+
+    @classmethod
+    def of(
+        cls,
+        sigstruct: Sigstruct,
+        attributes: AttributeFlags,
+        today: date,
+        *,
+        has_provision_fd: bool = False,
+        token: Einittoken | None = None,
+    ) -> Self:
+        """Return the request of an enclave; its MRSIGNER comes from the modulus."""
+        return cls(
+            sigstruct=sigstruct,
+            mrsigner=sha256(sigstruct.modulus),
+            attributes=attributes,
+            today=today,
+            has_provision_fd=has_provision_fd,
+            token=token,
+        )
+
+    @property
+    def wants(self) -> AttributeFlags:
+        """The attributes that need leave: PROVISIONKEY and EINITTOKENKEY."""
+        return self.attributes & RESTRICTED
+
+
+RESTRICTED = AttributeFlags.PROVISIONKEY | AttributeFlags.EINITTOKENKEY
+"""Attributes that no enclave has without somebody's leave."""

@@ -1,0 +1,161 @@
+"""A policy as its file: TOML, versioned, every mistake named by line and key."""
+
+import tomllib
+from collections.abc import Iterator
+from dataclasses import fields
+from typing import Any
+
+from softsgx.launch import table as read
+from softsgx.launch.entry import Entries, Entry
+from softsgx.launch.memory import MemoryRules, Setting
+from softsgx.launch.policy import MAX_ENTRIES, Edition, ListName, Mode, Policy
+from softsgx.launch.table import Place, Table, WrongError
+from softsgx.launch.where import line_of
+
+VERSION = 1
+MAX_SIZE = 32 << 20
+"""Bytes of a policy file that are looked at."""
+
+_HEAD = """\
+# A launch policy of softsgx.  Check it with `softsgx policy check`.
+"""
+
+
+class PolicyError(Exception):
+    """What is wrong with a policy's text: *line* from 1, *key* as it is written."""
+
+    def __init__(self, line: int, key: str, what: str):
+        super().__init__(": ".join(filter(None, (f"line {line}", key, what))))
+        self.line, self.key, self.what = line, key, what
+
+
+def decode_policy(raw: bytes) -> Policy:
+    """Read a policy; PolicyError has the line, the key, and what was expected."""
+    if len(raw) > MAX_SIZE:
+        raise PolicyError(1, "", f"{len(raw)} bytes; at most {MAX_SIZE} are read")
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise PolicyError(line, "", "not UTF-8") from error
+    try:
+        return _policy(Table((), tomllib.loads(text)))
+    except tomllib.TOMLDecodeError as error:
+        raise _not_toml(error, text) from error
+    except RecursionError as error:
+        raise PolicyError(1, "", "nested too deep") from error
+    except WrongError as wrong:
+        raise PolicyError(
+            line_of(text, wrong.place), _spelled(wrong.place), wrong.what
+        ) from wrong
+
+
+def _not_toml(error: tomllib.TOMLDecodeError, text: str) -> PolicyError:
+    what, _, place = str(error).partition(" (at ")
+    words = place.split()
+    at_line = len(words) > 1 and words[0] == "line"
+    line = int(words[1].strip(",")) if at_line else text.count("\n") + 1
+    return PolicyError(line, "", f"not TOML: {what}")
+
+
+def _spelled(place: Place) -> str:
+    spelled = ""
+    for step in place:
+        spelled += f"[{step}]" if isinstance(step, int) else f".{step}"
+    return spelled.removeprefix(".")
+
+
+def _policy(table: Table) -> Policy:
+    table.need("version", _version)
+    policy = Policy(
+        serial=table.take("serial", read.number(1 << 63), 0),
+        platform=table.take("platform", read.line, ""),
+        edition=table.take("edition", read.word(Edition), Edition.SOFTSGX),
+        mode=table.take("mode", read.word(Mode), Mode.ENFORCE),
+        lists={name: _entries(table, name) for name in ListName},
+        memory=_memory(Table(("memory",), table.take("memory", read.table, {}))),
+    )
+    table.end()
+    return policy
+
+
+def _entries(table: Table, name: ListName) -> Entries:
+    raw: list[dict[str, Any]] = table.take(name, read.tables, [])
+    if len(raw) > MAX_ENTRIES:
+        what = f"{len(raw)} entries; a list has at most {MAX_ENTRIES}"
+        raise WrongError((str(name),), what)
+    return Entries(
+        tuple(_entry(Table((str(name), at), one)) for at, one in enumerate(raw))
+    )
+
+
+def _entry(table: Table) -> Entry:
+    entry = Entry(
+        mrsigner=table.need("mrsigner", read.digest),
+        mrenclave=table.take("mrenclave", read.maybe(read.digest), None),
+        isvprodid=table.take("isvprodid", read.maybe(read.number(1 << 16)), None),
+        min_isvsvn=table.take("min_isvsvn", read.number(1 << 16), 0),
+        debug=table.take("debug", read.flag, default=True),
+        expires=table.take("expires", read.maybe(read.day), None),
+        comment=table.take("comment", read.line, ""),
+    )
+    table.end()
+    return entry
+
+
+def _memory(table: Table) -> MemoryRules:
+    settings = {
+        rule.name: table.take(rule.name, read.word(Setting), Setting.OFF)
+        for rule in fields(MemoryRules)
+    }
+    table.end()
+    return MemoryRules(**settings)
+
+
+def _version(value: object) -> int:
+    if value != VERSION or isinstance(value, bool):
+        raise ValueError(f"this softsgx reads version {VERSION}")
+    return VERSION
+
+
+def encode_policy(policy: Policy) -> bytes:
+    """Return a policy's file; reading it gives an equal policy."""
+    return "\n".join(_lines(policy)).encode()
+
+
+def _lines(policy: Policy) -> Iterator[str]:
+    yield _HEAD + f"version = {VERSION}"
+    yield f"serial = {policy.serial}"
+    if policy.platform:
+        yield f"platform = {_quoted(policy.platform)}"
+    yield f'edition = "{policy.edition}"'
+    yield f'mode = "{policy.mode}"'
+    if policy.memory != MemoryRules():
+        yield "\n[memory]"
+        for rule in fields(policy.memory):
+            yield f'{rule.name} = "{getattr(policy.memory, rule.name)}"'
+    for name in ListName:
+        for entry in policy.lists[name].all:
+            yield f"\n[[{name}]]"
+            yield from _entry_lines(entry)
+    yield ""
+
+
+def _entry_lines(entry: Entry) -> Iterator[str]:
+    yield f'mrsigner = "{entry.mrsigner.hex()}"'
+    if entry.mrenclave is not None:
+        yield f'mrenclave = "{entry.mrenclave.hex()}"'
+    if entry.isvprodid is not None:
+        yield f"isvprodid = {entry.isvprodid}"
+    if entry.min_isvsvn:
+        yield f"min_isvsvn = {entry.min_isvsvn}"
+    if not entry.debug:
+        yield "debug = false"
+    if entry.expires is not None:
+        yield f"expires = {entry.expires.isoformat()}"
+    if entry.comment:
+        yield f"comment = {_quoted(entry.comment)}"
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
