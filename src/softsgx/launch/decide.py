@@ -8,11 +8,10 @@ they were evidently meant; `editions.py` has them as they were posted.
 from dataclasses import replace
 
 from softsgx.arch.einittoken import Einittoken
-from softsgx.arch.secs import AttributeFlags
 from softsgx.launch.decision import Decision, Refusal
 from softsgx.launch.editions import decide_v29, decide_v41
 from softsgx.launch.policy import Edition, ListName, Mode, Policy
-from softsgx.launch.request import Request
+from softsgx.launch.request import LAUNCH, PROVISION, Request
 
 DEFAULT_RULE = "default"
 
@@ -24,41 +23,30 @@ def decide(policy: Policy, request: Request) -> Decision:
 
 
 def _decide(policy: Policy, request: Request) -> Decision:
-    granted, forbidden = _attributes(policy, request)
-    decision = forbidden or _signer(policy, request)
-    if policy.dynamic:
-        match = policy.dynamic.find(request)
-        decision = replace(decision, is_dynamic=bool(match))
-    return replace(decision, granted=granted)
+    decision = _forbidden(policy, request) or _signer(policy, request)
+    if policy.dynamic and not policy.dynamic.find(request):
+        return replace(decision, is_dynamic=False)
+    return decision
 
 
-def _attributes(
-    policy: Policy, request: Request
-) -> tuple[AttributeFlags, Decision | None]:
-    """Return which restricted attributes it may have, and a refusal of the others."""
-    granted = AttributeFlags(0)
-    listed = policy.provisioning.find(request)
-    if request.has_provision_fd or listed:
-        granted |= AttributeFlags.PROVISIONKEY
-    may_be_launch = policy.launch.find(request)
-    if may_be_launch:
-        granted |= AttributeFlags.EINITTOKENKEY
-    lacking = request.wants & ~granted
-    if lacking & AttributeFlags.EINITTOKENKEY:
-        why = may_be_launch.why_not if policy.launch else "no launch enclave is listed"
-        return granted, _refused(ListName.LAUNCH, "EINITTOKENKEY", why)
-    if lacking & AttributeFlags.PROVISIONKEY:
-        why = f"no /dev/sgx_provision was shown, and {listed.why_not}"
-        return granted, _refused(ListName.PROVISIONING, "PROVISIONKEY", why)
-    return granted, None
+def _forbidden(policy: Policy, request: Request) -> Decision | None:
+    """Refuse an attribute that nobody gave leave for."""
+    if request.wants & LAUNCH:
+        match = policy.launch.find(request)
+        if not match:
+            why = match.why_not if policy.launch else "no launch enclave is listed"
+            return _no_attribute(ListName.LAUNCH, "EINITTOKENKEY", why)
+    if request.wants & PROVISION and not request.has_provision_fd:
+        match = policy.provisioning.find(request)
+        if not match:
+            why = f"no /dev/sgx_provision was shown, and {match.why_not}"
+            return _no_attribute(ListName.PROVISIONING, "PROVISIONKEY", why)
+    return None
 
 
-def _refused(name: ListName, attribute: str, why: str) -> Decision:
-    return Decision(
-        rule=name,
-        refusal=Refusal.ATTRIBUTE,
-        reason=f"the enclave may not have {attribute}: {why}",
-    )
+def _no_attribute(name: ListName, attribute: str, why: str) -> Decision:
+    reason = f"the enclave may not have {attribute}: {why}"
+    return Decision(rule=name, refusal=Refusal.ATTRIBUTE, reason=reason)
 
 
 def _signer(policy: Policy, request: Request) -> Decision:
@@ -68,7 +56,7 @@ def _signer(policy: Policy, request: Request) -> Decision:
     signing = policy.signing.find(request)
     if signing:
         return _own(request, f"signing[{signing.at}]", "the signer is listed")
-    if request.wants & AttributeFlags.EINITTOKENKEY:
+    if request.wants & LAUNCH:
         launch = policy.launch.find(request)
         return _own(request, f"launch[{launch.at}]", "a listed launch enclave")
     if policy.launch and request.token is not None:
@@ -86,11 +74,18 @@ def _by_token(policy: Policy, request: Request, token: Einittoken) -> Decision:
         why = "no listed launch enclave's tokens like this one count"
         return Decision(rule=ListName.LAUNCH, refusal=Refusal.SIGNER, reason=why)
     why = "a token of a listed launch enclave decides"
-    return Decision(rule=ListName.LAUNCH, reason=why, launchkeys=keys)
+    return Decision(
+        rule=ListName.LAUNCH, reason=why, granted=request.wants, launchkeys=keys
+    )
 
 
 def _own(request: Request, rule: str, reason: str) -> Decision:
-    return Decision(rule=rule, reason=reason, launchkeys=(request.mrsigner,))
+    return Decision(
+        rule=rule,
+        reason=reason,
+        granted=request.wants,
+        launchkeys=(request.mrsigner,),
+    )
 
 
 _EDITIONS = {

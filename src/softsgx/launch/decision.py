@@ -4,11 +4,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Self
 
-from softsgx.arch.secs import AttributeFlags
 from softsgx.launch.request import Request
-
-NOTHING = AttributeFlags(0)
-"""No attribute at all."""
 
 
 class Refusal(StrEnum):
@@ -22,14 +18,14 @@ class Refusal(StrEnum):
 class Decision:
     """Allowed unless *refusal*; *rule* is the list's entry, or the rule, that decided.
 
-    *granted*: restricted attributes it may have.  *launchkeys*: hashes to set, in turn,
+    *granted*: restricted attributes it has.  *launchkeys*: hashes to set, in turn,
     until EINIT agrees.  *is_dynamic*: it may map and protect pages after INIT.
     """
 
     rule: str
     reason: str
     refusal: Refusal | None = None
-    granted: AttributeFlags = NOTHING
+    granted: int = 0
     launchkeys: tuple[bytes, ...] = ()
     is_dynamic: bool = True
     is_waived: bool = False

@@ -6,11 +6,10 @@ Their crashes are not reproduced.  A list there holds signers and nothing else, 
 entries that are narrower do not count.
 """
 
-from softsgx.arch.secs import AttributeFlags
-from softsgx.launch.decision import NOTHING, Decision, Refusal
+from softsgx.launch.decision import Decision, Refusal
 from softsgx.launch.entry import Entries
 from softsgx.launch.policy import ListName, Policy
-from softsgx.launch.request import Request
+from softsgx.launch.request import LAUNCH, PROVISION, Request
 
 _ZERO_HASH = bytes(32)
 """What the posted code goes on with when it found no signer: nobody's hash."""
@@ -54,12 +53,12 @@ class _Posted:
         self._policy, self._request = policy, request
         self._is_dynamic = is_dynamic
         may_provision = self.has(policy.provisioning) or request.has_provision_fd
-        self._granted = AttributeFlags.PROVISIONKEY if may_provision else NOTHING
+        self._granted = PROVISION if may_provision else 0
 
     @property
     def wants_launch(self) -> bool:
         """Say whether it would be a launch enclave."""
-        return bool(self._request.wants & AttributeFlags.EINITTOKENKEY)
+        return bool(self._request.wants & LAUNCH)
 
     def has(self, entries: Entries) -> bool:
         """Say whether a list has the signer."""
@@ -73,7 +72,7 @@ class _Posted:
         """End with EINITTOKENKEY for a signer that the launch list has."""
         if not self.has(self._policy.launch):
             return self.no_signer(ListName.LAUNCH)
-        self._granted |= AttributeFlags.EINITTOKENKEY
+        self._granted |= LAUNCH
         return self.own(ListName.LAUNCH)
 
     def by_token(self) -> Decision:
@@ -96,7 +95,7 @@ class _Posted:
             return Decision(
                 rule=rule,
                 refusal=Refusal.ATTRIBUTE,
-                reason=f"attributes {int(lacking):#x} are not allowed",
+                reason=f"attributes {lacking:#x} are not allowed",
                 granted=self._granted,
             )
         return Decision(

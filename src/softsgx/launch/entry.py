@@ -5,8 +5,7 @@ from datetime import date
 from functools import cached_property
 
 from softsgx.arch.einittoken import Einittoken
-from softsgx.arch.secs import AttributeFlags
-from softsgx.launch.request import Request
+from softsgx.launch.request import DEBUG, Request
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +37,7 @@ class Entry:
 
         A token does not tell its launch enclave's MRENCLAVE; INIT of that one did.
         """
-        is_debug = token.maskedattributesle.flags & AttributeFlags.DEBUG
+        is_debug = int(token.maskedattributesle.flags) & DEBUG
         return (
             not self.has_expired(today)
             and self.isvprodid in (None, token.isvprodidle)
@@ -57,7 +56,7 @@ class Entry:
             return f"ISVPRODID is {sigstruct.isvprodid}, not {self.isvprodid}"
         if sigstruct.isvsvn < self.min_isvsvn:
             return f"ISVSVN is {sigstruct.isvsvn}, below {self.min_isvsvn}"
-        if request.attributes & AttributeFlags.DEBUG and not self.debug:
+        if int(request.attributes) & DEBUG and not self.debug:
             return "DEBUG enclaves are kept out"
         return None
 

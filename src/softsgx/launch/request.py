@@ -9,6 +9,13 @@ from softsgx.arch.secs import AttributeFlags
 from softsgx.arch.sigstruct import Sigstruct
 from softsgx.crypto.sha256 import sha256
 
+PROVISION = int(AttributeFlags.PROVISIONKEY)
+LAUNCH = int(AttributeFlags.EINITTOKENKEY)
+RESTRICTED = PROVISION | LAUNCH
+"""Attributes that no enclave has without somebody's leave; plain ints are faster."""
+
+DEBUG = int(AttributeFlags.DEBUG)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
@@ -46,10 +53,6 @@ class Request:
         )
 
     @property
-    def wants(self) -> AttributeFlags:
-        """The attributes that need leave: PROVISIONKEY and EINITTOKENKEY."""
-        return self.attributes & RESTRICTED
-
-
-RESTRICTED = AttributeFlags.PROVISIONKEY | AttributeFlags.EINITTOKENKEY
-"""Attributes that no enclave has without somebody's leave."""
+    def wants(self) -> int:
+        """The attributes that need leave: PROVISION and LAUNCH."""
+        return int(self.attributes) & RESTRICTED
