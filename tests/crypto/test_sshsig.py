@@ -1,0 +1,148 @@
+"""Signatures by `ssh-keygen -Y sign`, and by FIDO keys made here."""
+
+import base64
+import hashlib
+import tomllib
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from hypothesis import given
+from hypothesis import strategies as st
+
+from softsgx.crypto.sshsig import SshKey, SshKeyError, SshSignatureError
+
+NAMESPACE, MESSAGE = "test@softsgx", b"policy text"
+VECTORS = tomllib.loads(
+    (Path(__file__).parents[1] / "vectors" / "sshsig.toml").read_text()
+)["signature"]
+KINDS = [vector["key"].split()[0] + str(len(vector["key"])) for vector in VECTORS]
+
+
+def string(data: bytes) -> bytes:
+    return len(data).to_bytes(4, "big") + data
+
+
+def mpint(number: int) -> bytes:
+    return string(number.to_bytes(number.bit_length() // 8 + 1, "big"))
+
+
+def armored(body: bytes) -> str:
+    inner = base64.b64encode(body).decode()
+    return f"-----BEGIN SSH SIGNATURE-----\n{inner}\n-----END SSH SIGNATURE-----\n"
+
+
+def dearmored(signature: str) -> bytes:
+    return base64.b64decode("".join(signature.split("\n")[1:-2]))
+
+
+@pytest.mark.parametrize("vector", VECTORS, ids=KINDS)
+def test_what_ssh_keygen_signed(vector: dict[str, str]) -> None:
+    key = SshKey.parse(vector["key"] + " a comment\n")
+    key.check_signature(vector["signature"], NAMESPACE, MESSAGE)
+    with pytest.raises(SshSignatureError, match="does not fit"):
+        key.check_signature(vector["signature"], NAMESPACE, MESSAGE + b"!")
+    with pytest.raises(SshSignatureError, match="not for the namespace other"):
+        key.check_signature(vector["signature"], "other", MESSAGE)
+
+
+def test_another_keys_signature() -> None:
+    first, second = VECTORS[:2]
+    with pytest.raises(SshSignatureError, match="another key made it"):
+        SshKey.parse(first["key"]).check_signature(
+            second["signature"], NAMESPACE, MESSAGE
+        )
+
+
+@pytest.mark.parametrize("vector", VECTORS, ids=KINDS)
+@given(data=st.data())
+def test_no_changed_byte_passes(vector: dict[str, str], data: st.DataObject) -> None:
+    body = bytearray(dearmored(vector["signature"]))
+    at = data.draw(st.integers(0, len(body) - 1))
+    body[at] ^= data.draw(st.integers(1, 255))
+    with pytest.raises(SshSignatureError):
+        SshKey.parse(vector["key"]).check_signature(
+            armored(bytes(body)), NAMESPACE, MESSAGE
+        )
+
+
+@pytest.mark.parametrize("vector", VECTORS, ids=KINDS)
+@given(size=st.integers(0, 200), tail=st.binary(max_size=8))
+def test_nothing_cut_or_longer_passes(
+    vector: dict[str, str], size: int, tail: bytes
+) -> None:
+    body = dearmored(vector["signature"])
+    wrong = body[:size] if size < len(body) and not tail else body + (tail or b"\0")
+    with pytest.raises(SshSignatureError):
+        SshKey.parse(vector["key"]).check_signature(armored(wrong), NAMESPACE, MESSAGE)
+
+
+@pytest.mark.parametrize("text", ["", "no signature", "-----BEGIN SSH SIGNATURE-----"])
+def test_what_is_no_signature_at_all(text: str) -> None:
+    with pytest.raises(SshSignatureError, match="not an armored"):
+        SshKey.parse(VECTORS[0]["key"]).check_signature(text, NAMESPACE, MESSAGE)
+
+
+class Fido:
+    """A FIDO key as ssh-keygen would use it."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = f"sk-{kind}@openssh.com".encode()
+        self._ed25519 = ed25519.Ed25519PrivateKey.generate()
+        self._ec = ec.generate_private_key(ec.SECP256R1())
+        if b"ed25519" in self.kind:
+            public = string(self._ed25519.public_key().public_bytes_raw())
+        else:
+            point = self._ec.public_key().public_bytes(
+                Encoding.X962, PublicFormat.UncompressedPoint
+            )
+            public = string(b"nistp256") + string(point)
+        self.blob = string(self.kind) + public + string(b"ssh:")
+        line = f"{self.kind.decode()} {base64.b64encode(self.blob).decode()}"
+        self.key = SshKey.parse(line)
+
+    def sign(self, flags: int = 1, application: bytes = b"ssh:") -> str:
+        digest = hashlib.sha512(MESSAGE).digest()
+        head = string(NAMESPACE.encode()) + string(b"") + string(b"sha512")
+        signed = hashlib.sha256(b"SSHSIG" + head + string(digest)).digest()
+        tail = bytes([flags]) + (7).to_bytes(4, "big")
+        data = hashlib.sha256(application).digest() + tail + signed
+        if b"ed25519" in self.kind:
+            raw = self._ed25519.sign(data)
+        else:
+            der = self._ec.sign(data, ec.ECDSA(hashes.SHA256()))
+            raw = b"".join(map(mpint, decode_dss_signature(der)))
+        inner = string(self.kind) + string(raw) + tail
+        blob = b"SSHSIG" + (1).to_bytes(4, "big") + string(self.blob)
+        return armored(blob + head + string(inner))
+
+
+@pytest.mark.parametrize("kind", ["ssh-ed25519", "ecdsa-sha2-nistp256"])
+def test_fido_keys(kind: str) -> None:
+    fido = Fido(kind)
+    fido.key.check_signature(fido.sign(), NAMESPACE, MESSAGE)
+    with pytest.raises(SshSignatureError, match="does not fit"):
+        fido.key.check_signature(fido.sign(), NAMESPACE, b"other")
+    with pytest.raises(SshSignatureError, match="does not fit"):
+        fido.key.check_signature(fido.sign(application=b"x"), NAMESPACE, MESSAGE)
+    with pytest.raises(SshSignatureError, match="nobody touched the key"):
+        fido.key.check_signature(fido.sign(flags=0), NAMESPACE, MESSAGE)
+
+
+def test_keys_that_cannot_own_a_platform() -> None:
+    small = rsa.generate_private_key(65537, 1024).public_key()  # noqa: S505
+    line = small.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+    with pytest.raises(SshKeyError, match="an RSA key needs 2048 bits"):
+        SshKey.parse(line)
+    for text in ("", "ssh-ed25519", "ssh-ed25519 AAAA", "ssh-dss AAAAB3NzaC1kc3M="):
+        with pytest.raises(SshKeyError, match="not a"):
+            SshKey.parse(text)
+
+
+def test_a_fingerprint_is_ssh_keygens() -> None:
+    key = SshKey.parse(VECTORS[0]["key"])
+    assert key.fingerprint.startswith("SHA256:")
+    assert len(key.fingerprint) == len("SHA256:") + 43
