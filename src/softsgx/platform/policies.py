@@ -1,0 +1,194 @@
+"""The owner's policy of a platform: which holds, and how it may be changed.
+
+`state.json` names the policy that holds; `policies/HASH.toml` has it, and
+`policies/HASH.sig` the owner's signature.  A change writes those and renames the state:
+killed anywhere, the old policy holds or the new one.
+"""
+
+import fcntl
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from softsgx.crypto.sshsig import SshKey, SshSignatureError
+from softsgx.launch.change import Locks, Refused, check_change
+from softsgx.launch.policy import ListName, Policy
+from softsgx.launch.text import PolicyError, decode_policy, encode_policy
+from softsgx.platform.audit import AuditLog, Who
+from softsgx.platform.errors import PlatformError
+from softsgx.platform.files import write_durably
+from softsgx.platform.state import State, decode_state, encode_state
+
+STATE_NAME = "state.json"
+POLICIES_NAME = "policies"
+LOCK_NAME = "lock"
+
+NAMESPACE = "policy@softsgx"
+"""What the owner's signatures are for: `ssh-keygen -Y sign -n policy@softsgx`."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """The policy that holds, who owns it, and what of it is locked."""
+
+    policy: Policy
+    owner: SshKey | None = None
+    locks: Locks = frozenset()
+
+
+class Policies:
+    """The policies of one platform in *directory*; *identity* is the platform's name.
+
+    PlatformError says what cannot be read or written; Refused, what may not be done.
+    """
+
+    def __init__(self, directory: Path, identity: str, seed: bytes):
+        self._directory, self._identity, self._seed = directory, identity, seed
+        self._state_path = directory / STATE_NAME
+        self._kept: tuple[object, Rule] | None = None
+        self.log = AuditLog(directory, seed)
+
+    def rule(self) -> Rule:
+        """Return the rule that holds now; it is read again when it was changed."""
+        version = self._version()
+        if self._kept is None or self._kept[0] != version:
+            self._kept = version, self._load(self._state())
+        return self._kept[1]
+
+    def apply(self, raw: bytes, signature: str, who: Who) -> Policy:
+        """Let a policy's file hold from now on; *signature*: the owner's, or empty."""
+        with self._changing("policy-refused", who):
+            state = self._state()
+            old = self._load(state)
+            new = decode_policy(raw)
+            _check_owner(old.owner, raw, signature)
+            if old.owner is not None and not new.platform:
+                raise Refused(f"it names no platform; this one is {self._identity}")
+            check_change(old.policy, new, old.locks, self._identity)
+            self._hold(state, raw, signature, new, who)
+            return new
+
+    def change(self, how: Callable[[Policy], Policy], who: Who) -> Policy:
+        """Change the policy that holds; Refused where an owner must sign for it."""
+        with self._changing("policy-refused", who):
+            state = self._state()
+            old = self._load(state)
+            if old.owner is not None:
+                raise Refused("the owner must sign for it; see `softsgx policy apply`")
+            new = how(old.policy)
+            check_change(old.policy, new, old.locks, self._identity)
+            self._hold(state, encode_policy(new), "", new, who)
+            return new
+
+    def own(self, key: SshKey, signature: str, who: Who) -> None:
+        """Give the platform an owner's key; a second one is signed by the first."""
+        with self._changing("owner-refused", who):
+            state = self._state()
+            if state.locks:
+                raise Refused("a list is locked, and the owner's key with it")
+            _check_owner(state.owner, key.line.encode(), signature)
+            self.log.append("owner", who, key=key.fingerprint)
+            self._write(replace(state, owner=key))
+
+    def lock(self, names: Locks, who: Who) -> None:
+        """Lock lists until the platform is reset."""
+        with self._changing("lock-refused", who):
+            state = self._state()
+            self.log.append("lock", who, lists=sorted(names))
+            self._write(replace(state, locks=state.locks | names))
+
+    def reset(self, who: Who) -> None:
+        """Open the locks: the platform's reboot."""
+        with self._changing("reset-refused", who):
+            state = self._state()
+            self.log.append("reset", who)
+            self._write(replace(state, locks=frozenset()))
+
+    def _hold(
+        self, state: State, raw: bytes, signature: str, new: Policy, who: Who
+    ) -> None:
+        digest = hashlib.sha256(raw).hexdigest()
+        counts = {name: len(new.lists[name]) for name in ListName}
+        self.log.append(
+            "policy", who, serial=new.serial, digest=digest, mode=new.mode, **counts
+        )
+        directory = self._directory / POLICIES_NAME
+        directory.mkdir(mode=0o700, exist_ok=True)
+        write_durably(directory / f"{digest}.sig", signature.encode(), 0o600)
+        write_durably(directory / f"{digest}.toml", raw, 0o600)
+        self._write(replace(state, digest=digest))
+
+    def _write(self, state: State) -> None:
+        write_durably(self._state_path, encode_state(state, self._seed), 0o600)
+
+    def _version(self) -> object:
+        try:
+            stat = self._state_path.stat()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise PlatformError(f"{self._state_path}: {error.strerror}") from error
+        return stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size
+
+    def _state(self) -> State:
+        path = self._state_path
+        try:
+            return decode_state(path.read_bytes(), self._seed)
+        except FileNotFoundError as error:
+            if (self._directory / POLICIES_NAME).exists():
+                raise PlatformError(
+                    f"{path}: missing, and there were policies"
+                ) from error
+            return State()
+        except OSError as error:
+            raise PlatformError(f"{path}: {error.strerror}") from error
+        except PlatformError as error:
+            raise PlatformError(f"{path}: {error}") from error
+
+    def _load(self, state: State) -> Rule:
+        """Read the policy that holds; one that its owner did not sign is none."""
+        if not state.digest:
+            return Rule(Policy(), state.owner, state.locks)
+        path = self._directory / POLICIES_NAME / f"{state.digest}.toml"
+        try:
+            raw = path.read_bytes()
+        except OSError as error:
+            raise PlatformError(f"{path}: {error.strerror}") from error
+        if hashlib.sha256(raw).hexdigest() != state.digest:
+            raise PlatformError(f"{path}: changed by another hand than softsgx's")
+        try:
+            policy = decode_policy(raw)
+        except PolicyError as error:
+            raise PlatformError(f"{path}: {error}") from error
+        return Rule(policy, state.owner, state.locks)
+
+    @contextmanager
+    def _changing(self, refused: str, who: Who) -> Iterator[None]:
+        """Let one change at a time happen; one that may not is written down."""
+        path = self._directory / LOCK_NAME
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise PlatformError(f"{path}: {error.strerror}") from error
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            yield
+        except (PolicyError, Refused, SshSignatureError) as refusal:
+            self.log.append(refused, who, reason=str(refusal))
+            raise
+        except OSError as error:
+            name = error.filename or self._directory
+            raise PlatformError(f"{name}: {error.strerror}") from error
+        finally:
+            os.close(fd)
+
+
+def _check_owner(owner: SshKey | None, raw: bytes, signature: str) -> None:
+    if owner is None:
+        return
+    if not signature:
+        raise Refused(f"the platform's owner {owner.fingerprint} has not signed it")
+    owner.check_signature(signature, NAMESPACE, raw)
