@@ -166,6 +166,7 @@ HIDDEN void reissue_masked(struct frame *f, u64 *reg, u8 *gate);
 HIDDEN void reissue_pselect(struct frame *f);
 HIDDEN void reissue_unwind(struct k_sigcontext *mc);
 HIDDEN int path_syscall(struct frame *f);
+HIDDEN void do_execve(struct frame *f);
 HIDDEN int overlaps_hull(u64 start, u64 length);
 HIDDEN void do_ioctl(struct frame *f);
 HIDDEN void do_mmap(struct frame *f);

@@ -13,6 +13,16 @@
 
 	.section .text.entry, "ax"
 
+/* A new program makes its call from here, before any of this is: the supervisor puts the
+ * agent in, and the call returns to the jump.  RSP is a usable stack, signals are
+ * blocked. */
+	.globl agent_start
+agent_start:
+	syscall
+	cld
+	call agent_init
+	ud2
+
 /* The kernel calls us with RDI = signal, RSI = siginfo, RDX = context and RSP at a
  * return address that nobody uses: the frame to return through lies above it. */
 	.globl agent_entry
@@ -133,13 +143,6 @@ agent_reissue_\reg:
 	reissue r9
 	.globl agent_reissue_end
 agent_reissue_end:
-
-/* Where the injector starts us: RSP is a usable stack; end with a breakpoint. */
-	.globl agent_start
-agent_start:
-	call agent_init
-	int3
-	ud2
 
 /* long agent_set_altstack(const struct k_stack *stack, u64 sp) */
 	.globl agent_set_altstack

@@ -27,6 +27,7 @@
 #define NR_madvise 28
 #define NR_nanosleep 35
 #define NR_getpid 39
+#define NR_execve 59
 #define NR_prctl 157
 #define PR_SET_PDEATHSIG_ 1
 #define PR_GET_PDEATHSIG_ 2
@@ -79,10 +80,13 @@
 #define PR_SET_NO_NEW_PRIVS_ 38
 
 #define EPERM_ 1
+#define ENOENT_ 2
 #define EINTR_ 4
 #define ENOMEM_ 12
+#define EACCES_ 13
 #define EFAULT_ 14
 #define ENODEV_ 19
+#define ENOTDIR_ 20
 #define EINVAL_ 22
 #define ENOSYS_ 38
 
@@ -108,6 +112,13 @@
 #define SA_RESTORER_ 0x04000000u
 #define SIG_DFL_ 0ul
 #define SIG_IGN_ 1ul
+
+/* What a program of 64 bits begins with; and how sigreturn takes SS seriously. */
+#define USER64_CS 0x33
+#define USER64_SS 0x2b
+#define RFLAGS_IF 0x200
+#define UC_SIGCONTEXT_SS_ 2
+#define UC_STRICT_RESTORE_SS_ 4
 
 #define SS_ONSTACK_ 1
 #define SS_DISABLE_ 2

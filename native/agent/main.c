@@ -208,6 +208,22 @@ __attribute__((used)) HIDDEN int agent_signal(int sig, struct k_siginfo *info,
 	return 0;
 }
 
+/* The program's first instruction, in the state that an execve leaves. */
+static void __attribute__((noreturn)) begin_program(void)
+{
+	struct k_ucontext uc = {0};
+
+	uc.flags = UC_SIGCONTEXT_SS_ | UC_STRICT_RESTORE_SS_;
+	uc.stack.flags = SS_DISABLE_;
+	uc.mc.rip = A.config.entry;
+	uc.mc.rsp = A.config.stack;
+	uc.mc.rflags = RFLAGS_IF;
+	uc.mc.cs = USER64_CS;
+	uc.mc.ss = USER64_SS;
+	uc.sigmask = masks_real(A.config.blocked);
+	agent_sigreturn(&uc);
+}
+
 __attribute__((used)) HIDDEN void agent_init(void)
 {
 	sys(NR_mprotect, AGENT_BASE, DATA_OFFSET, PROT_READ_ | PROT_EXEC_);
@@ -222,4 +238,5 @@ __attribute__((used)) HIDDEN void agent_init(void)
 	sites_init();
 	actions_init();
 	masks_inherit(A.config.blocked, A.config.pending);
+	begin_program();
 }

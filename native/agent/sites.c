@@ -51,7 +51,8 @@ void site_add(u64 address, enum site_kind kind)
 void sites_init(void)
 {
 	for (u32 i = 0; i < A.config.sites && i < MAX_SITES; i++)
-		site_add(A.sites[i], SITE_CPUID);
+		if (A.sites[i])
+			site_add(A.sites[i], SITE_CPUID);
 }
 
 /* Code of a file was mapped: have its CPUIDs rewritten. */

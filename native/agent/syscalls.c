@@ -92,6 +92,9 @@ static int process_syscall(struct frame *f)
 		return 1;
 	case NR_prctl:
 		return do_prctl(f);
+	case NR_execve:
+		do_execve(f);
+		return 1;
 	case NR_mmap:
 		do_mmap(f);
 		return 1;

@@ -38,7 +38,8 @@
 /* Nothing here concerns a call that could not be about SGX, signals or start-up. */
 static struct sock_filter first_filter[] = {
 	FILTER_HEAD(NOTIFY),
-	IF_EQ(__NR_execve, 1, 0),
+	/* execve: the agent looks whether there is a program, and makes it again */
+	TRAP_ALWAYS(__NR_execve),
 	IF_EQ(__NR_execveat, 0, 1),
 	NOTIFY,
 	/* ioctl of SGX's type */
@@ -146,7 +147,8 @@ child(const char *path, char *const argv[], char *const envp[], int pipe_fd, pid
 	report = listener < 0 ? -errno : listener;
 	if (write(pipe_fd, &report, sizeof(report)) != sizeof(report) || listener < 0)
 		_exit(125);
-	execve(path, argv, envp);
+	/* There is no agent yet for an execve to trap into. */
+	syscall(SYS_execveat, AT_FDCWD, path, argv, envp, 0);
 	report = -errno;
 	if (write(pipe_fd, &report, sizeof(report)) != sizeof(report))
 		_exit(125);

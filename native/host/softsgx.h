@@ -16,12 +16,11 @@ API long softsgx_read(pid_t pid, uint64_t from, void *to, size_t size);
 API long softsgx_write(pid_t pid, uint64_t to, const void *from, size_t size);
 API long softsgx_copy_pages(pid_t pid, uint64_t from, uint8_t *to, size_t size);
 
-/* Breakpoints over those of the addresses at which CPUID stands; the others become 0. */
-API long softsgx_rewrite_cpuid(pid_t pid, uint64_t *addresses, size_t count);
 API long softsgx_poke(pid_t pid, uint64_t address, uint8_t byte);
 API long softsgx_xcr0(void);
 API long softsgx_cpuid(uint32_t leaf, uint32_t subleaf, uint32_t *regs);
 API long softsgx_same_memory(pid_t a, pid_t b);
+API long softsgx_is_leader(pid_t tid);
 
 /* measure.c: pages as the hash wants them; returns the bytes of the stream. */
 API long softsgx_lay_out(uint8_t *stream, uint64_t offset, const uint8_t *secinfo,
@@ -31,17 +30,39 @@ API long softsgx_lay_out(uint8_t *stream, uint64_t offset, const uint8_t *secinf
 API long softsgx_launch(const char *path, char *const argv[], char *const envp[],
 			int *listener);
 
-/* exec.c: take a process over at the end of its execve, and let it go again. */
+/* What every process of the tree gets. */
 struct softsgx_image {
 	const uint8_t *agent, *vdso, *config;
 	uint64_t agent_size, vdso_size, config_size;
-	uint64_t start, data; /* absolute addresses */
+	uint64_t data;	     /* absolute address */
 	uint64_t vdso_slots; /* offset in the vDSO image */
-	uint64_t blocked;    /* signals, by the agent that was there before */
 };
-API long softsgx_follow_exec(int listener, uint64_t id, pid_t tid, pid_t tgid);
-API long softsgx_inject(pid_t pid, const struct softsgx_image *image);
-API long softsgx_detach(pid_t pid);
+
+/* code.c: executable mappings of files; -ENOTTY where the kernel cannot say. */
+struct softsgx_mapping {
+	uint64_t start, end, offset, inode;
+	char path[512];
+};
+API long softsgx_code_mappings(pid_t pid, struct softsgx_mapping *found, size_t max);
+
+#define STUB_SIZE 32
+/* A new program, from its execve to its first instruction. */
+struct softsgx_start {
+	uint64_t rip, rsp, mask;   /* it begins with */
+	uint64_t blocked, pending; /* signals, known to the agent that was there before */
+	uint64_t code[STUB_SIZE / 8]; /* under the stub */
+	int32_t pid, error;
+};
+
+/* exec.c: have a new program begin with a call to us. */
+API long softsgx_follow_exec(int listener, uint64_t id, pid_t tid, pid_t tgid,
+			     uint64_t data, struct softsgx_start *start);
 /* The main child's wait status, if follow_exec or wait_child met it; else -1. */
 API long softsgx_wait_child(pid_t pid);
-API long softsgx_kill_traced(pid_t pid);
+
+/* inject.c: the agent's memory, and breakpoints over the CPUIDs at addresses: of these
+ * they leave the ones at which there was one, the others become 0. */
+API long softsgx_inject(const struct softsgx_image *image,
+			const struct softsgx_start *start, uint64_t *addresses,
+			size_t count);
+API long softsgx_rewrite_cpuid(pid_t pid, uint64_t *addresses, size_t count);

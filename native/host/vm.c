@@ -78,25 +78,6 @@ long softsgx_poke(pid_t pid, uint64_t address, uint8_t byte)
 	return ret;
 }
 
-long softsgx_rewrite_cpuid(pid_t pid, uint64_t *addresses, size_t count)
-{
-	static const uint8_t breakpoint = 0xcc;
-	uint8_t code[2];
-	char path[32];
-	int fd;
-
-	snprintf(path, sizeof(path), "/proc/%d/mem", pid);
-	fd = open(path, O_RDWR | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	for (size_t i = 0; i < count; i++)
-		if (pread(fd, code, 2, addresses[i]) != 2 || code[0] != 0x0f ||
-		    code[1] != 0xa2 || pwrite(fd, &breakpoint, 1, addresses[i]) != 1)
-			addresses[i] = 0;
-	close(fd);
-	return 0;
-}
-
 long softsgx_cpuid(uint32_t leaf, uint32_t subleaf, uint32_t *regs)
 {
 	__cpuid_count(leaf, subleaf, regs[0], regs[1], regs[2], regs[3]);
@@ -107,6 +88,12 @@ long softsgx_cpuid(uint32_t leaf, uint32_t subleaf, uint32_t *regs)
 long softsgx_same_memory(pid_t a, pid_t b)
 {
 	return syscall(SYS_kcmp, a, b, KCMP_VM, 0, 0) == 0;
+}
+
+/* 1 if there is a process whose number is this; 0 for its other threads. */
+long softsgx_is_leader(pid_t tid)
+{
+	return syscall(SYS_tgkill, tid, tid, 0) == 0;
 }
 
 /* What the kernel enabled of the extended state. */

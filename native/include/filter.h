@@ -24,13 +24,16 @@
 #define TRAP RETURN(SECCOMP_RET_TRAP)
 #define NOTIFY RETURN(SECCOMP_RET_USER_NOTIF)
 
-/* Not x86-64: pass.  From the agent's text: pass, but its own call is for us. */
+/* Not x86-64: pass.  What only we call, and an execve from the agent's text: agent_call.
+ * All else from the agent's text: pass. */
 #define FILTER_HEAD(agent_call)                                               \
 	LOAD(arch), IF_EQ(AUDIT_ARCH_X86_64, 1, 0), ALLOW,                    \
+	LOAD(nr), IF_EQ(CALL_NR, 0, 1), agent_call,                           \
 	BPF_STMT(BPF_LD | BPF_W | BPF_ABS,                                    \
 		 offsetof(struct seccomp_data, instruction_pointer) + 4),     \
 	IF_EQ((AGENT_BASE) >> 32, 0, 6),                                      \
 	BPF_STMT(BPF_LD | BPF_W | BPF_ABS,                                    \
 		 offsetof(struct seccomp_data, instruction_pointer)),         \
 	IF_GE((AGENT_BASE & 0xffffffff) + VDSO_OFFSET, 4, 0),                 \
-	LOAD(nr), IF_EQ(CALL_NR, 0, 1), agent_call, ALLOW, LOAD(nr)
+	LOAD(nr), IF_EQ(NR_EXECVE, 0, 1), agent_call, ALLOW, LOAD(nr)
+#define NR_EXECVE 59

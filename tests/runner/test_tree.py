@@ -183,7 +183,7 @@ int main(void)
 	if (vfork() == 0) {
 		dprintf(1, "%d\\n", getpid());
 		read(0, &byte, 1);
-		_exit(0);
+		execlp("cat", "cat", (char *)0);
 	}
 	return 0;
 }
@@ -199,10 +199,15 @@ def test_a_child_of_vfork_shares_until_it_executes(
     pipe = subprocess.PIPE
     with subprocess.Popen([tmp_path / "vfork"], stdin=pipe, stdout=pipe) as parent:
         assert parent.stdout is not None
-        first = grove.tree.executed(parent.pid)
+        first = grove.tree.of(parent.pid)
         child = int(parent.stdout.readline())
         assert grove.tree.of(child) is first
-        fresh = grove.tree.executed(child)
+        assert parent.stdin is not None
+        parent.stdin.write(b"go\nexecuted\n")
+        parent.stdin.flush()
+        assert parent.stdout.readline() == b"o\n"
+        grove.tree.executed(child)
+        fresh = grove.tree.of(child)
         assert fresh is not first
         assert grove.tree.of(parent.pid) is first
         assert (first.pid, fresh.pid) == (parent.pid, child)
@@ -214,6 +219,7 @@ def test_an_execve_closes_no_watch_twice(grove: Grove) -> None:
         before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 -- a count
         for _ in range(5):
             grove.tree.executed(pid)
+            grove.tree.of(pid)
         assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208 -- a count
     grove.loop.turn(1000)
     with pytest.raises(OSError, match="gone"):

@@ -45,6 +45,8 @@ class Call(IntEnum):
     MOREOPS = 12
     TEXT = 13
     COVERS = 14
+    START = 15
+    """From a new program, before its first instruction: put the agent in."""
 
 
 class Node(IntEnum):
@@ -177,11 +179,11 @@ class Masked(Layout, size=32):
     pending:  int = at(24, 8)
 
 
-class Config(Layout, size=48):
+class Config(Layout, size=64):
     """The head of the agent's data, written when it is injected.
 
-    Behind it: MAX_OVERLAYS overlays, three words, MAX_SITES addresses of CPUIDs.
-    *blocked* and *pending* come from before an execve.
+    Behind it: MAX_OVERLAYS overlays, three words, MAX_SITES addresses of CPUIDs.  The
+    program begins at *entry*; *blocked* and *pending* come from before an execve.
     """
 
     flags:    int = at( 0, 4)
@@ -192,6 +194,8 @@ class Config(Layout, size=48):
     blocked:  int = at(24, 8)
     pending:  int = at(32, 8)
     masked:   int = at(40, 4)
+    entry:    int = at(48, 8)
+    stack:    int = at(56, 8)
 # fmt: on
 
 MAX_OVERLAYS = 32

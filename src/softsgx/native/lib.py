@@ -4,8 +4,10 @@ Every function raises OSError with the errno of the call that failed.
 """
 
 import ctypes
+import errno
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -31,10 +33,26 @@ class _Image(ctypes.Structure):
         ("agent_size", ctypes.c_uint64),
         ("vdso_size", ctypes.c_uint64),
         ("config_size", ctypes.c_uint64),
-        ("start", ctypes.c_uint64),
         ("data", ctypes.c_uint64),
         ("vdso_slots", ctypes.c_uint64),
+    )
+
+
+class Start(ctypes.Structure):
+    """A new program, from its execve to its first instruction.
+
+    *error*: ENOEXEC if it goes on without an agent, another if it was killed.
+    """
+
+    _fields_ = (
+        ("rip", ctypes.c_uint64),
+        ("rsp", ctypes.c_uint64),
+        ("mask", ctypes.c_uint64),
         ("blocked", ctypes.c_uint64),
+        ("pending", ctypes.c_uint64),
+        ("code", ctypes.c_uint64 * 4),
+        ("pid", ctypes.c_int32),
+        ("error", ctypes.c_int32),
     )
 
 
@@ -57,15 +75,21 @@ _PROTOTYPES: dict[str, tuple[type, ...]] = {
         ctypes.POINTER(ctypes.c_char_p),
         ctypes.POINTER(ctypes.c_int),
     ),
-    "softsgx_follow_exec": (ctypes.c_int, _U64, _PID, _PID),
-    "softsgx_inject": (_PID, ctypes.POINTER(_Image)),
-    "softsgx_detach": (_PID,),
+    "softsgx_follow_exec": (
+        *(ctypes.c_int, _U64, _PID, _PID),
+        *(_U64, ctypes.c_void_p),
+    ),
+    "softsgx_inject": (
+        *(ctypes.c_void_p, ctypes.c_void_p),
+        *(ctypes.c_void_p, ctypes.c_size_t),
+    ),
     "softsgx_wait_child": (_PID,),
-    "softsgx_kill_traced": (_PID,),
     "softsgx_xcr0": (),
     "softsgx_cpuid": (ctypes.c_uint32, ctypes.c_uint32, ctypes.c_void_p),
     "softsgx_poke": (_PID, _U64, ctypes.c_uint8),
     "softsgx_same_memory": (_PID, _PID),
+    "softsgx_is_leader": (_PID,),
+    "softsgx_code_mappings": (_PID, ctypes.c_void_p, ctypes.c_size_t),
     "softsgx_rewrite_cpuid": (_PID, ctypes.c_void_p, ctypes.c_size_t),
 }
 
@@ -171,23 +195,37 @@ def _strings(items: list[bytes]) -> "ctypes.Array[ctypes.c_char_p]":
     return (ctypes.c_char_p * (len(items) + 1))(*items, None)
 
 
-def follow_exec(listener: int, notification: int, tid: int, tgid: int) -> int:
-    """Let an execve go on and stop it at its end: the pid, 0 if there was none.
+class _Mapping(ctypes.Structure):
+    _fields_ = (
+        ("start", _U64),
+        ("end", _U64),
+        ("offset", _U64),
+        ("inode", _U64),
+        ("path", ctypes.c_char * 512),
+    )
 
-    OSError, EPERM if somebody else traces it: then the call still waits for an answer.
+
+_MAX_CODE = 32
+_found = (_Mapping * _MAX_CODE)()
+
+
+def code_mappings(pid: int) -> list[tuple[int, int, int, int, str]]:
+    """Return start, end, offset, inode and path of executable mappings of files.
+
+    OSError, ENOTTY where the kernel cannot say, and E2BIG if there are too many.
     """
-    result = _lib().softsgx_follow_exec(listener, notification, tid, tgid)
-    return _checked(result, "ptrace")
+    n = _lib().softsgx_code_mappings(pid, _found, _MAX_CODE)
+    if _checked(n, "mappings") == _MAX_CODE:
+        raise OSError(errno.E2BIG, os.strerror(errno.E2BIG))
+    return [
+        (one.start, one.end, one.offset, one.inode, os.fsdecode(one.path))
+        for one in _found[:n]
+    ]
 
 
-def detach(pid: int) -> None:
-    """Let a stopped process go."""
-    _checked(_lib().softsgx_detach(pid), "detach")
-
-
-def kill_traced(pid: int) -> None:
-    """End a process that stands at its first instruction."""
-    _lib().softsgx_kill_traced(pid)
+def is_leader(tid: int) -> bool:
+    """Say whether a thread is its process's first: its number is the process's."""
+    return bool(_lib().softsgx_is_leader(tid))
 
 
 def wait_child(pid: int) -> int | None:
@@ -202,30 +240,50 @@ class Images:
 
     agent: bytes
     vdso: bytes
-    start: int
     data: int
     enclu: int
     fault: int
     slots: int
 
-    def inject(self, pid: int, config: bytes, blocked: int) -> None:
-        """Put the agent into a process that stands at its first instruction.
 
-        *blocked*: signals that the kernel does not know to be blocked.
-        """
-        image = _Image(
-            agent=self.agent,
-            vdso=self.vdso,
+class Injector:
+    """Puts the agent, with *config* at the head of its data, into new programs."""
+
+    def __init__(self, config: bytes) -> None:
+        known = images()
+        self._image = _Image(
+            agent=known.agent,
+            vdso=known.vdso,
             config=config,
-            agent_size=len(self.agent),
-            vdso_size=len(self.vdso),
+            agent_size=len(known.agent),
+            vdso_size=len(known.vdso),
             config_size=len(config),
-            start=self.start,
-            data=self.data,
-            vdso_slots=self.slots,
-            blocked=blocked,
+            data=known.data,
+            vdso_slots=known.slots,
         )
-        _checked(_lib().softsgx_inject(pid, ctypes.byref(image)), "inject")
+        self._at = ctypes.addressof(self._image)
+
+    def follow(
+        self, listener: int, notification: int, tid: int, tgid: int
+    ) -> Start | None:
+        """Let an execve go on; what comes of it will call, and wait: None, nothing did.
+
+        OSError, EPERM if somebody else traces it: then the call still waits for an
+        answer.
+        """
+        start = Start()
+        at = ctypes.addressof(start)
+        result = _lib().softsgx_follow_exec(
+            listener, notification, tid, tgid, self._image.data, at
+        )
+        return start if _checked(result, "ptrace") else None
+
+    def inject(self, start: Start, cpuids: Sequence[int]) -> None:
+        """Put the agent into a program that called, breakpoints over its CPUIDs."""
+        places = (ctypes.c_uint64 * len(cpuids))(*cpuids)
+        at = ctypes.addressof(start)
+        done = _lib().softsgx_inject(self._at, at, places, len(cpuids))
+        _checked(done, "inject")
 
 
 @cache
@@ -240,7 +298,6 @@ def images() -> Images:
     return Images(
         agent=agent,
         vdso=vdso,
-        start=int(known["agent_start"], 16),
         data=int(known["A"], 16),
         enclu=int(known["sgx_enclu"], 16),
         fault=int(known["sgx_fault"], 16),

@@ -24,11 +24,12 @@ _EMPTY = bytes(_NOTIF.size)
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """A thread that waits: its number and the system call it made."""
+    """A thread that waits: its number, the system call it made, and from where."""
 
     id: int
     tid: int
     nr: int
+    ip: int
     args: tuple[int, ...]
 
 
@@ -54,8 +55,8 @@ class Listener:
             if error.errno in (errno.ENOENT, errno.EINTR):
                 return None
             raise
-        number, tid, _, nr, _, _, *args = _NOTIF.unpack(self._buffer)
-        return Notification(number, tid, nr, tuple(args))
+        number, tid, _, nr, _, ip, *args = _NOTIF.unpack(self._buffer)
+        return Notification(number, tid, nr, ip, tuple(args))
 
     def answer(self, number: int, value: int, error: int = 0) -> None:
         """Return a value, or an errno, from the call."""

@@ -71,7 +71,6 @@ class Calls:
             Call.PATCH: self._patch,
             Call.SITE: self._site,
             Call.MOREOPS: self._moreops,
-            Call.TEXT: self._text,
             Call.COVERS: self._covers,
         }
 
@@ -204,12 +203,6 @@ class Calls:
 
     def _site(self, task: UserTask, args: tuple[int, ...]) -> Result:
         return int(self.sites.is_site(task, args[0], args[1]))
-
-    def _text(self, task: UserTask, args: tuple[int, ...]) -> Result:
-        start, length, fd, offset = args[:4]
-        path = f"/proc/{task.tid}/fd/{fd & _U32}"
-        self.sites.patch_text(task.process, path, start, length, offset)
-        return 0
 
     def _moreops(self, task: UserTask, args: tuple[int, ...]) -> Result:
         ops = task.process.pending.pop(task.tid, [])

@@ -1,59 +1,98 @@
-"""execve in the tree: each program is stopped once, before its first instruction."""
+"""execve in the tree: each program begins with a call to us, and gets the agent."""
 
 import errno
+import os
+import signal
 from collections.abc import Callable
+from contextlib import suppress
 
 from softsgx.native import lib
+from softsgx.native.abi import AGENT_BASE
 from softsgx.native.notify import Listener, Notification
-from softsgx.runner.injection import hidden_signals, with_program
-from softsgx.runner.process import Process, pid_of
+from softsgx.runner.process import pid_of
 from softsgx.runner.sites import Sites
-from softsgx.runner.tree import Tree
 
 EXECS = frozenset({59, 322})
 """System calls: execve and execveat."""
 
 _GONE = frozenset({errno.ESRCH, errno.ENOENT})
+_WAITING = 256
+"""New programs that may be on their way to their call before somebody looks whether
+some of them were killed."""
 
 
 class Execs:
-    """Puts the agent, with *config* for its data, into every program of the tree."""
+    """Puts the agent into every program of the tree."""
 
     def __init__(
         self,
         listener: Listener,
-        tree: Tree,
         sites: Sites,
-        config: bytes,
+        injector: lib.Injector,
+        executed: Callable[[int], None],
         complain: Callable[[str], None],
     ):
         self._listener = listener
-        self._tree = tree
         self._sites = sites
-        self._config = config
+        self._injector = injector
+        self._executed = executed
         self._complain = complain
+        self._starting: dict[int, lib.Start] = {}
 
     def follow(self, call: Notification) -> None:
-        """Let an execve happen, and put the agent into what comes of it."""
-        signals = hidden_signals(call.tid)
+        """Let an execve happen, and have what comes of it call before it begins."""
+        tid = call.tid
         try:
-            pid = pid_of(call.tid)
-            stopped = lib.follow_exec(self._listener.fd, call.id, call.tid, pid)
+            pid = tid if lib.is_leader(tid) else pid_of(tid)
+            start = self._injector.follow(self._listener.fd, call.id, tid, pid)
         except OSError as error:
             self._refuse(call, gone=error.errno in _GONE)
             return
-        if not stopped:
+        if start is None:
+            return
+        self._executed(pid)
+        if not start.error:
+            self._expect(pid, start)
+        elif start.error != errno.ENOEXEC:
+            # A program of 32 bits goes on alone; this one was killed.
+            self._complain_of(pid, OSError(start.error, os.strerror(start.error)))
+
+    def start(self, call: Notification) -> None:
+        """Put the agent into a program that called; *call* has where it mapped it."""
+        start = self._starting.pop(call.tid, None)
+        if start is None:
+            self._listener.answer(call.id, 0, errno.ENOSYS)
             return
         try:
-            process = self._tree.executed(stopped)
-            self._inject(process, signals)
+            self._inject(start, call.args[1])
         except OSError as error:
+            # Without the agent the filter would kill it at its first file.
+            with suppress(ProcessLookupError):
+                os.kill(call.tid, signal.SIGKILL)
             if error.errno not in _GONE:
-                # Without the agent the filter would kill it at its first file.
-                lib.kill_traced(stopped)
-                self._complain(f"pid {stopped}: cannot put the agent in: {error}")
-            return
-        lib.detach(stopped)
+                self._complain_of(call.tid, error)
+        self._listener.answer(call.id, 0)
+
+    def text(self, call: Notification) -> None:
+        """Rewrite what a file's code that was just mapped has of CPUIDs."""
+        _, start, length, fd, offset, *_ = call.args
+        path = f"/proc/{call.tid}/fd/{fd & 0xFFFF_FFFF}"
+        self._sites.patch_text(call.tid, path, start, length, offset)
+        self._listener.answer(call.id, 0)
+
+    def _inject(self, start: lib.Start, memory: int) -> None:
+        if memory != AGENT_BASE:
+            raise OSError(errno.EEXIST, "its memory is not free")
+        self._injector.inject(start, self._sites.of_program(start.pid))
+
+    def _expect(self, pid: int, start: lib.Start) -> None:
+        if len(self._starting) >= _WAITING:
+            waiting = self._starting.items()
+            self._starting = {p: s for p, s in waiting if lib.is_leader(p)}
+        self._starting[pid] = start
+
+    def _complain_of(self, pid: int, error: OSError) -> None:
+        self._complain(f"pid {pid}: cannot put the agent in: {error}")
 
     def _refuse(self, call: Notification, *, gone: bool) -> None:
         """Without ptrace there is no agent, and without it no program can go on."""
@@ -63,13 +102,3 @@ class Execs:
                 "(attach the tracer later instead)"
             )
         self._listener.answer(call.id, 0, errno.EPERM)
-
-    def _inject(self, process: Process, signals: tuple[int, int]) -> None:
-        self._sites.patch_program(process)
-        config = with_program(self._config, process.sites, signals)
-        try:
-            lib.images().inject(process.pid, config, signals[0])
-        except OSError as error:
-            # A program of 32 bits goes on alone.
-            if error.errno != errno.ENOEXEC:
-                raise

@@ -1,21 +1,16 @@
 """What the agent is told when it is put into a process."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from softsgx.driver.device import ENCLAVE, PROVISION, nodes
 from softsgx.machine.machine import Machine
 from softsgx.native import lib
 from softsgx.native.abi import (
     AGENT_BASE,
-    MASKED_OFFSET,
-    MAX_MASKED,
     MAX_OVERLAYS,
-    MAX_SITES,
     VDSO_OFFSET,
     Config,
     ConfigFlag,
-    Masked,
     Overlay,
 )
 from softsgx.runner.cpuid import overlays
@@ -59,6 +54,8 @@ def agent_config(
         blocked=0,
         pending=0,
         masked=0,
+        entry=0,
+        stack=0,
     )
     images = lib.images()
     vdso = AGENT_BASE + VDSO_OFFSET
@@ -70,32 +67,3 @@ def agent_config(
         + padding
         + b"".join(word.to_bytes(8, "little") for word in words)
     )
-
-
-def with_program(
-    config: bytes, sites: Iterable[int], signals: tuple[int, int]
-) -> bytes:
-    """Return a configuration that knows rewritten CPUIDs and `hidden_signals`."""
-    known = list(sites)[:MAX_SITES]
-    head = Config.from_bytes(config[: Config.SIZE])
-    blocked, pending = signals
-    head = replace(head, sites=len(known), blocked=blocked, pending=pending)
-    words = b"".join(address.to_bytes(8, "little") for address in known)
-    return bytes(head) + config[Config.SIZE :] + words
-
-
-def hidden_signals(tid: int) -> tuple[int, int]:
-    """Return a thread's signals that only the agent knows as blocked, and pending."""
-    data = lib.images().data
-    try:
-        head = Config.from_bytes(lib.read(tid, data, Config.SIZE))
-        if not head.masked:
-            return 0, 0
-        table = lib.read(tid, data + MASKED_OFFSET, MAX_MASKED * Masked.SIZE)
-    except OSError:
-        return 0, 0  # no agent there yet
-    for at in range(0, len(table), Masked.SIZE):
-        masked = Masked.from_bytes(table[at : at + Masked.SIZE])
-        if masked.tid == tid:
-            return masked.blocked, masked.pending
-    return 0, 0

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from softsgx.native import lib
+
 
 class Mapping(NamedTuple):
     """A line of /proc/PID/maps; *offset* is bytes into the file *path*."""
@@ -33,7 +35,18 @@ class Mapping(NamedTuple):
         The first needs a privilege that a user without root does not have.
         """
         yield f"/proc/{self.pid}/map_files/{self.start:x}-{self.end:x}"
-        yield f"/proc/{self.pid}/root{self.path}"
+        if self.path:
+            yield f"/proc/{self.pid}/root{self.path}"
+
+    def path_of_file(self) -> str | None:
+        """Return a path that leads to the file behind it; None if there is none."""
+        for name in self.candidates():
+            try:
+                if os.stat(name).st_ino == self.inode:  # noqa: PTH116 -- often called
+                    return name
+            except OSError:
+                continue
+        return None
 
     def open(self) -> int | None:
         """Open the file behind it; None if it cannot be had."""
@@ -48,13 +61,29 @@ class Mapping(NamedTuple):
         return None
 
 
+def code_mappings(pid: int) -> list[Mapping]:
+    """Return the executable mappings of files, lowest first; none if it is gone."""
+    try:
+        found = lib.code_mappings(pid)
+    except OSError:
+        return [one for one in mappings(pid) if "x" in one.perms and one.is_file]
+    return [
+        Mapping(pid, start, end, "", offset, inode, path)
+        for start, end, offset, inode, path in found
+        if path.startswith("/") or not path
+    ]
+
+
+def _maps(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/maps").read_text(errors="surrogateescape")
+    except OSError:
+        return ""
+
+
 def mappings(pid: int) -> Iterator[Mapping]:
     """Yield the mappings of a process, lowest first; none if it is gone."""
-    try:
-        text = Path(f"/proc/{pid}/maps").read_text(errors="surrogateescape")
-    except OSError:
-        return
-    for line in text.splitlines():
+    for line in _maps(pid).splitlines():
         where, perms, offset, _, inode, *rest = line.split(maxsplit=5)
         start, end = (int(part, 16) for part in where.split("-"))
         path = rest[0] if rest else ""

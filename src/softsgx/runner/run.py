@@ -57,7 +57,7 @@ def run(argv: list[str], options: RunOptions) -> int:
     listener = Listener(listener_fd)
     loop = Loop(last=listener_fd)
     tree = Tree(driver, files, loop)
-    execs = Execs(listener, tree, sites, config, _complain)
+    execs = Execs(listener, sites, lib.Injector(config), tree.executed, _complain)
     supervisor = Supervisor(listener, loop, files, tree, calls, execs)
     child = _Child(pid, loop)
     with child.signals():

@@ -6,6 +6,7 @@ MRENCLAVE are as they were.  In a program's text it is a private copy of the pag
 
 import errno
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from softsgx.arch.addr import PAGE_SIZE
@@ -13,8 +14,8 @@ from softsgx.arch.secinfo import PageType
 from softsgx.driver.driver import Driver
 from softsgx.driver.encl import Encl
 from softsgx.native import lib
-from softsgx.runner.mappings import mappings
-from softsgx.runner.process import Process, UserTask
+from softsgx.runner.mappings import code_mappings, mappings
+from softsgx.runner.process import UserTask
 from softsgx.runner.text import TextScanner
 
 INT3 = 0xCC
@@ -71,51 +72,36 @@ class Sites:
         return known == kind
 
     def patch_text(
-        self, process: Process, path: str, start: int, length: int, offset: int
+        self, tid: int, path: str, start: int, length: int, offset: int
     ) -> None:
         """Put breakpoints over the CPUIDs in a mapping of a file's code."""
         if self._scanner is None:
             return
-        try:
-            file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        except OSError:
-            return
-        self._patch_file(process, file, start, length, offset)
-
-    def _patch_file(
-        self, process: Process, fd: int, start: int, length: int, offset: int
-    ) -> None:
-        """Take *fd* over, and do it."""
-        if self._scanner is None:
-            os.close(fd)
-            return
         places = [
             start + site - offset
-            for site in self._scanner.sites(fd)
+            for site in self._scanner.sites(path)
             if offset <= site < offset + length
         ]
-        self._rewrite(process, places)
+        if places:
+            with suppress(OSError):
+                lib.rewrite_cpuid(tid, places)
 
-    def patch_program(self, process: Process) -> None:
-        """Do so for what the kernel mapped at execve: the program and its loader."""
+    def of_program(self, pid: int) -> list[int]:
+        """Return the CPUIDs in what the kernel mapped at execve.
+
+        That is the program and its loader.
+        """
         if self._scanner is None:
-            return
-        for mapping in mappings(process.pid):
-            if "x" not in mapping.perms or not mapping.is_file:
-                continue
-            fd = mapping.open()
-            if fd is not None:
-                length = mapping.end - mapping.start
-                self._patch_file(process, fd, mapping.start, length, mapping.offset)
-
-    def _rewrite(self, process: Process, addresses: list[int]) -> None:
-        if not addresses:
-            return
-        try:
-            done = lib.rewrite_cpuid(process.pid, addresses)
-        except OSError:
-            return
-        process.sites.update(dict.fromkeys(done, CPUID))
+            return []
+        places: list[int] = []
+        for mapping in code_mappings(pid):
+            path = mapping.path_of_file()
+            if path is not None:
+                shift = mapping.start - mapping.offset
+                begin, end = mapping.offset, mapping.end - shift
+                sites = self._scanner.sites(path)
+                places += [site + shift for site in sites if begin <= site < end]
+        return places
 
     def forget(self, encl: Encl) -> None:
         """Drop what is known of an enclave that is gone."""

@@ -4,7 +4,7 @@ import errno
 import os
 from collections.abc import Callable
 
-from softsgx.native.abi import CALL_NR, Call
+from softsgx.native.abi import AGENT_BASE, CALL_NR, VDSO_OFFSET, Call
 from softsgx.native.notify import Listener, Notification
 from softsgx.runner.calls import Calls, NewFd
 from softsgx.runner.execs import EXECS, Execs
@@ -54,9 +54,20 @@ class Supervisor:
         elif call.nr in EXECS:
             self._execs.follow(call)
         elif call.nr == CALL_NR:
-            self._agent_call(call)
+            self._our_call(call)
         else:
             self._listener.let_continue(call.id)
+
+    def _our_call(self, call: Notification) -> None:
+        if call.args[0] == Call.START:
+            self._execs.start(call)
+        elif call.args[0] == Call.TEXT:
+            self._execs.text(call)
+        elif AGENT_BASE <= call.ip < AGENT_BASE + VDSO_OFFSET:
+            self._agent_call(call)
+        else:
+            # The program's own: Linux has no such call.
+            self._listener.answer(call.id, 0, errno.ENOSYS)
 
     def _agent_call(self, call: Notification) -> None:
         try:

@@ -53,10 +53,10 @@ class Tree:
             process = self._add(pid, self._sharer(pid) or Process(pid, fresh_mm(pid)))
         return process
 
-    def executed(self, pid: int) -> Process:
-        """Give a process that went through execve a new address space."""
-        self._end(pid)
-        return self._add(pid, Process(pid, fresh_mm(pid)))
+    def executed(self, pid: int) -> None:
+        """Take note of an execve: what was known of the process is its past."""
+        if pid in self._processes:
+            self._end(pid)
 
     def forked(self, tid: int, parent: int) -> None:
         """Take in a child of fork; *parent* is what it says, in its own numbers."""
