@@ -99,6 +99,7 @@ struct thread {
 	u64 ursp, urbp;		/* of the host, at the last entry */
 	struct k_stack altstack; /* the program's own */
 	u32 guarded;		/* its system calls inside are dispatched to us */
+	u64 lifted;		/* an instruction whose breakpoint it met last */
 	u32 no_rdtsc;		/* RDTSC faults, by our doing */
 };
 
@@ -229,6 +230,7 @@ HIDDEN int at_enclu(u64 rip);
 HIDDEN int at_cpuid(u64 rip);
 enum site_kind { SITE_NONE, SITE_ENCLU, SITE_CPUID };
 HIDDEN enum site_kind site_at(u64 address);
+HIDDEN int site_is_enclu(u64 address);
 HIDDEN void sites_init(void);
 HIDDEN void sites_of_text(u64 start, u64 length, u64 fd, u64 offset);
 HIDDEN void site_unwind(struct k_sigcontext *mc);

@@ -219,6 +219,22 @@ static int is_entry(u32 leaf)
 	return leaf == ENCLU_EENTER || leaf == ENCLU_ERESUME;
 }
 
+static int crossed_natively(struct frame *f, u32 leaf)
+{
+	if (A.config.flags & CONFIGFLAG_EXACT)
+		return 0;
+	return (leaf == ENCLU_EENTER && eenter_native(f)) ||
+	       (leaf == ENCLU_ERESUME && eresume_native(f));
+}
+
+/* The handler of a forbidden instruction is done, or has left it where it was. */
+static void at_lifted(struct frame *f)
+{
+	if (f->th->inside && f->uc->mc.rip == f->th->lifted)
+		call_supervisor(CALL_RESUMED, f->th->lifted, 0, 0, 0, 0);
+	f->th->lifted = 0;
+}
+
 /* ENCLU outside an enclave, RIP at the instruction. */
 void host_enclu(struct frame *f)
 {
@@ -237,13 +253,11 @@ void host_enclu(struct frame *f)
 		forbid_calls(f->th);
 	if (trapped)
 		site_patch(at, SITE_ENCLU);
-	if (!(A.config.flags & CONFIGFLAG_EXACT)) {
-		if (leaf == ENCLU_EENTER && eenter_native(f))
-			return;
-		if (leaf == ENCLU_ERESUME && eresume_native(f))
-			return;
+	if (!crossed_natively(f, leaf)) {
+		ask_enclu(f);
+		if (is_entry(leaf))
+			remember_verified(f, tcs, generation);
 	}
-	ask_enclu(f);
-	if (is_entry(leaf))
-		remember_verified(f, tcs, generation);
+	if (leaf == ENCLU_ERESUME && f->th->lifted)
+		at_lifted(f);
 }

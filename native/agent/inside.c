@@ -85,6 +85,30 @@ static int before_instruction(u64 vector)
 	return vector >= VECTOR_TS && vector <= VECTOR_AC;
 }
 
+/* A breakpoint may stand for ENCLU, for an instruction that is forbidden, or for
+ * nothing any more. */
+static int our_breakpoint(struct frame *f)
+{
+	struct k_sigcontext *mc = &f->uc->mc;
+	long what = TRAP_FOREIGN;
+	int enclu = site_is_enclu(mc->rip - 1);
+
+	if (!enclu)
+		what = call_supervisor(CALL_TRAP, mc->rip - 1, 0, 0, 0, 0);
+	if (!enclu && what != TRAP_FORBIDDEN && what != TRAP_AGAIN)
+		return 0;
+	mc->rip--;
+	if (enclu) {
+		inside_enclu(f, 0);
+	} else if (what == TRAP_FORBIDDEN) {
+		f->th->lifted = mc->rip;
+		undefined(f);
+	} else {
+		sys(NR_sched_yield, 0);
+	}
+	return 1;
+}
+
 void inside_signal(struct frame *f)
 {
 	struct k_sigcontext *mc = &f->uc->mc;
@@ -95,9 +119,8 @@ void inside_signal(struct frame *f)
 		deliver(f);
 	} else if (f->sig == SIGILL && at_enclu(mc->rip)) {
 		inside_enclu(f, 1);
-	} else if (f->sig == SIGTRAP && site_at(mc->rip - 1) == SITE_ENCLU) {
-		mc->rip--;
-		inside_enclu(f, 0);
+	} else if (f->sig == SIGTRAP && mc->trapno == VECTOR_BP && our_breakpoint(f)) {
+		return;
 	} else if (software_interrupt(f)) {
 		mc->rip -= 2;
 		undefined(f);

@@ -99,6 +99,15 @@ enum site_kind site_at(u64 address)
 	return like;
 }
 
+/* A breakpoint in place of an ENCLU; the look at what follows it saves a question. */
+int site_is_enclu(u64 address)
+{
+	u8 code[2];
+
+	return !agent_copy(code, (void *)(address + 1), 2) && code[0] == enclu_bytes[1] &&
+	       code[1] == enclu_bytes[2] && site_at(address) == SITE_ENCLU;
+}
+
 /* A signal by itself, behind a site: the kernel drops the trap's SIGTRAP when one that
  * somebody sent waits already.  Back to the site, to trap again. */
 void site_unwind(struct k_sigcontext *mc)

@@ -6,16 +6,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from softsgx.machine.epc import Epc
 from softsgx.machine.memory import FlatMemory
 from softsgx.machine.processor import Processor, Regs
 from softsgx.native import abi, lib
 from softsgx.native.abi import MAX_OPS, Op, OpKind, Outcome
 from softsgx.runner.answers import TAIL_OFFSET, Answer
 from softsgx.runner.context import Context
+from softsgx.runner.enclave_code import EnclaveCode
 from softsgx.runner.process import Process, fresh_mm
 from tests.support import make_secs
 
 TID = 7
+CODE = EnclaveCode(Epc(1), cpuid=True)
 AT = 0x5000
 CELLS = {cell.name: cell for cell in abi.Context.cells()}
 
@@ -72,7 +75,7 @@ def test_the_processor_is_shown_to_the_thread() -> None:
 def test_an_operation_is_its_layout(
     kind: OpKind, prot: int, start: int, end: int, offset: int, fd: int
 ) -> None:
-    answer = Answer(Process(1, fresh_mm(1)))
+    answer = Answer(Process(1, fresh_mm(1)), CODE)
     answer._add(kind, start, end, prot, offset, fd)
     wanted = Op(kind=kind, prot=prot, start=start, end=end, offset=offset, fd=fd)
     assert answer.ops == [bytes(wanted)]
@@ -103,7 +106,7 @@ def test_operations_that_do_not_fit_come_in_order_when_asked_for(
     sent: list[tuple[int, int, bytes]], count: int
 ) -> None:
     process = Process(1, fresh_mm(1))
-    answer = Answer(process)
+    answer = Answer(process, CODE)
     answer.plain_protect([(at, at + 1) for at in range(count)], 0)
     answer.send(TID, AT)
     seen: list[int] = []
@@ -115,18 +118,18 @@ def test_operations_that_do_not_fit_come_in_order_when_asked_for(
         seen += starts
         if not head.more:
             break
-        Answer(process, process.pending.pop(TID)).send(TID, AT)
+        Answer(process, CODE, process.pending.pop(TID)).send(TID, AT)
     assert seen == list(range(count))
     assert not process.pending
 
 
 def test_no_operations_write_nothing(sent: list[tuple[int, int, bytes]]) -> None:
-    Answer(Process(1, fresh_mm(1))).send(TID, AT)
+    Answer(Process(1, fresh_mm(1)), CODE).send(TID, AT)
     assert sent == []
 
 
 def test_an_attached_enclave_is_described(sent: list[tuple[int, int, bytes]]) -> None:
-    answer = Answer(Process(1, fresh_mm(1)), secs=make_secs(ssaframesize=2))
+    answer = Answer(Process(1, fresh_mm(1)), CODE, secs=make_secs(ssaframesize=2))
     answer.plain_protect([(0, 1)], 0)
     answer.send(TID, AT)
     head, _ = decode(sent[0][2])

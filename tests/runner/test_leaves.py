@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 
 from softsgx.arch.faults import GeneralProtection, InvalidOpcode, PageFault
 from softsgx.arch.leaves import Enclu
+from softsgx.machine.epc import Epc
 from softsgx.native import abi, lib
 from softsgx.native.abi import Outcome
 from softsgx.runner.answers import Answer
 from softsgx.runner.context import Context
+from softsgx.runner.enclave_code import EnclaveCode
 from softsgx.runner.leaves import Leaves
 from softsgx.runner.process import Process, UserTask
 from tests.driver.fakes import BASE, PAGE, RW, SIZE, World
@@ -21,6 +23,7 @@ from tests.support import changed
 
 TCS_AT = BASE
 AEP = 0x40_1000
+CODE = EnclaveCode(Epc(1), cpuid=True)
 
 
 class Bench:
@@ -42,7 +45,7 @@ class Bench:
 
     def enclu(self, **fields: int) -> Context:
         context = self.context(**fields)
-        self.leaves.enclu(self.task, context, Answer(self.process))
+        self.leaves.enclu(self.task, context, Answer(self.process, CODE))
         return context
 
     def enter(self) -> Context:
@@ -68,7 +71,7 @@ def test_a_thread_enters_and_leaves() -> None:
     assert (context.inside, context.tcs, context.aep) == (1, TCS_AT, AEP)
     assert context.regs.rip == BASE
     context.regs.rax, context.regs.rbx = Enclu.EEXIT, 0x2000
-    bench.leaves.enclu(bench.task, context, Answer(bench.process))
+    bench.leaves.enclu(bench.task, context, Answer(bench.process, CODE))
     assert (context.outcome, context.inside) == (Outcome.LOAD, 0)
     assert (context.regs.rip, context.regs.rcx) == (0x2000, AEP)
 
@@ -102,7 +105,7 @@ def test_another_process_cannot_use_our_tcs() -> None:
     inside = bench.enter()
     other = Bench()
     inside.regs.rax, inside.regs.rbx = Enclu.EEXIT, 0x2000
-    other.leaves.enclu(other.task, inside, Answer(other.process))
+    other.leaves.enclu(other.task, inside, Answer(other.process, CODE))
     assert_faulted(inside, GeneralProtection.vector)
 
 
@@ -114,7 +117,7 @@ def test_a_tcs_that_is_being_removed_is_none() -> None:
     entry = bench.world.machine.epcm[page.epc_page]
     bench.world.machine.epcm[page.epc_page] = replace(entry, valid=False)
     context.regs.rax, context.regs.rbx = Enclu.EEXIT, 0x2000
-    bench.leaves.enclu(bench.task, context, Answer(bench.process))
+    bench.leaves.enclu(bench.task, context, Answer(bench.process, CODE))
     assert_faulted(context, GeneralProtection.vector)
 
 
@@ -135,7 +138,7 @@ def test_an_exit_saves_and_a_resume_brings_back() -> None:
     assert (context.inside, context.regs.rip) == (0, AEP)
     assert (context.regs.rax, context.regs.rbx) == (Enclu.ERESUME, TCS_AT)
     assert context.regs.r15 == 0
-    bench.leaves.enclu(bench.task, context, Answer(bench.process))
+    bench.leaves.enclu(bench.task, context, Answer(bench.process, CODE))
     assert (context.inside, context.regs.rip, context.regs.r15) == (1, BASE + 5, 15)
 
 
@@ -152,7 +155,7 @@ def test_a_fault_that_the_driver_resolves_is_tried_again() -> None:
     bench = Bench()
     bench.world.map(9, 4, RW)
     context = bench.context(inside=1, tcs=TCS_AT, address=BASE + 10 * PAGE, error=6)
-    answer = Answer(bench.process)
+    answer = Answer(bench.process, CODE)
     bench.leaves.fault(bench.task, context, answer)
     assert context.outcome == Outcome.RETRY
     # Pending: there is no native access yet, and no operation is due but that.
@@ -165,7 +168,7 @@ def test_the_sgx_bit_can_be_taken_away_for_a_test() -> None:
         bench = Bench()
         leaves = Leaves(bench.world.driver, exact=True, mask_pf_sgx=mask)
         context = bench.context(inside=1, tcs=TCS_AT, address=TCS_AT, error=5)
-        leaves.fault(bench.task, context, Answer(bench.process))
+        leaves.fault(bench.task, context, Answer(bench.process, CODE))
         assert_faulted(context, PageFault.vector)
         codes.append(context.error)
     assert codes[0] == codes[1] | 0x8000
@@ -219,7 +222,7 @@ def test_no_context_breaks_us(
         # The program can write into enclave memory, and so into its TCS.
         bench.world.machine.epc.page(page.epc_page)[16 : 16 + len(tcs)] = tcs
     context = bench.context(**fields)
-    answer = Answer(bench.process)
+    answer = Answer(bench.process, CODE)
     try:
         if call == "enclu":
             bench.leaves.enclu(bench.task, context, answer)

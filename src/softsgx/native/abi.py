@@ -47,6 +47,8 @@ class Call(IntEnum):
     COVERS = 14
     START = 15
     """From a new program, before its first instruction: put the agent in."""
+    TRAP = 16
+    RESUMED = 17
 
 
 class Node(IntEnum):
@@ -80,6 +82,17 @@ class Outcome(IntEnum):
     """Carry out the operations, then run the instruction again."""
     ABORT = 3
     """Host code touched an enclave's page: it reads ones, and writes nothing."""
+
+
+class Trap(IntEnum):
+    """What a breakpoint that an enclave's thread met is."""
+
+    FOREIGN = 0
+    """None of ours."""
+    FORBIDDEN = 1
+    """It stands for an instruction that is #UD."""
+    AGAIN = 2
+    """It is gone, or will be: run the instruction there."""
 
 
 class OpKind(IntEnum):

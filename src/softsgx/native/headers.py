@@ -22,6 +22,7 @@ _ENUMS: tuple[type[IntEnum] | type[IntFlag], ...] = (
     abi.Node,
     abi.ConfigFlag,
     abi.Outcome,
+    abi.Trap,
     abi.OpKind,
     PageType,
     Enclu,

@@ -1,13 +1,15 @@
 """What the supervisor tells the agent to do to the program's address space."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from softsgx.arch.secs import Secs
 from softsgx.driver.driver import Driver
 from softsgx.driver.encl import Encl
+from softsgx.driver.mapping import Extent
 from softsgx.native import abi, lib
 from softsgx.native.abi import MAX_OPS, OpKind
+from softsgx.runner.enclave_code import EnclaveCode
 from softsgx.runner.process import Process
 
 _, _OP = abi.packer(abi.Op)
@@ -20,6 +22,7 @@ class Answer:
     """The operations that follow from one call, for one process."""
 
     process: Process
+    code: EnclaveCode
     ops: list[bytes] = field(default_factory=list)
     secs: Secs | None = None
     """Of the enclave that an ENCLAVE operation among them is about."""
@@ -32,15 +35,18 @@ class Answer:
 
     def protect(self, driver: Driver, start: int, end: int) -> None:
         """Set the native protections of the enclave mappings in a range."""
-        for extent in driver.effective(self.process.mm, start, end):
+        for extent in self._native(driver, start, end):
             self._add(OpKind.PROTECT, extent.start, extent.end, extent.prot)
 
     def map(self, driver: Driver, fd: int, start: int, end: int) -> None:
         """Map an enclave's file over a range, each page at its own offset."""
-        for low, high, prot, encl in driver.effective(self.process.mm, start, end):
+        for low, high, prot, encl in self._native(driver, start, end):
             inside = encl.created and encl.base <= low and high <= encl.end
             offset = low - encl.base if inside else 0
             self._add(OpKind.MAP, low, high, prot if inside else 0, offset, fd)
+
+    def _native(self, driver: Driver, start: int, end: int) -> Iterator[Extent]:
+        return self.code.runnable(driver.effective(self.process.mm, start, end))
 
     def attach(self, driver: Driver, encl: Encl, fd: int) -> None:
         """Give the agent a second mapping of an enclave, once, while it maps it."""

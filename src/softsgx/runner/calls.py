@@ -70,6 +70,8 @@ class Calls:
             Call.AEX: self._aex,
             Call.PATCH: self._patch,
             Call.SITE: self._site,
+            Call.TRAP: self._trap,
+            Call.RESUMED: self._resumed,
             Call.MOREOPS: self._moreops,
             Call.COVERS: self._covers,
         }
@@ -99,7 +101,7 @@ class Calls:
     def _ioctl(self, task: UserTask, args: tuple[int, ...]) -> Result:
         fd, cmd, arg, answer_at = args[0] & _U32, args[1], args[2], args[3]
         file = self._file(task, fd)
-        answer = Answer(task.process)
+        answer = Answer(task.process, self.sites.code)
         was_created = isinstance(file, Encl) and file.created
         try:
             if self._tracer:
@@ -134,7 +136,7 @@ class Calls:
         file = self._file(task, fd & _U32)
         if not answer_at:
             return 0
-        answer = Answer(task.process)
+        answer = Answer(task.process, self.sites.code)
         self._driver.mmap(task.mm, file, start, length, prot, flags)
         end = start + -(-length // PAGE_SIZE) * PAGE_SIZE
         if isinstance(file, Encl):
@@ -149,7 +151,7 @@ class Calls:
         end = start + -(-length // PAGE_SIZE) * PAGE_SIZE
         if not task.mm.overlapping(start, end):
             raise OSError(NOT_OURS, "no enclave there")
-        answer = Answer(task.process)
+        answer = Answer(task.process, self.sites.code)
         try:
             self._driver.mprotect(task.mm, start, length, prot)
             answer.plain_protect(_gaps(task.process, start, end), prot)
@@ -161,7 +163,7 @@ class Calls:
     def _munmap(self, task: UserTask, args: tuple[int, ...]) -> Result:
         start, length, answer_at = args[:3]
         self._driver.munmap(task.mm, start, length)
-        answer = Answer(task.process)
+        answer = Answer(task.process, self.sites.code)
         answer.detach_unmapped()
         answer.send(task.tid, answer_at)
         return 0
@@ -191,7 +193,7 @@ class Calls:
         do: Callable[[UserTask, Context, Answer], None],
     ) -> Result:
         context = Context.read(task.tid, address)
-        answer = Answer(task.process)
+        answer = Answer(task.process, self.sites.code)
         do(task, context, answer)
         context.write(task.tid, address)
         answer.send(task.tid, address)
@@ -204,9 +206,16 @@ class Calls:
     def _site(self, task: UserTask, args: tuple[int, ...]) -> Result:
         return int(self.sites.is_site(task, args[0], args[1]))
 
+    def _trap(self, task: UserTask, args: tuple[int, ...]) -> Result:
+        return int(self.sites.trap(task, args[0]))
+
+    def _resumed(self, task: UserTask, args: tuple[int, ...]) -> Result:
+        self.sites.resumed(task, args[0])
+        return 0
+
     def _moreops(self, task: UserTask, args: tuple[int, ...]) -> Result:
         ops = task.process.pending.pop(task.tid, [])
-        Answer(task.process, ops).send(task.tid, args[0])
+        Answer(task.process, self.sites.code, ops).send(task.tid, args[0])
         return 0
 
 

@@ -200,6 +200,8 @@ class Leaves:
             case Abort():
                 context.outcome = Outcome.ABORT
             case Resolved():
+                if context.vector:
+                    _met_natively(task, context, answer, error_code)
                 start = address >> PAGE_SHIFT << PAGE_SHIFT
                 answer.protect(self._driver, start, start + 4096)
                 context.outcome = Outcome.RETRY
@@ -219,6 +221,19 @@ _SW_BYTES, _SW_BYTES_END = 464, 512
 
 _XSAVE_LEAVES = frozenset({Enclu.ERESUME, Enclu.EDECCSSA})
 """Leaves that load extended state; the others leave it alone."""
+
+
+def _met_natively(
+    task: UserTask, context: Context, answer: Answer, error_code: int
+) -> None:
+    """Have a page that enclave code runs in, or writes to, made ready for that."""
+    vma = task.mm.find(context.address)
+    if vma is None:
+        return
+    if error_code & PFEC_I:
+        answer.code.fetched(vma.encl, context.address, context.regs.rip)
+    elif error_code & PFEC_W:
+        answer.code.written(vma.encl, context.address, context.regs.rip)
 
 
 def _is_mapped(task: UserTask, address: int) -> bool:

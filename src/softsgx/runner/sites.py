@@ -10,10 +10,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from softsgx.arch.addr import PAGE_SIZE
-from softsgx.arch.secinfo import PageType
 from softsgx.driver.driver import Driver
 from softsgx.driver.encl import Encl
 from softsgx.native import lib
+from softsgx.native.abi import Trap
+from softsgx.runner.enclave_code import EnclaveCode
 from softsgx.runner.mappings import code_mappings, mappings
 from softsgx.runner.process import UserTask
 from softsgx.runner.text import TextScanner
@@ -27,9 +28,8 @@ class Sites:
     """All breakpoints of softsgx in the tree."""
 
     def __init__(self, driver: Driver, *, cpuid: bool):
-        self._driver = driver
+        self.code = EnclaveCode(driver.machine.epc, cpuid=cpuid)
         self._scanner = TextScanner() if cpuid else None
-        self._in_enclaves: dict[Encl, set[int]] = {}
 
     def patch(self, task: UserTask, address: int, kind: int) -> None:
         """Put a breakpoint over an instruction that trapped; OSError if it cannot."""
@@ -40,23 +40,12 @@ class Sites:
             raise OSError(errno.EBUSY, "a debugger is attached")
         vma = task.mm.find(address)
         if vma is not None:
-            self._patch_enclave(vma.encl, address, expected)
+            self.code.patch_enclu(vma.encl, address, expected)
             return
         if task.copy_from_user(address, len(expected)) != expected:
             raise OSError(errno.EINVAL, "something else stands there")
         lib.poke(task.tid, address, INT3)
         task.process.sites[address] = kind
-
-    def _patch_enclave(self, encl: Encl, address: int, expected: bytes) -> None:
-        page = encl.page(address)
-        if page is None or page.type != PageType.REG:
-            raise OSError(errno.EINVAL, "no code there")
-        cell = self._driver.machine.epc.page(page.epc_page)
-        at = address % PAGE_SIZE
-        if bytes(cell[at : at + len(expected)]) != expected:
-            raise OSError(errno.EINVAL, "something else stands there")
-        cell[at] = INT3
-        self._in_enclaves.setdefault(encl, set()).add(address)
 
     def is_site(self, task: UserTask, address: int, kind: int) -> bool:
         """Say whether a breakpoint that a thread met is one of ours."""
@@ -64,12 +53,25 @@ class Sites:
             return False
         vma = task.mm.find(address)
         if vma is not None:
-            return kind == ENCLU and address in self._in_enclaves.get(vma.encl, ())
+            return self.code.is_site(vma.encl, address, forbidden=kind == CPUID)
         known = task.process.sites.get(address)
         if known is None:
             # A copy of a process that put it there: its file knows what it was.
             return _stands_in_file(task.process.pid, address, _BYTES[kind])
         return known == kind
+
+    def trap(self, task: UserTask, address: int) -> Trap:
+        """Judge a breakpoint that a thread met inside an enclave."""
+        vma = task.mm.find(address)
+        if vma is None:
+            return Trap.FOREIGN
+        return self.code.trap(vma.encl, address, task.tid)
+
+    def resumed(self, task: UserTask, address: int) -> None:
+        """Take note that a thread resumes at an instruction that is forbidden."""
+        vma = task.mm.find(address)
+        if vma is not None:
+            self.code.resumed(vma.encl, address)
 
     def patch_text(
         self, tid: int, path: str, start: int, length: int, offset: int
@@ -105,7 +107,7 @@ class Sites:
 
     def forget(self, encl: Encl) -> None:
         """Drop what is known of an enclave that is gone."""
-        self._in_enclaves.pop(encl, None)
+        self.code.forget(encl)
 
 
 def _stands_in_file(pid: int, address: int, expected: bytes) -> bool:

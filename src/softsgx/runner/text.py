@@ -16,12 +16,12 @@ from functools import cache
 from typing import Any
 
 CPUID = b"\x0f\xa2"
-_LONGEST = 15
+LONGEST = 15
 """Bytes of the longest instruction."""
 _LARGEST = 1 << 16
 _RECENT = 16
-_SETS_EAX = re.compile(r"[er]ax\b|al\b")
-_USES_RESULT = re.compile(r"\b[er][abcd]x\b|\b[abcd][lh]\b")
+SETS_EAX = re.compile(r"[er]ax\b|al\b")
+USES_RESULT = re.compile(r"\b[er][abcd]x\b|\b[abcd][lh]\b")
 _SHT_SYMTAB = 2
 _STT_FUNC = 2
 _SYMBOL = struct.Struct("<IBBHQQ")
@@ -112,7 +112,7 @@ def _instructions(
         if left <= 0:
             return
         if not functions:
-            left -= 8 * _LONGEST * _LONGEST
+            left -= 8 * LONGEST * LONGEST
             if _is_likely(fd, at):
                 yield at
             continue
@@ -266,19 +266,19 @@ def _is_instruction(fd: int, at: int, start: int, end: int) -> bool:
     A byte that does not decode, or no value put into EAX shortly before, means that
     this is not code: tables lie among the functions of some libraries.
     """
-    return _arrives(_read_at(fd, min(end, at + _LONGEST) - start, start), at - start)
+    return _arrives(_read_at(fd, min(end, at + LONGEST) - start, start), at - start)
 
 
 def _arrives(code: bytes, at: int) -> bool:
     """Say whether decoding from the start comes to *at*, with a value put into EAX."""
     position = 0
     operands: deque[str] = deque(maxlen=_RECENT)
-    for _, size, _, operand in _decoder().disasm_lite(code, 0):
+    for _, size, _, operand in decoder().disasm_lite(code, 0):
         if position >= at:
             break
         position += size
         operands.append(operand)
-    return position == at and any(map(_SETS_EAX.match, operands))
+    return position == at and any(map(SETS_EAX.match, operands))
 
 
 def _is_likely(fd: int, at: int) -> bool:
@@ -287,19 +287,20 @@ def _is_likely(fd: int, at: int) -> bool:
     Decoding soon falls into step with the code, wherever it begins; in data it does
     not.  Most beginnings must agree, and the results must be used at once.
     """
-    code = _read_at(fd, 4 * _LONGEST + 2 * _LONGEST, max(0, at - 4 * _LONGEST))
-    here = min(at, 4 * _LONGEST)
-    votes = [_arrives(code[here - back :], back) for back in range(_LONGEST, here)]
-    after = next(_decoder().disasm_lite(code[here + len(CPUID) :], 0), None)
+    code = _read_at(fd, 4 * LONGEST + 2 * LONGEST, max(0, at - 4 * LONGEST))
+    here = min(at, 4 * LONGEST)
+    votes = [_arrives(code[here - back :], back) for back in range(LONGEST, here)]
+    after = next(decoder().disasm_lite(code[here + len(CPUID) :], 0), None)
     return (
         sum(votes) * 2 > len(votes)
         and after is not None
-        and bool(_USES_RESULT.search(after[3]))
+        and bool(USES_RESULT.search(after[3]))
     )
 
 
 @cache
-def _decoder() -> Any:  # noqa: ANN401 -- capstone has no types
+def decoder() -> Any:  # noqa: ANN401 -- capstone has no types
+    """Return capstone's decoder of 64-bit code."""
     # Imported when the first candidate is met: most programs have none.
     capstone = importlib.import_module("capstone")
     return capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)

@@ -8,6 +8,8 @@
 #define EACCEPTCOPY 7
 #define GPRSGX_SIZE 184
 #define GPRSGX_RIP 136
+#define GPRSGX_EXITINFO 160
+#define EXITINFO_UD 0x80000306u
 #define TCS_FIELDS 72
 #define RFLAGS_HELD 0xcd7 /* CF PF AF ZF SF DF OF and the bit that is always 1 */
 
@@ -126,6 +128,34 @@ static void do_meet(struct op *op)
 		__asm__ volatile("pause");
 }
 
+static void do_cpuid(struct op *op)
+{
+	uint32_t *out = (uint32_t *)op->data;
+
+	for (uint64_t n = 0; n < op->value; n++, out += 4)
+		__asm__ volatile("cpuid"
+				 : "=a"(out[0]), "=b"(out[1]), "=c"(out[2]), "=d"(out[3])
+				 : "a"(op->address + n), "c"(op->size));
+}
+
+/* As runtimes do it: the instruction is looked at where it stands. */
+static void do_emulate(struct op *op, uint64_t *gpr)
+{
+	const uint8_t *code = (const uint8_t *)gpr[GPRSGX_RIP / 8];
+	uint64_t leaf = gpr[0], subleaf = gpr[1];
+
+	op->result = 0;
+	if ((uint32_t)gpr[GPRSGX_EXITINFO / 8] != EXITINFO_UD || code[0] != 0x0f ||
+	    code[1] != 0xa2)
+		return;
+	gpr[0] = leaf + 1;
+	gpr[3] = subleaf + 2;
+	gpr[1] = 3;
+	gpr[2] = 4;
+	gpr[GPRSGX_RIP / 8] += 2;
+	op->result = 1;
+}
+
 static void do_time(struct op *op)
 {
 	struct stub *stub = (struct stub *)op->data;
@@ -187,7 +217,9 @@ static void interrupted(struct op *op, uint64_t cssa, uint8_t *area)
 {
 	uint8_t *gpr = area + cssa * PAGE - GPRSGX_SIZE;
 
-	if (op->what == DO_FRAME)
+	if (op->what == DO_EMULATE)
+		do_emulate(op, (uint64_t *)gpr);
+	else if (op->what == DO_FRAME)
 		memcpy(op->data, gpr, GPRSGX_SIZE);
 	else
 		*(uint64_t *)(gpr + GPRSGX_RIP) += op->value;
@@ -219,6 +251,7 @@ void request(struct op *op, uint64_t cssa, uint8_t *area, uint64_t rflags)
 		break;
 	case DO_FRAME:
 	case DO_SKIP:
+	case DO_EMULATE:
 		interrupted(op, cssa, area);
 		break;
 	case DO_BASES:
@@ -238,6 +271,9 @@ void request(struct op *op, uint64_t cssa, uint8_t *area, uint64_t rflags)
 		break;
 	case DO_FORBIDDEN:
 		op->result = forbidden(op->value, (struct stub *)op->data);
+		break;
+	case DO_CPUID:
+		do_cpuid(op);
 		break;
 	case DO_TIME:
 		do_time(op);

@@ -47,6 +47,10 @@ enum what {
 	DO_TCS,		/* write a TCS page at address: entry, frames of thread value */
 	DO_FORBIDDEN,	/* the value-th of forbidden.S; result = 1 if it ran;
 			 * data = struct stub, before */
+	DO_CPUID,	/* CPUID value times: leaves address on, sub-leaf size; data =
+			 * EAX, EBX, ECX, EDX each */
+	DO_EMULATE,	/* step over the CPUID that was interrupted: EAX = leaf + 1,
+			 * EBX = sub-leaf + 2, ECX = 3, EDX = 4; result = 1 if it was one */
 	DO_TIME,	/* RDTSC, or with value 1 RDTSCP; result = 1 if time went on */
 	DO_LEAF,	/* ENCLU with RAX, RBX, RCX, RDX of data; result = RAX */
 };

@@ -1,0 +1,294 @@
+"""Code in enclaves: breakpoints over ENCLU and CPUID, in pages that really run.
+
+CPUID is #UD inside an enclave, and where it does not trap a breakpoint makes it.  To
+know code from data, a page that may be executed and has the bytes of a CPUID, or may
+also be written, is not executable natively until the enclave executes it.  Then it is
+decoded from there; and as long as it runs, it cannot be written without us.
+
+The handler of a #UD looks at the instruction.  So when a breakpoint traps, the byte
+that was there comes back, and a second breakpoint waits behind the instruction for the
+thread to go on: a window.
+"""
+
+import errno
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from softsgx.arch.addr import PAGE_SHIFT, PAGE_SIZE
+from softsgx.arch.secinfo import PageType
+from softsgx.driver.encl import Encl
+from softsgx.driver.mapping import Extent
+from softsgx.driver.uapi import PROT_EXEC, PROT_WRITE
+from softsgx.machine.epc import Epc
+from softsgx.native.abi import Trap
+from softsgx.runner.flow import MARGIN, cpuids
+from softsgx.runner.text import CPUID
+
+INT3 = 0xCC
+MOST_SWAPS = 8
+"""How often a page may change between written and run, until it is let be."""
+MOST_WAITS = 1000
+"""How often another thread waits at the end of a window."""
+_CANDIDATE = re.compile(re.escape(CPUID))
+
+
+@dataclass
+class _Page:
+    """A page with breakpoints, or one that was judged."""
+
+    originals: dict[int, int] = field(default_factory=dict)
+    """What stood at a breakpoint, by its offset."""
+    forbidden: dict[int, int] = field(default_factory=dict)
+    """Sizes of the forbidden instructions among them."""
+    runs: bool = False
+    swaps: int = 0
+
+
+@dataclass
+class _Window:
+    """A forbidden instruction that is as it was until its thread goes on behind it."""
+
+    site: int
+    byte: int
+    tid: int
+    waits: int = 0
+
+
+@dataclass
+class _Enclave:
+    pages: dict[int, _Page] = field(default_factory=dict)
+    """By number from the base."""
+    windows: dict[int, _Window] = field(default_factory=dict)
+    """By the address behind the instruction."""
+
+    def page(self, index: int) -> _Page:
+        return self.pages.setdefault(index, _Page())
+
+
+class EnclaveCode:
+    """All breakpoints in enclaves, and what of their memory runs."""
+
+    def __init__(self, epc: Epc, *, cpuid: bool):
+        self._epc = epc
+        self._cpuid = cpuid
+        self._enclaves: dict[Encl, _Enclave] = {}
+
+    def forget(self, encl: Encl) -> None:
+        """Drop what is known of an enclave that is gone."""
+        self._enclaves.pop(encl, None)
+
+    # ---- breakpoints ----
+
+    def patch_enclu(self, encl: Encl, address: int, expected: bytes) -> None:
+        """Put a breakpoint over an ENCLU that trapped; OSError if something else is."""
+        cell = self._cell(encl, address)
+        at = address % PAGE_SIZE
+        if cell is None or bytes(cell[at : at + len(expected)]) != expected:
+            raise OSError(errno.EINVAL, "something else stands there")
+        page = self._of(encl).page(encl.index(address))
+        page.originals[at] = cell[at]
+        cell[at] = INT3
+
+    def is_site(self, encl: Encl, address: int, *, forbidden: bool) -> bool:
+        """Say whether a breakpoint is ours, and stands for a forbidden instruction."""
+        page = self._of(encl).pages.get(encl.index(address))
+        at = address % PAGE_SIZE
+        return (
+            page is not None
+            and at in page.originals
+            and (at in page.forbidden) == forbidden
+        )
+
+    def original(self, encl: Encl, address: int, data: bytes) -> bytes:
+        """Return what an enclave's memory would be without us, from what it is."""
+        known = self._enclaves.get(encl)
+        if known is None or not data:
+            return data
+        out = bytearray(data)
+        first = encl.index(address)
+        for index in range(first, encl.index(address + len(data) - 1) + 1):
+            page = known.pages.get(index)
+            for at, byte in page.originals.items() if page else ():
+                where = encl.base + (index << PAGE_SHIFT) + at - address
+                if 0 <= where < len(out) and out[where] == INT3:
+                    out[where] = byte
+        for follow, window in known.windows.items():
+            if 0 <= follow - address < len(out) and out[follow - address] == INT3:
+                out[follow - address] = window.byte
+        return bytes(out)
+
+    def trap(self, encl: Encl, address: int, tid: int) -> Trap:
+        """Judge a breakpoint that a thread met inside; opens and closes windows."""
+        known = self._of(encl)
+        window = known.windows.get(address)
+        ours = window is not None and window.byte != INT3
+        if window is not None:
+            window.waits += 1
+            if window.tid != tid and window.waits < MOST_WAITS:
+                return Trap.AGAIN
+            self._close(encl, address)
+        if self.is_site(encl, address, forbidden=True):
+            self._open(encl, address, tid)
+            return Trap.FORBIDDEN
+        return Trap.AGAIN if ours else Trap.FOREIGN
+
+    def resumed(self, encl: Encl, address: int) -> None:
+        """Take note that a thread is about to execute what was let be."""
+        for follow, window in list(self._of(encl).windows.items()):
+            if window.site == address:
+                self._close(encl, follow)
+
+    def _open(self, encl: Encl, address: int, tid: int) -> None:
+        page = self._of(encl).page(encl.index(address))
+        at = address % PAGE_SIZE
+        follow = address + page.forbidden[at]
+        behind, cell = self._cell(encl, follow), self._cell(encl, address)
+        after = self._of(encl).pages.get(encl.index(follow))
+        if behind is None or cell is None or not (after and after.runs):
+            return
+        there = follow % PAGE_SIZE
+        self._of(encl).windows[follow] = _Window(address, behind[there], tid)
+        behind[there] = INT3
+        cell[at] = page.originals[at]
+
+    def _close(self, encl: Encl, follow: int) -> None:
+        known = self._of(encl)
+        window = known.windows.pop(follow)
+        self._put(encl, follow, INT3, window.byte)
+        page = known.pages.get(encl.index(window.site))
+        byte = page.originals.get(window.site % PAGE_SIZE) if page else None
+        if byte is not None:
+            self._put(encl, window.site, byte, INT3)
+
+    def _put(self, encl: Encl, address: int, old: int, new: int) -> None:
+        cell, at = self._cell(encl, address), address % PAGE_SIZE
+        if cell is not None and cell[at] == old:
+            cell[at] = new
+
+    # ---- what runs ----
+
+    def runnable(self, extents: Iterable[Extent]) -> Iterator[Extent]:
+        """Take from native protections what a page may not have as long as it runs."""
+        for extent in extents:
+            known = self._enclaves.get(extent.encl)
+            if extent.prot & PROT_EXEC and self._cpuid:
+                yield from self._split(extent)
+                continue
+            if known and not extent.prot & PROT_EXEC:
+                for index in _within(known.pages, extent):
+                    self._stop(extent.encl, index)
+            yield extent
+
+    def _split(self, extent: Extent) -> Iterator[Extent]:
+        """Cut an executable extent at the pages that are special."""
+        encl, known = extent.encl, self._of(extent.encl)
+        usual = extent.prot
+        if usual & PROT_WRITE:
+            usual &= ~PROT_EXEC
+            special = dict.fromkeys(_within(known.pages, extent), extent.prot)
+            for index in special:
+                page = known.pages[index]
+                if page.swaps <= MOST_SWAPS:
+                    keeps = PROT_WRITE if page.runs else PROT_EXEC
+                    special[index] &= ~keeps
+        else:
+            special = {
+                index: usual & ~PROT_EXEC
+                for index in self._suspects(extent)
+                if not (index in known.pages and known.pages[index].runs)
+            }
+        at = extent.start
+        for index in sorted(special):
+            start = encl.base + (index << PAGE_SHIFT)
+            if at < start:
+                yield Extent(at, start, usual, encl)
+            at = start + PAGE_SIZE
+            yield Extent(start, at, special[index], encl)
+        if at < extent.end:
+            yield Extent(at, extent.end, usual, encl)
+
+    def _suspects(self, extent: Extent) -> set[int]:
+        """Return the numbers of the pages of an extent where a CPUID may begin."""
+        encl = extent.encl
+        low, high = extent.start - encl.base, extent.end - encl.base
+        found = _CANDIDATE.finditer(encl.view[low : high + 1])
+        return {(low + match.start()) >> PAGE_SHIFT for match in found}
+
+    def fetched(self, encl: Encl, address: int, rip: int) -> None:
+        """Let a page run that an instruction at *rip*, in it or before it, needs."""
+        if not self._cpuid:
+            return
+        index = encl.index(address)
+        page = self._of(encl).page(index)
+        page.runs = True
+        start = encl.base + (index << PAGE_SHIFT)
+        low = max(encl.base, start - MARGIN)
+        high = min(encl.end, start + PAGE_SIZE + MARGIN)
+        code = bytes(encl.view[low - encl.base : high - encl.base])
+        code = self.original(encl, low, code)
+        entry = rip - low if encl.index(rip) == index else None
+        first = start - low
+        for at, size in cpuids(code, first, first + PAGE_SIZE, entry).items():
+            self._forbid(encl, low + at, size)
+
+    def _forbid(self, encl: Encl, address: int, size: int) -> None:
+        cell, at = self._cell(encl, address), address % PAGE_SIZE
+        page = self._of(encl).page(encl.index(address))
+        if cell is None or at in page.originals:
+            return
+        page.originals[at] = cell[at]
+        page.forbidden[at] = size
+        cell[at] = INT3
+
+    def written(self, encl: Encl, address: int, rip: int) -> None:
+        """Let a page be written that ran: it must be judged again.
+
+        One that is let be keeps its breakpoints, where nothing is written over them.
+        """
+        known = self._enclaves.get(encl)
+        index = encl.index(address)
+        if known is None or index not in known.pages or not self._cpuid:
+            return
+        page = known.pages[index]
+        if not page.runs or page.swaps > MOST_SWAPS:
+            return
+        page.swaps += 1
+        # What writes to the page that it runs in needs both.
+        if encl.covers(rip) and encl.index(rip) == index:
+            page.swaps = MOST_SWAPS + 1
+        if page.swaps <= MOST_SWAPS:
+            self._stop(encl, index)
+
+    def _stop(self, encl: Encl, index: int) -> None:
+        """Make a page what it would be without us."""
+        known = self._of(encl)
+        page = known.pages.get(index)
+        if page is None:
+            return
+        for follow, window in list(known.windows.items()):
+            if index in {encl.index(follow), encl.index(window.site)}:
+                self._close(encl, follow)
+        start = encl.base + (index << PAGE_SHIFT)
+        for at, byte in page.originals.items():
+            self._put(encl, start + at, INT3, byte)
+        page.originals.clear()
+        page.forbidden.clear()
+        page.runs = False
+
+    def _cell(self, encl: Encl, address: int) -> memoryview | None:
+        """Return the EPC page at an address, if it can have code."""
+        page = encl.page(address)
+        if page is None or page.type != PageType.REG:
+            return None
+        return self._epc.page(page.epc_page)
+
+    def _of(self, encl: Encl) -> _Enclave:
+        return self._enclaves.setdefault(encl, _Enclave())
+
+
+def _within(pages: dict[int, _Page], extent: Extent) -> list[int]:
+    """Return the numbers of known pages in an extent."""
+    encl = extent.encl
+    low, high = encl.index(extent.start), encl.index(extent.end - 1)
+    return [index for index in pages if low <= index <= high]

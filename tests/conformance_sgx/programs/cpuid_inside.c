@@ -1,0 +1,73 @@
+/* CPUID inside an enclave is #UD: the enclave's own handler, entered over it, finds the
+ * instruction as it was written, does its work and goes on behind it.  Each time.
+ *
+ * link: all
+ */
+#include "host.h"
+
+#define UD 6
+#define TIMES 20
+
+static struct enclave e;
+static struct op running;
+static int emulated;
+
+static void emulate(void)
+{
+	struct op op = { .what = DO_EMULATE };
+
+	vdso_do(host_tcs(&e, 0), &op);
+	CHECK(op.result == 1);
+	emulated++;
+}
+
+static void on_ill(int signo, siginfo_t *info, void *context)
+{
+	CHECK(signo == SIGILL && info->si_code == ILL_ILLOPN);
+	CHECK(info->si_addr == own_aep && GREG(context, TRAPNO) == UD);
+	check_synthetic(context, host_tcs(&e, 0), own_aep);
+	emulate();
+}
+
+static void check_answers(uint32_t leaf, uint32_t subleaf)
+{
+	uint32_t *out = (uint32_t *)running.data;
+
+	for (uint32_t n = 0; n < TIMES; n++, out += 4)
+		CHECK(out[0] == leaf + n + 1 && out[1] == subleaf + 2 && out[2] == 3 &&
+		      out[3] == 4);
+	CHECK(emulated == TIMES);
+	emulated = 0;
+}
+
+static void through_vdso(uint32_t leaf, uint32_t subleaf)
+{
+	struct sgx_enclave_run run;
+
+	running = (struct op){ .what = DO_CPUID, .address = leaf, .value = TIMES,
+			       .size = subleaf };
+	CHECK(vdso_call(host_tcs(&e, 0), EENTER, &running, &run) == 0);
+	while (run.function == ERESUME) {
+		CHECK(run.exception_vector == UD && run.exception_error_code == 0);
+		CHECK(run.exception_addr == 0);
+		/* Nobody stepped over it: the same again. */
+		CHECK(vdso_call(host_tcs(&e, 0), ERESUME, &running, &run) == 0);
+		CHECK(run.function == ERESUME && run.exception_vector == UD);
+		emulate();
+		CHECK(vdso_call(host_tcs(&e, 0), ERESUME, &running, &run) == 0);
+	}
+	CHECK(run.function == EEXIT);
+	check_answers(leaf, subleaf);
+}
+
+int main(void)
+{
+	e = host_load("3");
+	through_vdso(0, 0);
+	catch_signal(SIGILL, on_ill, 0);
+	running = (struct op){ .what = DO_CPUID, .address = 0x80000000, .value = TIMES,
+			       .size = 7 };
+	CHECK(own_enter(&running, host_tcs(&e, 0)) == (uint64_t)own_aep);
+	check_answers(0x80000000, 7);
+	return 0;
+}

@@ -1,0 +1,201 @@
+"""Breakpoints in enclaves: over what runs, gone where it is written or looked at."""
+
+from dataclasses import dataclass
+
+import pytest
+
+from softsgx.driver.encl import Encl
+from softsgx.driver.mapping import Extent
+from softsgx.native.abi import Trap
+from softsgx.runner.enclave_code import INT3, MOST_SWAPS, MOST_WAITS, EnclaveCode
+from tests.driver.fakes import BASE, PAGE, RWX, World
+
+R, W, X = 1, 2, 4
+CPUID = b"\x0f\xa2"
+CODE = b"\x31\xc0" + CPUID + b"\x89\x07\xc3"
+"""xor %eax, %eax; cpuid; mov %eax, (%rdi); ret"""
+SITE = BASE + PAGE + 2
+FOLLOW = SITE + 2
+A, B = 11, 12
+
+
+@dataclass
+class Bench:
+    world: World
+    code: EnclaveCode
+
+    @property
+    def encl(self) -> Encl:
+        return self.world.encl
+
+    def page(self, index: int) -> memoryview:
+        page = self.encl.page(BASE + index * PAGE)
+        assert page is not None
+        return self.world.machine.epc.page(page.epc_page)
+
+    def bytes(self, index: int = 1, size: int = len(CODE)) -> bytes:
+        return bytes(self.page(index)[:size])
+
+    def native(self, prot: int, first: int = 1, count: int = 3) -> list[int]:
+        """Return what the pages may natively, where mapping and EPCM grant *prot*."""
+        start, end = BASE + first * PAGE, BASE + (first + count) * PAGE
+        out: list[int] = []
+        for extent in self.code.runnable([Extent(start, end, prot, self.encl)]):
+            assert extent.encl is self.encl
+            assert extent.start == start + len(out) * PAGE
+            out += [extent.prot] * ((extent.end - extent.start) // PAGE)
+        return out
+
+    def run(self, index: int = 1) -> None:
+        at = BASE + index * PAGE
+        self.code.fetched(self.encl, at, at)
+
+
+@pytest.fixture
+def bench() -> Bench:
+    world = World()
+    world.build(4, secinfo=0x207)
+    world.map(1, 4, RWX)
+    bench = Bench(world, EnclaveCode(world.machine.epc, cpuid=True))
+    for index in (1, 2, 3):
+        bench.page(index)[:] = bytes(PAGE)
+    bench.page(1)[: len(CODE)] = CODE
+    return bench
+
+
+PATCHED = CODE.replace(CPUID, b"\xcc\xa2")
+LIFTED = CODE.replace(b"\x89\x07", b"\xcc\x07")
+
+
+def test_only_a_page_with_the_bytes_waits_until_it_runs(bench: Bench) -> None:
+    assert bench.native(R | X) == [R, R | X, R | X]
+    bench.run()
+    assert bench.native(R | X) == [R | X, R | X, R | X]
+    assert bench.bytes() == PATCHED
+
+
+def test_the_bytes_may_lie_in_two_pages(bench: Bench) -> None:
+    bench.page(1)[-1:], bench.page(2)[:1] = CPUID[:1], CPUID[1:]
+    bench.page(1)[: len(CODE)] = bytes(len(CODE))
+    assert bench.native(R | X) == [R, R | X, R | X]
+    assert bench.native(R | X, count=1) == [R]
+
+
+def test_a_page_runs_or_is_written(bench: Bench) -> None:
+    assert bench.native(RWX) == [R | W] * 3
+    bench.run()
+    assert bench.native(RWX) == [R | X, R | W, R | W]
+    assert bench.bytes() == PATCHED
+    bench.code.written(bench.encl, BASE + PAGE + 8, BASE + 2 * PAGE)
+    assert bench.native(RWX) == [R | W] * 3
+    assert bench.bytes() == CODE
+
+
+def test_a_page_that_writes_to_itself_is_let_be(bench: Bench) -> None:
+    bench.run()
+    bench.code.written(bench.encl, BASE + PAGE + 8, BASE + PAGE + 100)
+    assert bench.native(RWX) == [RWX, R | W, R | W]
+    assert bench.bytes() == PATCHED
+
+
+def test_a_page_that_changes_too_often_is_let_be(bench: Bench) -> None:
+    for _ in range(MOST_SWAPS):
+        bench.run()
+        bench.code.written(bench.encl, BASE + PAGE, BASE + 2 * PAGE)
+        assert bench.native(RWX, count=1) == [R | W]
+    bench.run()
+    bench.code.written(bench.encl, BASE + PAGE, BASE + 2 * PAGE)
+    assert bench.native(RWX, count=1) == [RWX]
+    assert bench.bytes() == PATCHED
+
+
+@pytest.mark.parametrize("prot", [0, R, R | W])
+def test_what_runs_no_more_is_as_it_was(bench: Bench, prot: int) -> None:
+    bench.run()
+    assert bench.native(prot) == [prot] * 3
+    assert bench.bytes() == CODE
+    assert bench.native(R | X) == [R, R | X, R | X]
+
+
+def test_a_handler_sees_the_instruction_until_its_thread_goes_on(bench: Bench) -> None:
+    bench.run()
+    for _ in range(3):
+        assert bench.code.trap(bench.encl, SITE, A) == Trap.FORBIDDEN
+        assert bench.bytes() == LIFTED
+        assert bench.code.trap(bench.encl, FOLLOW, A) == Trap.AGAIN
+        assert bench.bytes() == PATCHED
+
+
+def test_who_resumes_at_it_meets_it_again(bench: Bench) -> None:
+    bench.run()
+    bench.code.trap(bench.encl, SITE, A)
+    bench.code.resumed(bench.encl, SITE)
+    assert bench.bytes() == PATCHED
+    assert bench.code.trap(bench.encl, FOLLOW, A) == Trap.FOREIGN
+
+
+def test_another_thread_waits_for_the_handler_but_not_for_ever(bench: Bench) -> None:
+    bench.run()
+    bench.code.trap(bench.encl, SITE, A)
+    for _ in range(MOST_WAITS - 1):
+        assert bench.code.trap(bench.encl, FOLLOW, B) == Trap.AGAIN
+        assert bench.bytes() == LIFTED
+    assert bench.code.trap(bench.encl, FOLLOW, B) == Trap.AGAIN
+    assert bench.bytes() == PATCHED
+
+
+def test_one_cpuid_after_another(bench: Bench) -> None:
+    code = b"\x31\xc0" + CPUID + CPUID + b"\xc3"
+    bench.page(1)[: len(CODE)] = code
+    bench.run()
+    assert bench.bytes() == b"\x31\xc0\xcc\xa2\xcc\xa2\xc3"
+    assert bench.code.trap(bench.encl, SITE, A) == Trap.FORBIDDEN
+    assert bench.bytes() == b"\x31\xc0\x0f\xa2\xcc\xa2\xc3"
+    assert bench.code.trap(bench.encl, FOLLOW, A) == Trap.FORBIDDEN
+    assert bench.bytes() == b"\x31\xc0\xcc\xa2\x0f\xa2\xcc"
+    assert bench.code.trap(bench.encl, FOLLOW + 2, A) == Trap.AGAIN
+    assert bench.bytes() == b"\x31\xc0\xcc\xa2\xcc\xa2\xc3"
+
+
+def test_the_enclaves_own_breakpoint_is_its_own(bench: Bench) -> None:
+    bench.page(1)[: len(CODE)] = b"\x31\xc0" + CPUID + b"\xcc\x07\xc3"
+    bench.run()
+    assert bench.code.trap(bench.encl, FOLLOW, A) == Trap.FOREIGN
+    assert bench.code.trap(bench.encl, SITE, A) == Trap.FORBIDDEN
+    assert bench.code.trap(bench.encl, FOLLOW, A) == Trap.FOREIGN
+    assert bench.bytes()[2] == INT3
+
+
+def test_originals_are_known(bench: Bench) -> None:
+    bench.run()
+    start = BASE + PAGE
+    assert bench.code.original(bench.encl, start, PATCHED) == CODE
+    assert bench.code.original(bench.encl, SITE, b"\xcc") == b"\x0f"
+    assert bench.code.original(bench.encl, SITE, b"\x42") == b"\x42"
+    assert bench.code.original(bench.encl, SITE + 1, b"\xcc") == b"\xcc"
+    bench.code.trap(bench.encl, SITE, A)
+    assert bench.code.original(bench.encl, start, LIFTED) == CODE
+    whole = bytes(3 * PAGE)
+    assert bench.code.original(bench.encl, BASE, whole) == whole
+
+
+def test_what_wrote_over_a_breakpoint_stays(bench: Bench) -> None:
+    bench.run()
+    bench.page(1)[2] = 0x42
+    assert bench.native(R | W)
+    assert bench.bytes() == CODE[:2] + b"\x42" + CODE[3:]
+
+
+def test_where_cpuid_faults_by_itself_nothing_is_done(bench: Bench) -> None:
+    code = EnclaveCode(bench.world.machine.epc, cpuid=False)
+    bench.code = code
+    assert bench.native(RWX) == [RWX] * 3
+    bench.run()
+    assert bench.native(R | X) == [R | X] * 3
+    assert bench.bytes() == CODE
+
+
+def test_an_enclave_that_is_gone_is_forgotten(bench: Bench) -> None:
+    bench.run()
+    bench.code.forget(bench.encl)
+    assert bench.code.trap(bench.encl, SITE, A) == Trap.FOREIGN

@@ -1,0 +1,134 @@
+"""CPUID is found in code without symbols, and data that looks like it is left alone."""
+
+import hashlib
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from softsgx.arch.addr import PAGE_SIZE
+from softsgx.runner.flow import MARGIN, cpuids
+
+NOP, RET = b"\x90", b"\xc3"
+LEAF_7 = b"\xb8\x07\0\0\0\x31\xc9"
+"""mov $7, %eax; xor %ecx, %ecx"""
+CPUID = b"\x0f\xa2"
+STORE = b"\x89\x07\x89\x5f\x04"
+"""mov %eax, (%rdi); mov %ebx, 4(%rdi)"""
+LIKE_CPUID = b"\x81\xc1\x0f\xa2\0\0"
+"""add $0xa20f, %ecx"""
+
+
+def page(*pieces: bytes, at: int = 0) -> bytes:
+    code = NOP * at + b"".join(pieces)
+    return code + NOP * (PAGE_SIZE - len(code))
+
+
+def found(code: bytes, entry: int | None = 0) -> dict[int, int]:
+    return cpuids(
+        bytes(MARGIN) + code + bytes(MARGIN),
+        MARGIN,
+        MARGIN + PAGE_SIZE,
+        None if entry is None else entry + MARGIN,
+    )
+
+
+def test_what_is_reached_is_certain() -> None:
+    jump = b"\xeb\x10" + b"\x06" * 16
+    assert found(page(jump, CPUID, RET)) == {MARGIN + 18: 2}
+
+
+@pytest.mark.parametrize("branch", [b"\x74", b"\xe3", b"\xe2"])
+def test_both_ways_of_a_branch_are_followed(branch: bytes) -> None:
+    code = page(branch + b"\x03", CPUID, RET, CPUID, RET)
+    assert found(code) == {MARGIN + 2: 2, MARGIN + 5: 2}
+
+
+def test_a_call_is_followed_and_comes_back() -> None:
+    code = page(b"\xe8\x03\0\0\0", CPUID, RET, CPUID, RET)
+    assert found(code) == {MARGIN + 5: 2, MARGIN + 8: 2}
+
+
+def test_a_prefix_belongs_to_it() -> None:
+    assert found(page(b"\x66" + CPUID, RET)) == {MARGIN: 3}
+
+
+def test_bytes_inside_an_instruction_are_none() -> None:
+    assert found(page(LEAF_7, LIKE_CPUID, STORE, RET)) == {}
+    assert found(page(LEAF_7, LIKE_CPUID, STORE, RET), None) == {}
+
+
+def test_a_function_that_nothing_leads_to_is_found_by_its_looks() -> None:
+    code = page(b"\x55\x48\x89\xe5\x53", LEAF_7, CPUID, STORE, RET, at=1000)
+    assert found(code) == {MARGIN + 1012: 2}
+
+
+@pytest.mark.parametrize("before", [NOP * 7, b"\xb9\x07\0\0\0\x31\xd2"])
+def test_without_a_leaf_it_is_data(before: bytes) -> None:
+    assert found(page(RET, b"\x06" * 64, before, CPUID, STORE, at=1000)) == {}
+
+
+def test_without_use_of_the_results_it_is_data() -> None:
+    assert found(page(RET, LEAF_7, CPUID, NOP * 5, RET, at=1000)) == {}
+
+
+def test_code_may_end_with_the_page() -> None:
+    code = page(LEAF_7, CPUID, at=PAGE_SIZE - 9)
+    assert found(code, PAGE_SIZE - 9) == {MARGIN + PAGE_SIZE - 2: 2}
+    half = page(LEAF_7, CPUID[:1], at=PAGE_SIZE - 8)
+    assert cpuids(
+        bytes(MARGIN) + half + CPUID[1:] + STORE + bytes(MARGIN),
+        MARGIN,
+        MARGIN + PAGE_SIZE,
+        MARGIN + PAGE_SIZE - 8,
+    ) == {MARGIN + PAGE_SIZE - 1: 2}
+
+
+def test_random_bytes_are_seldom_taken_for_code() -> None:
+    wrong = 0
+    for n in range(200):
+        data = bytearray(hashlib.shake_128(bytes([n])).digest(PAGE_SIZE))
+        for at in range(100, PAGE_SIZE, 400):
+            data[at : at + 2] = CPUID
+        wrong += len(found(bytes(data), None))
+    # Only pages that run are judged at all.
+    assert wrong < 200
+
+
+def sites_of(library: Path) -> tuple[set[int], set[int]]:
+    """Return where objdump sees CPUID in a library, and where we do, by looks alone."""
+    listing = subprocess.run(
+        ["objdump", "-d", "--no-show-raw-insn", library],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    true = {
+        int(line.split(":")[0], 16)
+        for line in listing.splitlines()
+        if line.endswith("\tcpuid") or "\tcpuid " in line
+    }
+    headers = subprocess.run(
+        ["objdump", "-h", library], capture_output=True, text=True, check=True
+    ).stdout
+    fields = next(line.split() for line in headers.splitlines() if " .text " in line)
+    size, address, offset = (int(fields[n], 16) for n in (2, 3, 5))
+    text = library.read_bytes()[offset : offset + size]
+    image = bytes(MARGIN) + text + bytes(MARGIN)
+    seen = cpuids(image, MARGIN, MARGIN + size, None)
+    return {at for at in true if address <= at < address + size}, {
+        at - MARGIN + address for at in seen
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", ["ld-linux-x86-64.so.2", "libcrypto.so.3", "libc.so.6"]
+)
+def test_libraries_are_read_right(name: str) -> None:
+    library = Path("/lib/x86_64-linux-gnu") / name
+    if not library.exists():
+        pytest.skip(f"no {name} here")
+    true, seen = sites_of(library)
+    assert seen <= true
+    assert len(seen) >= 0.6 * len(true)
