@@ -76,6 +76,7 @@ class Region:
         self.start, self.data, self.may_exec = start, data, may_exec
         self.readable = True
         self.writable = True
+        self.is_file = self.is_executable = self.modified = False
 
     @property
     def end(self) -> int:
@@ -137,8 +138,14 @@ class FakeTask:
     def source(self, addr: int) -> Source | None:
         for region in self.regions:
             if addr < region.end:
-                return Source(region.end, region.may_exec)
+                return Source(
+                    region.end, region.may_exec, region.is_file, region.is_executable
+                )
         return None
+
+    def is_modified(self, addr: int, pages: int) -> bool:
+        region = self._find(addr, pages * PAGE)
+        return region is None or region.modified
 
     def signal_pending(self) -> bool:
         self.signal_asked += 1

@@ -13,9 +13,12 @@ from softsgx.arch.secs import AttributeFlags, Attributes, Miscselect
 from softsgx.arch.sigstruct import Sigstruct
 from softsgx.crypto.sha256 import sha256
 from softsgx.driver import uapi
-from softsgx.driver.encl import Encl
 from softsgx.driver.errnos import ERESTARTSYS
+from softsgx.driver.gate import StockGate
 from softsgx.driver.init import EINIT_ROUNDS, EINIT_SPINS
+from softsgx.driver.mm import Mm
+from softsgx.launch.decision import Decision, Refusal
+from softsgx.launch.request import Request
 from tests.driver.fakes import PAGE, SCRATCH, World, refused, signing_key, swap
 
 INIT = uapi.SGX_IOC_ENCLAVE_INIT
@@ -79,7 +82,7 @@ CASES = [
     (errno.EINVAL, "enforced attributes", "fault"),
     (errno.EINVAL, "enforced miscselect", "fault"),
     (errno.EINVAL, "enforced xfrm", "fault"),
-    (errno.EACCES, "launch", "fault"),
+    (errno.EPERM, "launch", "fault"),
     (errno.EIO, "fault", "fault"),
     (errno.EPERM, "code", "code"),
     (ERESTARTSYS, "event", "signal"),
@@ -103,7 +106,7 @@ def spoil(world: World, wrong: str) -> None:
     elif wrong == "attributes":
         world.encl.attributes |= AttributeFlags.EINITTOKENKEY
     elif wrong == "launch":
-        world.driver.ask_launch = deny
+        world.driver.gate = Denying()
     elif wrong in ("fault", "code", "event"):
         break_einit(world, wrong)
     elif wrong == "signal":
@@ -111,10 +114,11 @@ def spoil(world: World, wrong: str) -> None:
         world.task.signal_asked = 0
 
 
-def deny(encl: Encl, sigstruct: bytes) -> None:
-    assert len(sigstruct) == Sigstruct.SIZE
-    assert not encl.initialized
-    raise OSError(errno.EACCES, "the owner says no")
+class Denying(StockGate):
+    def judge(self, mm: Mm, request: Request) -> Decision:
+        assert not any(encl.initialized for encl in mm.encls)
+        assert request.mrsigner
+        return Decision(rule="signing", reason="a test", refusal=Refusal.SIGNER)
 
 
 def break_einit(world: World, how: str) -> None:

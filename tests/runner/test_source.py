@@ -48,7 +48,8 @@ def task(monkeypatch: pytest.MonkeyPatch) -> UserTask:
 def test_the_first_mapping_that_ends_above_decides(
     task: UserTask, addr: int, expected: tuple[int, bool] | None
 ) -> None:
-    assert task.source(addr) == expected
+    source = task.source(addr)
+    assert (source and source[:2]) == expected
 
 
 def test_a_file_is_judged_once(task: UserTask, monkeypatch: pytest.MonkeyPatch) -> None:

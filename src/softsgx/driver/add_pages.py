@@ -10,6 +10,7 @@ from softsgx.arch.secinfo import PageType, Secinfo, SecinfoFlags
 from softsgx.driver.core import Core
 from softsgx.driver.encl import Encl, EnclPage
 from softsgx.driver.errnos import ERESTARTSYS, LEAF_ERRNOS, refuse
+from softsgx.driver.gate import check_load
 from softsgx.driver.ioctl import check_range, copy_in
 from softsgx.driver.protocols import Task
 from softsgx.driver.uapi import (
@@ -102,6 +103,7 @@ class _Adding:
         piece = self._room(min(most, self._total - self.done))
         piece = self._absent(piece)
         piece = self._executable(piece)
+        piece = self._allowed(piece)
         piece = self._ordinary(piece)
         piece = self._copied(piece)
         if piece.count:
@@ -134,6 +136,22 @@ class _Adding:
             if not source.may_exec:
                 return _Piece(at, refuse(errno.EACCES, "the source is noexec"))
             at = -(-(source.end - self._src) // PAGE_SIZE)
+        return piece
+
+    def _allowed(self, piece: _Piece) -> _Piece:
+        """Ask the owner's rules for executable memory."""
+        if not piece.count:
+            return piece
+        try:
+            check_load(
+                self._core.gate,
+                self._task,
+                (self._src, piece.count),
+                self._cap if self._type == PageType.REG else 0,
+                measured=self._measured,
+            )
+        except OSError as refusal:
+            return _Piece(0, refusal)
         return piece
 
     def _ordinary(self, piece: _Piece) -> _Piece:

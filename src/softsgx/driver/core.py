@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from softsgx.arch.addr import PAGE_SHIFT
 from softsgx.driver.encl import Encl, Stretch
+from softsgx.driver.gate import Gate, StockGate
 from softsgx.driver.kernel import Kernel
 from softsgx.driver.mapping import granted
 from softsgx.driver.section import Section
@@ -14,10 +15,6 @@ Changed = tuple[Encl, int, int]
 """An enclave, and where it changed: offset and length, in bytes or in pages."""
 
 
-def _allow(encl: Encl, sigstruct: bytes) -> None:
-    del encl, sigstruct
-
-
 def _stay(encl: Encl) -> None:
     del encl
 
@@ -25,7 +22,7 @@ def _stay(encl: Encl) -> None:
 class Core:
     """One machine's EPC and the enclaves in it.
 
-    *ask_launch* is asked before each EINIT and refuses with OSError.  *bring_out* is
+    *gate* is the owner's policy, asked before each EINIT.  *bring_out* is
     told when threads inside an enclave are owed an interrupt (Linux's IPI).
     """
 
@@ -34,7 +31,7 @@ class Core:
         self.section = Section(machine.epc.pages, machine.model.epc_pages)
         self.kernel = Kernel(machine)
         self.by_secs: dict[int, Encl] = {}
-        self.ask_launch: Callable[[Encl, bytes], None] = _allow
+        self.gate: Gate = StockGate()
         self.bring_out: Callable[[Encl], None] = _stay
         self._unpublished: list[Changed] = []
         self._changes: list[Changed] = []

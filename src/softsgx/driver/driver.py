@@ -20,7 +20,8 @@ from softsgx.driver.edmm import (
 from softsgx.driver.encl import Encl
 from softsgx.driver.errnos import refuse
 from softsgx.driver.fault import Abort, Resolved, Signal, resolve
-from softsgx.driver.init import ioc_enclave_init
+from softsgx.driver.gate import check_map
+from softsgx.driver.init import ioc_enclave_init, ioc_enclave_init_token
 from softsgx.driver.ioctl import ioc_enclave_create, ioc_enclave_provision
 from softsgx.driver.mapping import Extent
 from softsgx.driver.mm import Mm
@@ -32,6 +33,7 @@ IOCTLS: dict[int, Handler] = {
     uapi.SGX_IOC_ENCLAVE_CREATE: ioc_enclave_create,
     uapi.SGX_IOC_ENCLAVE_ADD_PAGES: ioc_enclave_add_pages,
     uapi.SGX_IOC_ENCLAVE_INIT: ioc_enclave_init,
+    uapi.SGX_IOC_ENCLAVE_INIT_TOKEN: ioc_enclave_init_token,
     uapi.SGX_IOC_ENCLAVE_PROVISION: ioc_enclave_provision,
     uapi.SGX_IOC_ENCLAVE_RESTRICT_PERMISSIONS: ioc_enclave_restrict_permissions,
     uapi.SGX_IOC_ENCLAVE_MODIFY_TYPES: ioc_enclave_modify_types,
@@ -88,6 +90,8 @@ class Driver(Core):
 
         The file's offset plays no part: an address shows the page of that address.
         """
+        if isinstance(file, Encl):
+            check_map(self.gate, mm, prot)
         mapping.mmap(mm, file, (start, length), prot, flags)
 
     def mprotect(self, mm: Mm, start: int, length: int, prot: int) -> None:
@@ -95,6 +99,8 @@ class Driver(Core):
 
         On OSError the mappings below the refused one stay changed, as on Linux.
         """
+        if mm.overlapping(start, start + length):
+            check_map(self.gate, mm, prot)
         mapping.mprotect(mm, start, length, prot)
 
     def munmap(self, mm: Mm, start: int, length: int) -> None:

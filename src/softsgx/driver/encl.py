@@ -56,6 +56,7 @@ class Encl:
         self.busy = False
         self.base = self.size = 0
         self.attributes = self.attributes_mask = 0
+        self.is_dynamic = True
         self.secs = 0
         self.view = memoryview(b"")
         self.page_cnt = self.secs_child_cnt = 0

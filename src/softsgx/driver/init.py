@@ -8,13 +8,15 @@ from softsgx.arch.faults import Fault
 from softsgx.arch.leaves import Encls
 from softsgx.arch.msr import Msr
 from softsgx.arch.sigstruct import VENDOR_INTEL, Sigstruct
-from softsgx.crypto.sha256 import sha256
 from softsgx.driver.core import Core
 from softsgx.driver.encl import Encl
 from softsgx.driver.errnos import ERESTARTSYS, LEAF_ERRNOS, refuse
+from softsgx.driver.gate import REFUSAL_ERRNOS, ask_launch, check_init
 from softsgx.driver.ioctl import copy_in
 from softsgx.driver.protocols import Task
-from softsgx.driver.uapi import sgx_enclave_init
+from softsgx.driver.uapi import sgx_enclave_init, sgx_enclave_init_token
+from softsgx.launch.decision import Decision, Refusal
+from softsgx.launch.request import RESTRICTED
 from softsgx.machine.model import Model
 
 EINIT_ROUNDS = 50
@@ -24,21 +26,44 @@ EINIT_SPINS = 20
 
 def ioc_enclave_init(core: Core, encl: Encl, task: Task, arg: int) -> None:
     """SGX_IOC_ENCLAVE_INIT: after a refusal it may be tried again."""
+    _check_state(encl)
+    params = copy_in(task, arg, sgx_enclave_init)
+    _init(core, encl, task, params.sigstruct, bytes(Einittoken.SIZE))
+
+
+def ioc_enclave_init_token(core: Core, encl: Encl, task: Task, arg: int) -> None:
+    """INIT with a launch token, as the posted patches had it; 0 for none."""
+    _check_state(encl)
+    params = copy_in(task, arg, sgx_enclave_init_token)
+    token = bytes(Einittoken.SIZE)
+    if params.token:
+        token = task.copy_from_user(params.token, Einittoken.SIZE)
+    _init(core, encl, task, params.sigstruct, token)
+
+
+def _check_state(encl: Encl) -> None:
     if not encl.created or encl.initialized:
         raise refuse(errno.EINVAL, "not between CREATE and INIT")
-    params = copy_in(task, arg, sgx_enclave_init)
-    raw = task.copy_from_user(params.sigstruct, Sigstruct.SIZE)
+
+
+def _init(core: Core, encl: Encl, task: Task, sigstruct_at: int, token: bytes) -> None:
+    raw = task.copy_from_user(sigstruct_at, Sigstruct.SIZE)
     sigstruct = Sigstruct.from_bytes(raw)
     if sigstruct.vendor not in (0, VENDOR_INTEL):
         raise refuse(errno.EINVAL, f"vendor {sigstruct.vendor:#x}")
-    if encl.attributes & ~encl.attributes_mask:
+    if encl.attributes & ~encl.attributes_mask & ~RESTRICTED:
         forbidden = encl.attributes & ~encl.attributes_mask
         raise refuse(errno.EACCES, f"attributes {forbidden:#x} are not allowed")
+    # From here on only copies count: the owner judges the bytes that EINIT gets.
+    check_init(core.gate, task, sigstruct_at)
+    decision = ask_launch(core.gate, task, encl, sigstruct, token)
+    if decision.refusal is Refusal.ATTRIBUTE:
+        raise refuse(REFUSAL_ERRNOS[decision.refusal], decision.reason)
     _check_enforced(sigstruct, core.machine.model)
-    # The launch policy's place: whoever decides sees the judged copy, nothing later.
-    core.ask_launch(encl, raw)
-    _set_lepubkeyhash(core, sha256(sigstruct.modulus))
-    _einit(core, encl, task, raw)
+    if decision.refusal is not None:
+        raise refuse(REFUSAL_ERRNOS[decision.refusal], decision.reason)
+    _einit_keys(core, encl, task, raw, token, decision)
+    encl.is_dynamic = decision.is_dynamic
     encl.initialized = True
 
 
@@ -62,11 +87,29 @@ def _set_lepubkeyhash(core: Core, mrsigner: bytes) -> None:
         package.wrmsr(Msr.IA32_SGXLEPUBKEYHASH0 + word, value)
 
 
-def _einit(core: Core, encl: Encl, task: Task, raw: bytes) -> None:
+def _einit_keys(
+    core: Core, encl: Encl, task: Task, raw: bytes, token: bytes, decision: Decision
+) -> None:
+    """Try EINIT with each launch key in turn; the last failure counts."""
+    if not decision.takes_token:
+        token = bytes(Einittoken.SIZE)
+    last = len(decision.launchkeys) - 1
+    for at, launchkey in enumerate(decision.launchkeys):
+        _set_lepubkeyhash(core, launchkey)
+        try:
+            _einit(core, encl, task, raw, token)
+        except OSError as failure:
+            if at == last or failure.errno == ERESTARTSYS:
+                raise
+        else:
+            return
+
+
+def _einit(core: Core, encl: Encl, task: Task, raw: bytes, token: bytes) -> None:
     code = 0
     for spin in range(1, EINIT_ROUNDS * EINIT_SPINS + 1):
         try:
-            code = core.kernel.einit(encl.secs, raw, bytes(Einittoken.SIZE))
+            code = core.kernel.einit(encl.secs, raw, token)
         except Fault as fault:
             number = LEAF_ERRNOS[Encls.EINIT].fault
             raise refuse(number, f"EINIT: {fault}") from fault

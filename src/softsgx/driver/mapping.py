@@ -52,6 +52,8 @@ def check_may_map(
         raise refuse(errno.EACCES, f"{start:#x} to {end:#x} leaves the enclave")
     if exec_implied:
         raise refuse(errno.EACCES, "READ_IMPLIES_EXEC")
+    if encl.initialized and not encl.is_dynamic:
+        raise refuse(errno.EACCES, "the owner lets it map nothing after INIT")
     prot &= PROT_RWX
     if prot == PROT_NONE:
         return

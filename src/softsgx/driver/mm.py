@@ -26,9 +26,10 @@ class Vma:
 
 
 class Mm:
-    """One address space; it knows enclave mappings only."""
+    """One address space, of the process *owner*; it knows enclave mappings only."""
 
-    def __init__(self, *, read_implies_exec: bool = False):
+    def __init__(self, *, owner: int = 0, read_implies_exec: bool = False):
+        self.owner = owner
         self.read_implies_exec = read_implies_exec
         self.vmas: list[Vma] = []
         self.encls: set[Encl] = set()
@@ -69,7 +70,7 @@ class Mm:
 
     def fork(self) -> Mm:
         """Return the child's copy; the child joins the same enclaves."""
-        child = Mm(read_implies_exec=self.read_implies_exec)
+        child = Mm(owner=self.owner, read_implies_exec=self.read_implies_exec)
         for vma in self.vmas:
             child.add(replace(vma))
         return child

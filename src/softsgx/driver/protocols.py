@@ -6,10 +6,12 @@ from softsgx.driver.mm import Mm
 
 
 class Source(NamedTuple):
-    """A VMA of the caller: where it ends, and if it may ever be executable."""
+    """A VMA of the caller: its end, if it may ever be executable, what is behind it."""
 
     end: int
     may_exec: bool
+    is_file: bool = False
+    is_executable: bool = False
 
 
 class EnclMemory(Protocol):
@@ -55,6 +57,9 @@ class Task(Protocol):
 
         That is the first VMA that ends above *addr*, even if it begins above it too.
         """
+
+    def is_modified(self, addr: int, pages: int) -> bool:
+        """Say whether pages of a private file mapping are the task's own copies."""
 
     def signal_pending(self) -> bool:
         """Say whether a signal waits for the task."""

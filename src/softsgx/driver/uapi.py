@@ -8,6 +8,7 @@ SGX_MAGIC = 0xA4
 SGX_IOC_ENCLAVE_CREATE = 0x4008A400
 SGX_IOC_ENCLAVE_ADD_PAGES = 0xC030A401
 SGX_IOC_ENCLAVE_INIT = 0x4008A402
+SGX_IOC_ENCLAVE_INIT_TOKEN = 0x4010A402
 SGX_IOC_ENCLAVE_PROVISION = 0x4008A403
 SGX_IOC_VEPC_REMOVE_ALL = 0x0000A404
 SGX_IOC_ENCLAVE_RESTRICT_PERMISSIONS = 0xC028A405
@@ -64,6 +65,13 @@ class sgx_enclave_init(Layout, size=8):
     """SGX_IOC_ENCLAVE_INIT: the address of a SIGSTRUCT."""
 
     sigstruct:   int = at( 0, 8)
+
+
+class sgx_enclave_init_token(Layout, size=16):
+    """INIT as posted in 2020: a SIGSTRUCT's address, and an EINITTOKEN's or 0."""
+
+    sigstruct:   int = at( 0, 8)
+    token:       int = at( 8, 8)
 
 
 class sgx_enclave_provision(Layout, size=8):

@@ -75,7 +75,11 @@ def _by_token(policy: Policy, request: Request, token: Einittoken) -> Decision:
         return Decision(rule=ListName.LAUNCH, refusal=Refusal.SIGNER, reason=why)
     why = "a token of a listed launch enclave decides"
     return Decision(
-        rule=ListName.LAUNCH, reason=why, granted=request.wants, launchkeys=keys
+        rule=ListName.LAUNCH,
+        reason=why,
+        granted=request.wants,
+        launchkeys=keys,
+        takes_token=True,
     )
 
 

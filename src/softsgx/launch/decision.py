@@ -18,15 +18,17 @@ class Refusal(StrEnum):
 class Decision:
     """Allowed unless *refusal*; *rule* is the list's entry, or the rule, that decided.
 
-    *granted*: restricted attributes it has.  *launchkeys*: hashes to set, in turn,
-    until EINIT agrees.  *is_dynamic*: it may map and protect pages after INIT.
+    *launchkeys*: hashes to set, in turn, until EINIT agrees, given the token or none.
+    *is_dynamic*: it may map and protect pages after INIT.
     """
 
     rule: str
     reason: str
     refusal: Refusal | None = None
     granted: int = 0
+    """Of the restricted attributes, those it has leave for."""
     launchkeys: tuple[bytes, ...] = ()
+    takes_token: bool = False
     is_dynamic: bool = True
     is_waived: bool = False
 

@@ -103,5 +103,6 @@ class _Posted:
             reason="as the patch was posted",
             granted=self._granted,
             launchkeys=launchkeys,
+            takes_token=True,
             is_dynamic=self._is_dynamic,
         )

@@ -7,6 +7,7 @@ They come from the SGX LSM series of June and July 2019 (20190619222401.14942-10
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from enum import StrEnum
+from typing import Self
 
 
 class Setting(StrEnum):
@@ -32,6 +33,11 @@ class MemoryRules:
     execsig: Setting = Setting.OFF
     """A SIGSTRUCT that does not lie in an executable mapping of a file."""
 
+    @classmethod
+    def strictest(cls) -> Self:
+        """Return all rules, enforced."""
+        return cls(**{rule.name: Setting.ENFORCE for rule in fields(cls)})
+
 
 PERMISSIONS = {
     "execunmr": "sgx_execunmr",
@@ -47,7 +53,6 @@ PERMISSIONS = {
 class Load:
     """Pages that are about to be added, and where they come from."""
 
-    readable: bool = True
     writable: bool = False
     executable: bool = False
     measured: bool = False

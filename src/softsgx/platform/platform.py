@@ -3,7 +3,7 @@
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from softsgx.crypto.sha256 import sha256
 from softsgx.machine.machine import Machine
@@ -18,6 +18,9 @@ from softsgx.platform.record import (
     encode_record,
     switched,
 )
+
+if TYPE_CHECKING:
+    from softsgx.platform.policies import Policies
 
 RECORD_NAME = "platform.toml"
 SEED_NAME = "seed"
@@ -102,6 +105,14 @@ class Platform:
             except OSError as error:
                 raise PlatformError(f"{path}: {error.strerror}") from error
         return replace(self, record=record)
+
+    def policies(self) -> "Policies":
+        """Return the owner's policies; ValueError where there is no directory."""
+        from softsgx.platform.policies import Policies  # noqa: PLC0415 -- few need it
+
+        if self.directory is None:
+            raise ValueError("a platform of one run has no policies")
+        return Policies(self.directory, self.identity, self.seed)
 
     def machine(self) -> Machine:
         """Return the machine out of reset: its fuses from the seed, its EPC free."""

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from softsgx.arch.addr import PAGE_SIZE
 from softsgx.native import lib
 
 
@@ -88,3 +89,22 @@ def mappings(pid: int) -> Iterator[Mapping]:
         start, end = (int(part, 16) for part in where.split("-"))
         path = rest[0] if rest else ""
         yield Mapping(pid, start, end, perms, int(offset, 16), int(inode), path)
+
+
+_PAGEMAP_ENTRY = 8
+_PRESENT_OR_SWAPPED = 0b11 << 62
+_FILE_OR_SHARED = 1 << 61
+
+
+def is_modified(pid: int, addr: int, pages: int) -> bool:
+    """Say whether any of some pages is a private copy; yes if it cannot be seen."""
+    try:
+        with Path(f"/proc/{pid}/pagemap").open("rb", buffering=0) as file:
+            file.seek(addr // PAGE_SIZE * _PAGEMAP_ENTRY)
+            raw = file.read(pages * _PAGEMAP_ENTRY)
+    except OSError:
+        return True
+    entries = memoryview(raw).cast("Q")
+    return len(entries) < pages or any(
+        entry & _PRESENT_OR_SWAPPED and not entry & _FILE_OR_SHARED for entry in entries
+    )

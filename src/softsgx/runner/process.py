@@ -12,7 +12,7 @@ from softsgx.driver.protocols import Source
 from softsgx.driver.uapi import TASK_SIZE
 from softsgx.native import lib
 from softsgx.runner.files import Files
-from softsgx.runner.mappings import mappings
+from softsgx.runner.mappings import is_modified, mappings
 
 _READ_IMPLIES_EXEC = 0x0400000
 
@@ -69,7 +69,8 @@ def fresh_mm(pid: int) -> Mm:
         text = Path(f"/proc/{pid}/personality").read_text()
     except OSError:
         text = "0"
-    return Mm(read_implies_exec=bool(int(text, 16) & _READ_IMPLIES_EXEC))
+    implied = bool(int(text, 16) & _READ_IMPLIES_EXEC)
+    return Mm(owner=pid, read_implies_exec=implied)
 
 
 class UserTask:
@@ -114,6 +115,10 @@ class UserTask:
             self._maps = _Maps(self.process.pid)
         return self._maps.source(addr)
 
+    def is_modified(self, addr: int, pages: int) -> bool:
+        """Say whether a private page of the task's own is among some."""
+        return is_modified(self.process.pid, addr, pages)
+
     def signal_pending(self) -> bool:
         """Say whether the task is about to die: other signals wait for the agent."""
         return False
@@ -141,7 +146,7 @@ class _Maps:
         if known is None:
             known = not (one.is_file and _is_noexec(one.path))
             self._may_exec[one.path] = known
-        return Source(one.end, known)
+        return Source(one.end, known, one.is_file, "x" in one.perms)
 
 
 def _is_noexec(path: str) -> bool:

@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from softsgx.driver.driver import Driver
+from softsgx.driver.gate import Gate
 from softsgx.driver.section import add_spare
 from softsgx.machine.machine import Machine
 from softsgx.machine.xsave import XsaveLayout
 from softsgx.native import host, lib
 from softsgx.native.notify import Listener
+from softsgx.platform.platform import Platform
 from softsgx.runner.calls import Calls
 from softsgx.runner.execs import Execs
 from softsgx.runner.files import Files
@@ -44,6 +46,8 @@ def run(argv: list[str], options: RunOptions) -> int:
     tracer = _tracer(machine, options)
     exact = options.exact or tracer is not None
     driver = Driver(machine)
+    if options.platform.directory is not None:
+        driver.gate = _owners_gate(options.platform)
     files = Files(driver)
     abilities = Abilities(
         fsgsbase=host.has_fsgsbase(), cpuid_faulting=host.has_cpuid_faulting()
@@ -78,6 +82,12 @@ def _tracer(machine: Machine, options: RunOptions) -> "Tracer | None":
     tracer = Tracer(options.trace)
     machine.trace = tracer.event
     return tracer
+
+
+def _owners_gate(platform: Platform) -> Gate:
+    from softsgx.runner.gate import OwnersGate  # noqa: PLC0415 -- few runs have one
+
+    return OwnersGate(platform.policies(), _complain)
 
 
 def _program(name: str) -> str:

@@ -1,0 +1,131 @@
+"""Where the driver asks the owner: before EINIT, and about executable memory.
+
+The driver asks, translates into an errno, and keeps no policy; the gate decides and
+writes down what it decided, before anything happens.
+"""
+
+import errno
+from datetime import UTC, date, datetime
+from typing import Protocol
+
+from softsgx.arch.addr import PAGE_SIZE
+from softsgx.arch.einittoken import VALID, Einittoken
+from softsgx.arch.secs import AttributeFlags
+from softsgx.arch.sigstruct import Sigstruct
+from softsgx.driver.encl import Encl
+from softsgx.driver.errnos import refuse
+from softsgx.driver.mm import Mm
+from softsgx.driver.protocols import Task
+from softsgx.driver.uapi import PROT_EXEC, PROT_WRITE
+from softsgx.launch.decide import decide
+from softsgx.launch.decision import Decision, Refusal
+from softsgx.launch.memory import (
+    Breach,
+    Load,
+    MemoryRules,
+    decide_init,
+    decide_load,
+    decide_map,
+)
+from softsgx.launch.policy import Policy
+from softsgx.launch.request import Request
+
+REFUSAL_ERRNOS = {Refusal.ATTRIBUTE: errno.EACCES, Refusal.SIGNER: errno.EPERM}
+"""What INIT answers, as the posted patches did."""
+
+
+class Gate(Protocol):
+    """The owner's policy as the driver sees it."""
+
+    @property
+    def memory(self) -> MemoryRules:
+        """The rules for executable memory that hold now."""
+
+    def judge(self, mm: Mm, request: Request) -> Decision:
+        """Decide about an INIT, and write it down."""
+
+    def note(self, mm: Mm, breaches: list[Breach]) -> None:
+        """Write down what breaks memory rules."""
+
+
+class StockGate:
+    """The gate of a platform without a policy: Linux as it is."""
+
+    memory = MemoryRules()
+    _policy = Policy()
+
+    def judge(self, mm: Mm, request: Request) -> Decision:
+        """Decide as Linux does."""
+        del mm
+        return decide(self._policy, request)
+
+    def note(self, mm: Mm, breaches: list[Breach]) -> None:
+        """Write nothing: without rules nothing is broken."""
+
+
+def ask_launch(
+    gate: Gate, task: Task, encl: Encl, sigstruct: Sigstruct, token: bytes
+) -> Decision:
+    """Ask whether an enclave may launch; *token* is a copy, zeros for none."""
+    given = Einittoken.from_bytes(token)
+    request = Request.of(
+        sigstruct,
+        AttributeFlags(encl.attributes),
+        _today(),
+        has_provision_fd=bool(encl.attributes_mask & AttributeFlags.PROVISIONKEY),
+        token=given if given.valid & VALID else None,
+    )
+    return gate.judge(task.mm, request)
+
+
+def check_init(gate: Gate, task: Task, sigstruct: int) -> None:
+    """Refuse with EACCES a SIGSTRUCT that lies where none may."""
+    if gate.memory == StockGate.memory:
+        return
+    source = task.source(sigstruct)
+    from_file = source is not None and source.is_file and source.is_executable
+    _check(gate, task.mm, decide_init(gate.memory, from_file=from_file))
+
+
+def check_load(
+    gate: Gate, task: Task, source: tuple[int, int], prot: int, *, measured: bool
+) -> None:
+    """Refuse with EACCES what may not be added so; *source*: an address, and pages."""
+    if gate.memory == StockGate.memory or not prot & PROT_EXEC:
+        return
+    load = Load(
+        writable=bool(prot & PROT_WRITE),
+        executable=True,
+        measured=measured,
+        from_file=_is_from_file(task, *source),
+    )
+    _check(gate, task.mm, decide_load(gate.memory, load))
+
+
+def _is_from_file(task: Task, src: int, pages: int) -> bool:
+    at, end = src, src + pages * PAGE_SIZE
+    while at < end:
+        source = task.source(at)
+        if source is None or not source.is_file:
+            return False
+        at = source.end
+    return not task.is_modified(src, pages)
+
+
+def check_map(gate: Gate, mm: Mm, prot: int) -> None:
+    """Refuse with EACCES a mapping that may not be."""
+    writable, executable = bool(prot & PROT_WRITE), bool(prot & PROT_EXEC)
+    _check(gate, mm, decide_map(gate.memory, writable=writable, executable=executable))
+
+
+def _check(gate: Gate, mm: Mm, breaches: list[Breach]) -> None:
+    if not breaches:
+        return
+    gate.note(mm, breaches)
+    for breach in breaches:
+        if breach.is_refused:
+            raise refuse(errno.EACCES, f"{breach.permission}: {breach.reason}")
+
+
+def _today() -> date:
+    return datetime.now(UTC).date()

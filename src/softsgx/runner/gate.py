@@ -1,0 +1,100 @@
+"""The gate of a platform that lasts: its owner's policy, and the audit log."""
+
+import errno
+from collections.abc import Callable
+
+from softsgx.arch.secs import AttributeFlags
+from softsgx.driver.errnos import refuse
+from softsgx.driver.mm import Mm
+from softsgx.launch.decide import decide
+from softsgx.launch.decision import Decision, Refusal
+from softsgx.launch.memory import Breach, MemoryRules
+from softsgx.launch.request import Request
+from softsgx.platform.audit import Who
+from softsgx.platform.errors import PlatformError
+from softsgx.platform.policies import Policies
+
+
+class OwnersGate:
+    """Decides by the policy that holds at that moment; without one it can read, no.
+
+    *complain* tells the user, in a line, what was refused and why.
+    """
+
+    def __init__(self, policies: Policies, complain: Callable[[str], None]):
+        self._policies = policies
+        self._complain = complain
+
+    @property
+    def memory(self) -> MemoryRules:
+        """The rules for executable memory that hold now; all, if none can be read."""
+        try:
+            return self._policies.rule().policy.memory
+        except PlatformError as error:
+            self._complain(str(error))
+            return MemoryRules.strictest()
+
+    def judge(self, mm: Mm, request: Request) -> Decision:
+        """Decide about an INIT; it goes no further if it cannot be written down."""
+        try:
+            decision = decide(self._policies.rule().policy, request)
+            self._write(mm, request, decision)
+        except PlatformError as error:
+            decision = Decision(
+                rule="policy", reason=str(error), refusal=Refusal.SIGNER
+            )
+        if not decision.is_allowed:
+            self._complain(f"pid {mm.owner}: launch refused: {decision.reason}")
+        return decision
+
+    def note(self, mm: Mm, breaches: list[Breach]) -> None:
+        """Write down what breaks memory rules; EACCES if it cannot be written."""
+        try:
+            self._note(mm, breaches)
+        except PlatformError as error:
+            raise refuse(errno.EACCES, str(error)) from error
+
+    def _note(self, mm: Mm, breaches: list[Breach]) -> None:
+        who = Who.of(mm.owner)
+        for breach in breaches:
+            verdict = "deny" if breach.is_refused else "waived"
+            self._policies.log.append(
+                "memory",
+                who,
+                permission=breach.permission,
+                verdict=verdict,
+                rule=f"memory.{breach.rule}",
+                reason=breach.reason,
+            )
+            if breach.is_refused:
+                self._complain(f"pid {mm.owner}: refused: {breach.reason}")
+
+    def _write(self, mm: Mm, request: Request, decision: Decision) -> None:
+        sigstruct = request.sigstruct
+        granted = AttributeFlags(decision.granted)
+        self._policies.log.append(
+            "init",
+            Who.of(mm.owner),
+            mrenclave=sigstruct.enclavehash.hex(),
+            mrsigner=request.mrsigner.hex(),
+            isvprodid=sigstruct.isvprodid,
+            isvsvn=sigstruct.isvsvn,
+            attributes=in_words(request.attributes),
+            granted=in_words(granted),
+            verdict=_verdict(decision),
+            rule=decision.rule,
+            reason=decision.reason,
+        )
+
+
+def _verdict(decision: Decision) -> str:
+    if decision.is_waived:
+        return "waived"
+    return "allow" if decision.is_allowed else "deny"
+
+
+def in_words(attributes: AttributeFlags) -> str:
+    """Return the names of attributes, and what has none in hex."""
+    names = [flag.name or "" for flag in AttributeFlags if flag & attributes]
+    unknown = int(attributes) & ~sum(AttributeFlags)
+    return " ".join([*names, f"{unknown:#x}"] if unknown else names)
