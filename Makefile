@@ -5,18 +5,20 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 RUNS   ?= 3
+FUZZ_SECONDS ?= 60
 
 # The last line of a run is the program's, not make's.
 MAKEFLAGS += --no-print-directory
 
 .PHONY: help venv build check format lint types layers house spelling unit test \
-	selftest selftest-20 demo bench clean
+	selftest selftest-20 demo bench fuzz clean
 
 help:
 	@echo 'make demo         set up, build, run an example enclave'
 	@echo 'make test         everything that CI runs'
 	@echo 'make check        the part of it that needs no kernel source (minutes)'
 	@echo 'make bench        the figures of this machine'
+	@echo 'make fuzz         random programs against softsgx for FUZZ_SECONDS (60)'
 	@echo 'make selftest-20  the kernel selftests, 20 times each'
 	@echo 'make clean        remove what was built (not the environment)'
 
@@ -80,6 +82,9 @@ test: check
 demo: build
 	$(MAKE) -C examples/hello SOFTSGX=$(abspath $(BIN)/softsgx)
 	$(BIN)/softsgx run -- examples/hello/hello
+
+fuzz: build
+	$(BIN)/python -m tests.fuzz.harness --seconds $(FUZZ_SECONDS) $(FUZZ_OPTIONS)
 
 bench: build
 	$(BIN)/softsgx bench

@@ -159,6 +159,13 @@ HIDDEN long do_sigaltstack(struct frame *f);
 HIDDEN void become_sgx_user(struct frame *f);
 HIDDEN int open_own_mask(struct frame *f);
 HIDDEN void takeover_forked(void);
+HIDDEN void filter_first(void);
+
+/* ---- seccomp.c ---- */
+HIDDEN void do_seccomp(struct frame *f);
+HIDDEN void do_prctl_seccomp(struct frame *f);
+HIDDEN int trapped_by_own_filter(struct frame *f);
+HIDDEN int is_our_trap(const struct frame *f);
 
 /* ---- syscalls.c, reissue.c, paths.c, mappings.c ---- */
 HIDDEN void trapped_syscall(struct frame *f);
@@ -248,6 +255,7 @@ struct agent_data {
 	u32 pid;		/* of the process that this copy belongs to */
 	u32 parent;		/* whose fork the supervisor has not been told of */
 	u32 own_deathsig;	/* the program set its parent's death signal */
+	u32 undumpable;		/* the program believes that it cannot be looked at */
 	u64 hull_start, hull_end;	/* all enclave mappings lie in here */
 	u64 generation;			/* rises when a mapping of an enclave changes */
 	struct k_sigaction actions[NSIG_ + 1];

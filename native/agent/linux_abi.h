@@ -28,6 +28,8 @@
 #define NR_nanosleep 35
 #define NR_getpid 39
 #define NR_execve 59
+#define NR_exit 60
+#define NR_kill 62
 #define NR_prctl 157
 #define PR_SET_PDEATHSIG_ 1
 #define PR_GET_PDEATHSIG_ 2
@@ -37,6 +39,9 @@
 #define PR_TSC_SIGSEGV_ 2
 #define PR_SET_SYSCALL_USER_DISPATCH_ 59
 #define PR_SYS_DISPATCH_ON_ 1
+#define PR_GET_DUMPABLE_ 3
+#define PR_SET_DUMPABLE_ 4
+#define PR_SET_SECCOMP_ 22
 #define NR_rt_sigpending 127
 #define NR_rt_sigtimedwait 128
 #define NR_rt_sigsuspend 130

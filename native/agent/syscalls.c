@@ -62,6 +62,24 @@ static void do_deathsig(struct frame *f, u32 option)
 		mc->rax = (u64)agent_copy((void *)mc->rsi, &none, sizeof(none));
 }
 
+/* A supervisor without privileges can do nothing for a process that it may not look at:
+ * such a process only believes to be undumpable. */
+static void do_dumpable(struct frame *f)
+{
+	struct k_sigcontext *mc = &f->uc->mc;
+
+	if (!(A.config.flags & CONFIGFLAG_KEEP_DUMPABLE)) {
+		reissue(f);
+	} else if ((u32)mc->rdi == PR_GET_DUMPABLE_) {
+		mc->rax = !A.undumpable;
+	} else if (mc->rsi > 1) {
+		mc->rax = (u64)-EINVAL_;
+	} else {
+		A.undumpable = !mc->rsi;
+		mc->rax = 0;
+	}
+}
+
 static int do_prctl(struct frame *f)
 {
 	u32 option = (u32)f->uc->mc.rdi;
@@ -70,6 +88,13 @@ static int do_prctl(struct frame *f)
 	case PR_SET_PDEATHSIG_:
 	case PR_GET_PDEATHSIG_:
 		do_deathsig(f, option);
+		return 1;
+	case PR_GET_DUMPABLE_:
+	case PR_SET_DUMPABLE_:
+		do_dumpable(f);
+		return 1;
+	case PR_SET_SECCOMP_:
+		do_prctl_seccomp(f);
 		return 1;
 	case PR_GET_TSC_:
 	case PR_SET_TSC_:
@@ -94,6 +119,9 @@ static int process_syscall(struct frame *f)
 		return do_prctl(f);
 	case NR_execve:
 		do_execve(f);
+		return 1;
+	case NR_seccomp:
+		do_seccomp(f);
 		return 1;
 	case NR_mmap:
 		do_mmap(f);
@@ -121,8 +149,11 @@ void trapped_syscall(struct frame *f)
 	/* Copies from the program may fault even where it blocks those signals. */
 	if (f->uc->sigmask & faults)
 		sys(NR_rt_sigprocmask, 1, &faults, 0, 8);
+	if (trapped_by_own_filter(f))
+		return;
 	/* Our filters trap only these; a filter of the program's own may trap more, and
 	 * then the signal is the program's. */
-	if (!path_syscall(f) && !signal_syscall(f) && !process_syscall(f))
+	if (!is_our_trap(f) || (!path_syscall(f) && !signal_syscall(f) &&
+				!process_syscall(f)))
 		deliver(f);
 }

@@ -64,6 +64,17 @@ static void install_filter(void)
 		sys(NR_seccomp, SECCOMP_SET_MODE_FILTER, 0, &prog);
 }
 
+/* The second filter, once.  Before the first one of the program's own, so that all threads
+ * can have it, and so that the program's is the newer one. */
+void filter_first(void)
+{
+	if (A.config.filtered)
+		return;
+	install_filter();
+	if (!borrowed_memory())
+		A.config.filtered = 1;
+}
+
 /* ---- the other threads' masks ---- */
 
 static u64 hex_after(const char *text, u64 size, const char *label)
@@ -191,7 +202,7 @@ void become_sgx_user(struct frame *f)
 	masks_set(f->uc->sigmask | masks_blocked());
 	f->uc->sigmask = masks_real(f->uc->sigmask);
 	actions_own_all();
-	install_filter();
+	filter_first();
 	action_own(SIGTRAP, SA_RESTART_);
 	open_masks();
 	action_own(SIGTRAP, A.actions[SIGTRAP].flags);

@@ -165,15 +165,18 @@ static int wait_executed(pid_t tid, pid_t tgid)
 	}
 }
 
-/* What the agent of the old program knows of a thread's signals and the kernel does not:
- * nothing, if there is no agent. */
+/* What the agent of the old program knows of a thread's signals and the kernel does not,
+ * and whether there is a second filter: nothing, if there is no agent. */
 static void read_hidden(pid_t tid, uint64_t data, struct softsgx_start *start)
 {
 	static struct abi_masked table[MAX_MASKED];
 	struct abi_config head;
 
-	start->blocked = start->pending = 0;
-	if (softsgx_read(tid, data, &head, sizeof(head)) != sizeof(head) || !head.masked)
+	start->blocked = start->pending = start->filtered = 0;
+	if (softsgx_read(tid, data, &head, sizeof(head)) != sizeof(head))
+		return;
+	start->filtered = head.filtered;
+	if (!head.masked)
 		return;
 	if (softsgx_read(tid, data + MASKED_OFFSET, table, sizeof(table)) != sizeof(table))
 		return;

@@ -227,6 +227,7 @@ static void fill_config(struct abi_config *head, const struct softsgx_start *sta
 	head->stack = start->rsp;
 	head->blocked = start->mask | start->blocked;
 	head->pending = start->pending;
+	head->filtered = (uint32_t)start->filtered;
 }
 
 /* Put the agent into a process that called from the stub; of the addresses those stay

@@ -61,15 +61,20 @@ static struct sock_filter first_filter[] = {
 	IF_SET(PROT_EXEC, 0, 1),
 	TRAP,
 	ALLOW,
-	/* the parent's death signal: ours, until the program sets one; and a dispatch
-	 * of system calls, which the agent needs for itself */
-	IF_EQ(__NR_prctl, 0, 6),
+	/* the parent's death signal is ours, until the program sets one; whether we may
+	 * look at the process; filters of its own, which must let the agent work; a
+	 * dispatch of system calls, which the agent needs for itself */
+	IF_EQ(__NR_prctl, 0, 9),
 	LOAD_LOW(0),
-	IF_EQ(PR_SET_SYSCALL_USER_DISPATCH, 2, 0),
-	IF_EQ(PR_SET_PDEATHSIG, 1, 0),
-	IF_EQ(PR_GET_PDEATHSIG, 0, 1),
+	IF_EQ(PR_SET_PDEATHSIG, 5, 0),
+	IF_EQ(PR_GET_PDEATHSIG, 4, 0),
+	IF_EQ(PR_SET_DUMPABLE, 3, 0),
+	IF_EQ(PR_GET_DUMPABLE, 2, 0),
+	IF_EQ(PR_SET_SECCOMP, 1, 0),
+	IF_EQ(PR_SET_SYSCALL_USER_DISPATCH, 0, 1),
 	TRAP,
 	ALLOW,
+	TRAP_ALWAYS(__NR_seccomp),
 	/* paths; fstat in disguise (AT_EMPTY_PATH) is not about one */
 	IF_EQ(__NR_newfstatat, 0, 4),
 	LOAD_LOW(3),

@@ -50,6 +50,7 @@ API long softsgx_code_mappings(pid_t pid, struct softsgx_mapping *found, size_t 
 struct softsgx_start {
 	uint64_t rip, rsp, mask;   /* it begins with */
 	uint64_t blocked, pending; /* signals, known to the agent that was there before */
+	uint64_t filtered;	   /* the second filter is there */
 	uint64_t code[STUB_SIZE / 8]; /* under the stub */
 	int32_t pid, error;
 };

@@ -21,7 +21,9 @@
 #define AND(bits) BPF_STMT(BPF_ALU | BPF_AND | BPF_K, (bits))
 #define RETURN(what) BPF_STMT(BPF_RET | BPF_K, (what))
 #define ALLOW RETURN(SECCOMP_RET_ALLOW)
-#define TRAP RETURN(SECCOMP_RET_TRAP)
+/* The data tell our traps from those of a filter of the program's. */
+#define TRAP_DATA 0x5358
+#define TRAP RETURN(SECCOMP_RET_TRAP | TRAP_DATA)
 #define NOTIFY RETURN(SECCOMP_RET_USER_NOTIF)
 
 /* Not x86-64: pass.  What only we call, and an execve from the agent's text: agent_call.

@@ -68,6 +68,7 @@ class ConfigFlag(IntFlag):
     CPUID_FAULTING = 16
     REWRITE_CPUID = 32
     NO_RDTSC = 64
+    KEEP_DUMPABLE = 128
     """RDTSC and RDTSCP are undefined inside: a processor without SGX2."""
 
 
@@ -196,7 +197,8 @@ class Config(Layout, size=64):
     """The head of the agent's data, written when it is injected.
 
     Behind it: MAX_OVERLAYS overlays, three words, MAX_SITES addresses of CPUIDs.  The
-    program begins at *entry*; *blocked* and *pending* come from before an execve.
+    program begins at *entry*; *blocked*, *pending* and *filtered* come from before an
+    execve.
     """
 
     flags:    int = at( 0, 4)
@@ -207,6 +209,7 @@ class Config(Layout, size=64):
     blocked:  int = at(24, 8)
     pending:  int = at(32, 8)
     masked:   int = at(40, 4)
+    filtered: int = at(44, 4)
     entry:    int = at(48, 8)
     stack:    int = at(56, 8)
 # fmt: on

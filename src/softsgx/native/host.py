@@ -1,6 +1,8 @@
 """Facts about this machine that every run needs; `native.probe` knows the others."""
 
 import ctypes
+import re
+from pathlib import Path
 
 from softsgx.native import lib
 
@@ -8,6 +10,7 @@ _AT_HWCAP2 = 26
 _HWCAP2_FSGSBASE = 1 << 1
 _SYS_ARCH_PRCTL = 158
 _ARCH_SET_CPUID = 0x1012
+_CAP_SYS_PTRACE = 19
 _XSAVE_LEAF = 0x0D
 _FIRST_EXTENDED, _LAST_EXTENDED = 2, 20
 
@@ -17,6 +20,13 @@ def has_fsgsbase() -> bool:
     libc = ctypes.CDLL(None)
     libc.getauxval.restype = ctypes.c_ulong
     return bool(libc.getauxval(_AT_HWCAP2) & _HWCAP2_FSGSBASE)
+
+
+def may_trace_all() -> bool:
+    """Say whether we have CAP_SYS_PTRACE: may look at processes that hide."""
+    text = Path("/proc/self/status").read_text()
+    (effective,) = re.findall(r"^CapEff:\s*(\w+)$", text, re.MULTILINE)
+    return bool(int(effective, 16) >> _CAP_SYS_PTRACE & 1)
 
 
 def has_cpuid_faulting() -> bool:

@@ -50,6 +50,7 @@ class Start(ctypes.Structure):
         ("mask", ctypes.c_uint64),
         ("blocked", ctypes.c_uint64),
         ("pending", ctypes.c_uint64),
+        ("filtered", ctypes.c_uint64),
         ("code", ctypes.c_uint64 * 4),
         ("pid", ctypes.c_int32),
         ("error", ctypes.c_int32),

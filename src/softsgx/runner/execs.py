@@ -82,7 +82,7 @@ class Execs:
 
     def _inject(self, start: lib.Start, memory: int) -> None:
         if memory != AGENT_BASE:
-            raise OSError(errno.EEXIST, "its memory is not free")
+            raise OSError(_errno_of(memory), "its memory is not free")
         self._injector.inject(start, self._sites.of_program(start.pid))
 
     def _expect(self, pid: int, start: lib.Start) -> None:
@@ -102,3 +102,9 @@ class Execs:
                 "(attach the tracer later instead)"
             )
         self._listener.answer(call.id, 0, errno.EPERM)
+
+
+def _errno_of(returned: int) -> int:
+    """Return the errno in what a system call returned; EEXIST if it is none."""
+    number = (1 << 64) - returned
+    return number if number < 4096 else errno.EEXIST

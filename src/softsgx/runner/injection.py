@@ -22,6 +22,8 @@ class Abilities:
 
     fsgsbase: bool
     cpuid_faulting: bool
+    privileged: bool
+    """Softsgx may look at a process that is not dumpable."""
 
 
 def agent_config(
@@ -34,6 +36,8 @@ def agent_config(
         flags |= ConfigFlag.EXACT
     else:
         flags |= ConfigFlag.PATCH
+    if not abilities.privileged:
+        flags |= ConfigFlag.KEEP_DUMPABLE
     if abilities.cpuid_faulting:
         flags |= ConfigFlag.CPUID_FAULTING
     else:
@@ -54,6 +58,7 @@ def agent_config(
         blocked=0,
         pending=0,
         masked=0,
+        filtered=0,
         entry=0,
         stack=0,
     )

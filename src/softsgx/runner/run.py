@@ -50,7 +50,9 @@ def run(argv: list[str], options: RunOptions) -> int:
         driver.gate = _owners_gate(options.platform)
     files = Files(driver)
     abilities = Abilities(
-        fsgsbase=host.has_fsgsbase(), cpuid_faulting=host.has_cpuid_faulting()
+        fsgsbase=host.has_fsgsbase(),
+        cpuid_faulting=host.has_cpuid_faulting(),
+        privileged=host.may_trace_all(),
     )
     sites = Sites(driver, cpuid=not abilities.cpuid_faulting)
     leaves = Leaves(driver, exact=exact, mask_pf_sgx=MASK_PF_SGX in options.inject)

@@ -1,0 +1,32 @@
+"""What holds of a driver and its machine between any two operations."""
+
+from collections import Counter
+
+from softsgx.arch.secinfo import PageType
+from softsgx.driver.driver import Driver
+
+
+def assert_sound(driver: Driver) -> None:
+    """No page without its enclave; the counts and the free pages are right."""
+    machine = driver.machine
+    entries = {n: e for n, e in machine.epcm.contents().items() if e.valid}
+    children: Counter[int] = Counter()
+    for page, entry in entries.items():
+        if entry.pt == PageType.SECS:
+            assert page in machine.enclaves, f"SECS {page} of no enclave"
+        else:
+            assert entry.enclavesecs in machine.enclaves, f"page {page} is an orphan"
+            children[entry.enclavesecs] += 1
+    assert machine.enclaves.keys() == driver.by_secs.keys()
+    for secs, encl in driver.by_secs.items():
+        assert entries[secs].pt == PageType.SECS
+        assert machine.enclaves[secs].children == children[secs]
+        assert encl.secs_child_cnt == children[secs]
+        mapped = {
+            s.page.epc_page + i for s in encl.pages_in_use() for i in range(s.count)
+        }
+        owned = {n for n, e in entries.items() if e.enclavesecs == secs}
+        assert mapped == owned - {secs}, f"enclave {secs} and its pages"
+    versions = sum(len(encl.va_pages) for encl in driver.by_secs.values())
+    used = driver.section.pages - driver.section.free
+    assert used == len(entries) + versions, f"{used} EPC pages given out"
