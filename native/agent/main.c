@@ -35,6 +35,26 @@ void fatal(const char *why)
 		sys(NR_exit_group, 70);
 }
 
+static void put_hex(u64 value)
+{
+	char text[16];
+
+	for (u64 i = 0; i < sizeof(text); i++)
+		text[i] = "0123456789abcdef"[value >> (60 - 4 * i) & 15];
+	sys(NR_write, 2, text, sizeof(text));
+}
+
+static void __attribute__((noreturn)) agent_faulted(const struct k_sigcontext *mc)
+{
+	static const char what[] = "softsgx: internal error: the agent faulted at ";
+
+	sys(NR_write, 2, what, sizeof(what) - 1);
+	put_hex(mc->rip);
+	sys(NR_write, 2, ", address ", 10);
+	put_hex(mc->cr2);
+	fatal("\n");
+}
+
 /* ---- signals arrive ---- */
 
 /* Linux's rule for its own vDSO: a fault at the ENCLU becomes a return value. */
@@ -161,7 +181,7 @@ static void while_agent_works(struct frame *f)
 
 	if ((bit & FAULT_SIGNALS) && f->info->code > 0) {
 		if (!is_within(f->uc->mc.rip, agent_border_begin, agent_border_end))
-			fatal("softsgx: internal error: the agent faulted\n");
+			agent_faulted(&f->uc->mc);
 		/* The program made its handler's stack unusable, as Linux would say. */
 		deliver(f);
 	} else if (f->sig == SIGSEGV || f->sig == SIGBUS) {

@@ -197,8 +197,7 @@ class Config(Layout, size=64):
     """The head of the agent's data, written when it is injected.
 
     Behind it: MAX_OVERLAYS overlays, three words, MAX_SITES addresses of CPUIDs.  The
-    program begins at *entry*; *blocked*, *pending* and *filtered* come from before an
-    execve.
+    program begins at *entry*; *blocked*, *pending* and *filtered* survive an execve.
     """
 
     flags:    int = at( 0, 4)

@@ -31,24 +31,7 @@ def agent_config(
 ) -> bytes:
     """Return the head of the agent's data: configuration, CPUID, vDSO addresses."""
     views = overlays(machine.model)
-    flags = ConfigFlag(0)
-    if exact:
-        flags |= ConfigFlag.EXACT
-    else:
-        flags |= ConfigFlag.PATCH
-    if not abilities.privileged:
-        flags |= ConfigFlag.KEEP_DUMPABLE
-    if abilities.cpuid_faulting:
-        flags |= ConfigFlag.CPUID_FAULTING
-    else:
-        flags |= ConfigFlag.REWRITE_CPUID
-    if not machine.model.sgx2:
-        flags |= ConfigFlag.NO_RDTSC
-    present = nodes(machine)
-    if ENCLAVE in present:
-        flags |= ConfigFlag.ENCLAVE_NODE
-    if PROVISION in present:
-        flags |= ConfigFlag.PROVISION_NODE
+    flags = _flags(machine, abilities, exact=exact)
     head = Config(
         flags=int(flags),
         overlays=len(views),
@@ -72,3 +55,25 @@ def agent_config(
         + padding
         + b"".join(word.to_bytes(8, "little") for word in words)
     )
+
+
+def _flags(machine: Machine, abilities: Abilities, *, exact: bool) -> ConfigFlag:
+    flags = ConfigFlag(0)
+    if exact:
+        flags |= ConfigFlag.EXACT
+    else:
+        flags |= ConfigFlag.PATCH
+    if not abilities.privileged:
+        flags |= ConfigFlag.KEEP_DUMPABLE
+    if abilities.cpuid_faulting:
+        flags |= ConfigFlag.CPUID_FAULTING
+    else:
+        flags |= ConfigFlag.REWRITE_CPUID
+    if not machine.model.sgx2:
+        flags |= ConfigFlag.NO_RDTSC
+    present = nodes(machine)
+    if ENCLAVE in present:
+        flags |= ConfigFlag.ENCLAVE_NODE
+    if PROVISION in present:
+        flags |= ConfigFlag.PROVISION_NODE
+    return flags
