@@ -97,6 +97,7 @@ struct thread {
 	struct enclave *encl;
 	u64 tcs, aep, savefs, savegs;
 	u64 ursp, urbp;		/* of the host, at the last entry */
+	u32 savetf, opted_in;	/* RFLAGS.TF of the host; entry by DBGOPTIN */
 	struct k_stack altstack; /* the program's own */
 	u32 guarded;		/* its system calls inside are dispatched to us */
 	u64 lifted;		/* an instruction whose breakpoint it met last */
@@ -115,6 +116,8 @@ HIDDEN struct thread *thread_of_stack(void);
 HIDDEN struct thread *thread_new(struct k_ucontext *uc);
 HIDDEN struct k_ucontext *thread_keep_frame(struct thread *th, const struct k_ucontext *uc);
 HIDDEN int thread_known(const struct thread *th);
+HIDDEN struct thread *thread_of(u32 tid);
+HIDDEN int thread_is(const struct thread *th, u32 tid);
 HIDDEN struct k_stack thread_stack(const struct thread *th);
 HIDDEN void threads_forked(void);
 
@@ -173,6 +176,7 @@ HIDDEN void reissue(struct frame *f);
 HIDDEN void reissue_masked(struct frame *f, u64 *reg, u8 *gate);
 HIDDEN void reissue_pselect(struct frame *f);
 HIDDEN void reissue_unwind(struct k_sigcontext *mc);
+HIDDEN int reissue_stepped(const struct k_sigcontext *mc);
 HIDDEN int path_syscall(struct frame *f);
 HIDDEN void do_execve(struct frame *f);
 HIDDEN int overlaps_hull(u64 start, u64 length);
@@ -185,10 +189,13 @@ HIDDEN void do_madvise(struct frame *f);
 
 /* ---- crossing.c: into an enclave and out of it ---- */
 #define NO_VECTOR 0x100
+#define RFLAGS_TF 0x100ul
 HIDDEN void host_enclu(struct frame *f);
 HIDDEN int eexit_native(struct frame *f);
+HIDDEN int edeccssa_native(struct frame *f);
+HIDDEN void edeccssa_known(void);
 HIDDEN u64 ssa_frame(const struct enclave *e, const u8 *tcs, u32 index);
-HIDDEN int ssa_inside(const struct enclave *e, u64 frame);
+HIDDEN void leave_enclave_mode(struct frame *f);
 
 /* ---- inside.c, outside.c: faults and signals of either side ---- */
 HIDDEN void inside_signal(struct frame *f);
@@ -202,16 +209,25 @@ HIDDEN void forbid_rdtsc(struct thread *th);
 HIDDEN int allow_rdtsc(struct thread *th);
 HIDDEN int at_rdtsc(u64 rip);
 
-/* ---- aex.c ---- */
-HIDDEN void gpr_store(const struct k_sigcontext *mc, u8 *to);
-HIDDEN void gpr_load(struct k_sigcontext *mc, u8 *gpr);
+/* ---- registers.c, xsave.c: the state that an exit saves and ERESUME loads ---- */
+#define G(reg) (*(u64 *)(gpr + (reg)))
+HIDDEN void gpr_store_context(const struct k_sigcontext *mc, struct abi_context *ctx);
 HIDDEN void gpr_load_context(struct k_sigcontext *mc, const struct abi_context *ctx);
+HIDDEN void gpr_save(const struct k_sigcontext *mc, u8 *gpr);
+HIDDEN void gpr_load(struct k_sigcontext *mc, u8 *gpr);
+#define VECTOR_MF 16
+#define VECTOR_XM 19
+HIDDEN void xsave_store(const u8 *fp, u8 *ssa, u64 xfrm);
+HIDDEN void xsave_synthetic(u8 *fp, u64 xfrm, u32 vector);
 HIDDEN int xsave_load(u8 *fp, u64 ssa, u64 xfrm);
+
+/* ---- aex.c ---- */
 HIDDEN void enclave_exit(struct frame *f, u32 vector, u32 error, u64 address);
 
 /* ---- context.c ---- */
 HIDDEN void ask_enclu(struct frame *f);
 HIDDEN void raise_fault(struct frame *f, struct abi_context *ctx);
+HIDDEN void raise_single_step(struct frame *f);
 HIDDEN void context_fill(struct frame *f, struct abi_context *ctx);
 HIDDEN void context_load(struct frame *f, const struct abi_context *ctx);
 HIDDEN void thread_inside(struct thread *th, struct enclave *e);

@@ -12,9 +12,7 @@ void context_fill(struct frame *f, struct abi_context *ctx)
 	u32 fp[2] = {0, 0};
 
 	memset(ctx, 0, sizeof(*ctx));
-	gpr_store(mc, (u8 *)ctx);
-	ctx->rip = mc->rip;
-	ctx->rflags = mc->rflags;
+	gpr_store_context(mc, ctx);
 	ctx->fsbase = rdfsbase();
 	ctx->gsbase = rdgsbase();
 	ctx->xsave = (u64)mc->fpstate;
@@ -26,7 +24,8 @@ void context_fill(struct frame *f, struct abi_context *ctx)
 	ctx->xcr0 = xcr0();
 	if (th) {
 		ctx->inside = th->inside;
-		ctx->exact = A.config.flags & CONFIGFLAG_EXACT;
+		ctx->debug = (th->savetf ? DEBUG_SAVE_TF : 0) |
+			     (th->opted_in ? DEBUG_OPT_IN : 0);
 		ctx->tcs = th->tcs;
 		ctx->aep = th->aep;
 		ctx->savefs = th->savefs;
@@ -51,12 +50,17 @@ void context_load(struct frame *f, const struct abi_context *ctx)
 	th->aep = ctx->aep;
 	th->savefs = ctx->savefs;
 	th->savegs = ctx->savegs;
+	th->savetf = ctx->debug & DEBUG_SAVE_TF ? RFLAGS_TF : 0;
+	th->opted_in = (ctx->debug & DEBUG_OPT_IN) != 0;
 	if (th->inside && !ctx->inside)
 		thread_outside(th);
 	else if (!th->inside && ctx->inside)
 		thread_inside(th, enclave_of(th->tcs));
 	wrfsgsbase(ctx->fsbase, ctx->gsbase);
 }
+
+/* Linux gives the address of the instruction for these: #DE #DB #UD #MF #XM. */
+#define AT_INSTRUCTION (1u << 0 | 1u << 1 | 1u << 6 | 1u << 16 | 1u << 19)
 
 /* An instruction faulted: leave the enclave if inside, then Linux's signal. */
 void raise_fault(struct frame *f, struct abi_context *ctx)
@@ -68,17 +72,33 @@ void raise_fault(struct frame *f, struct abi_context *ctx)
 	f->sig = f->info->signo = (int)ctx->signo;
 	f->info->code = (int)ctx->sicode;
 	f->info->errno_ = 0;
-	if (f->th && f->th->inside)
+	if (vector != 14) /* Of a page fault the kernel also told the protection key. */
+		memset(f->info->rest, 0, sizeof(f->info->rest));
+	if (f->th && f->th->inside) {
 		enclave_exit(f, vector, error, address);
+		address &= ~0xffful;
+	}
 	if (vector == 14)
 		f->info->addr = address;
-	else	/* Linux gives no address for #BP and #GP. */
-		f->info->addr = vector == 3 || vector == 13 ? 0 : mc->rip;
+	else
+		f->info->addr = AT_INSTRUCTION >> vector & 1 ? mc->rip : 0;
 	mc->trapno = vector;
 	mc->err = error;
 	if (vector == 14)
 		mc->cr2 = address;
 	signal_program(f);
+}
+
+/* The instruction that ended was stepped over: #DB follows it, on either side. */
+void raise_single_step(struct frame *f)
+{
+	struct abi_context ctx;
+
+	memset(&ctx, 0, sizeof(ctx));
+	ctx.vector = 1;
+	ctx.signo = SIGTRAP;
+	ctx.sicode = TRAP_TRACE_;
+	raise_fault(f, &ctx);
 }
 
 /* The leaf by the model: as often as its page faults are resolved. */
@@ -96,8 +116,11 @@ void ask_enclu(struct frame *f)
 		if (ans.ctx.outcome != OUTCOME_RETRY)
 			break;
 	}
-	if (ans.ctx.outcome == OUTCOME_LOAD)
-		context_load(f, &ans.ctx);
-	else
+	if (ans.ctx.outcome != OUTCOME_LOAD) {
 		raise_fault(f, &ans.ctx);
+		return;
+	}
+	context_load(f, &ans.ctx);
+	if (ans.ctx.debug & DEBUG_PENDING)
+		raise_single_step(f);
 }

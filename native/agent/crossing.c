@@ -12,9 +12,10 @@
 #define WORD_SSA (PAGETYPE_REG << 8 | WORD_VALID | 3)
 #define WORD_SSA_MASK (0xff00 | WORD_BLOCKED | WORD_VALID | 0x18 | 3)
 #define ATTR_AEXNOTIFY 0x400
-#define TCS_DBGOPTIN 1
-#define RFLAGS_TF 0x100ul
-#define RFLAGS_USER 0x254dd5ul /* CF PF AF ZF SF TF DF OF NT AC ID */
+#define TCS_DBGOPTIN 1ul
+#define TCS_AEXNOTIFY 2ul
+#define NOTIFY 1 /* GPRSGX.AEXNOTIFY */
+#define RFLAGS_RESTORED 0x254cd5ul /* CF PF AF ZF SF DF OF NT RF AC ID */
 #define NR_VERIFIED 256
 
 /* TCSs that the model has entered since a mapping last changed. */
@@ -49,6 +50,17 @@ static int ssa_usable(const struct enclave *e, u64 frame)
 	return 1;
 }
 
+/* Flags that agree with the enclave's.  Whoever steps through an enclave by TF is led by
+ * the model. */
+static int flags_usable(const struct frame *f, const struct enclave *e, u64 flags)
+{
+	if (flags & ~(TCS_DBGOPTIN | TCS_AEXNOTIFY))
+		return 0;
+	if (!(flags & TCS_AEXNOTIFY) != !(e->attributes & ATTR_AEXNOTIFY))
+		return 0;
+	return !((flags & TCS_DBGOPTIN) && (f->uc->mc.rflags & RFLAGS_TF));
+}
+
 /* The checks that EENTER and ERESUME share; the TCS in our alias, or NULL. */
 static u8 *usable_tcs(struct frame *f, struct enclave *e)
 {
@@ -57,12 +69,10 @@ static u8 *usable_tcs(struct frame *f, struct enclave *e)
 
 	if (!e || (la & 4095) || !canonical(f->uc->mc.rcx) || !is_verified(la))
 		return 0;
-	if (epcm_word(e, la) != WORD_TCS || (e->attributes & ATTR_AEXNOTIFY))
-		return 0;
-	if (e->xfrm & ~xcr0())
+	if (epcm_word(e, la) != WORD_TCS || (e->xfrm & ~xcr0()))
 		return 0;
 	tcs = e->alias + (la - e->base);
-	if ((FIELD(tcs, TCS_FLAGS, u64) & ~(u64)TCS_DBGOPTIN) ||
+	if (!flags_usable(f, e, FIELD(tcs, TCS_FLAGS, u64)) ||
 	    ((FIELD(tcs, TCS_OSSA, u64) | FIELD(tcs, TCS_OFSBASGX, u64) |
 	      FIELD(tcs, TCS_OGSBASGX, u64)) &
 	     4095))
@@ -75,7 +85,7 @@ u64 ssa_frame(const struct enclave *e, const u8 *tcs, u32 index)
 	return e->base + FIELD(tcs, TCS_OSSA, u64) + (u64)index * e->ssaframesize * 4096;
 }
 
-int ssa_inside(const struct enclave *e, u64 frame)
+static int ssa_inside(const struct enclave *e, u64 frame)
 {
 	u64 size = e->ssaframesize * 4096ul;
 
@@ -95,7 +105,8 @@ static void give_tcs(u8 *tcs)
 	__atomic_store_n(&FIELD(tcs, TCS_STAGE, u64), 0, __ATOMIC_RELEASE);
 }
 
-static void now_inside(struct frame *f, struct enclave *e)
+/* An opt-out entry puts the host's TF aside. */
+static void now_inside(struct frame *f, struct enclave *e, const u8 *tcs)
 {
 	struct thread *th = f->th;
 
@@ -105,8 +116,25 @@ static void now_inside(struct frame *f, struct enclave *e)
 	th->urbp = f->uc->mc.rbp;
 	th->savefs = rdfsbase();
 	th->savegs = rdgsbase();
+	th->opted_in = (FIELD(tcs, TCS_FLAGS, u64) & TCS_DBGOPTIN) != 0;
+	th->savetf = f->uc->mc.rflags & RFLAGS_TF;
+	f->uc->mc.rflags &= ~RFLAGS_TF;
 	th->exact = 0;
 	thread_inside(th, e);
+}
+
+/* What EEXIT and an asynchronous exit share; another thread may enter from now on. */
+void leave_enclave_mode(struct frame *f)
+{
+	struct thread *th = f->th;
+	struct enclave *e = th->encl;
+
+	wrfsgsbase(th->savefs, th->savegs);
+	if (!th->opted_in)
+		f->uc->mc.rflags = (f->uc->mc.rflags & ~RFLAGS_TF) | th->savetf;
+	if (e && e->alias)
+		give_tcs(e->alias + (th->tcs - e->base));
+	thread_outside(th);
 }
 
 /* EENTER's first step: RSP and RBP of the host go to the frame that the thread will use. */
@@ -117,21 +145,17 @@ static int save_user_stack(const struct frame *f, u64 gprsgx)
 	return agent_copy((void *)(gprsgx + GPRSGX_URSP), user, sizeof(user)) == 0;
 }
 
-static int eenter_native(struct frame *f)
+/* EENTER, and an AEX notification: in at OENTRY, with one more frame. */
+static int enter_at_oentry(struct frame *f, struct enclave *e, u8 *tcs)
 {
 	struct k_sigcontext *mc = &f->uc->mc;
-	struct enclave *e = enclave_of(mc->rbx);
-	u8 *tcs = usable_tcs(f, e);
+	u32 cssa = FIELD(tcs, TCS_CSSA, u32);
 	u64 frame, gprsgx;
-	u32 cssa;
 
-	if (!tcs)
-		return 0;
-	cssa = FIELD(tcs, TCS_CSSA, u32);
 	frame = ssa_frame(e, tcs, cssa);
 	gprsgx = frame + e->ssaframesize * 4096ul - GPRSGX_SIZE;
 	if (cssa >= FIELD(tcs, TCS_NSSA, u32) || !ssa_inside(e, frame) ||
-	    !ssa_usable(e, frame) || (mc->rflags & RFLAGS_TF))
+	    !ssa_usable(e, frame))
 		return 0;
 	if (!take_tcs(tcs))
 		return 0;
@@ -139,7 +163,7 @@ static int eenter_native(struct frame *f)
 		give_tcs(tcs);
 		return 0;
 	}
-	now_inside(f, e);
+	now_inside(f, e, tcs);
 	FIELD(tcs, TCS_AEP, u64) = mc->rcx;
 	mc->rax = cssa;
 	mc->rcx = mc->rip + 3;
@@ -147,6 +171,21 @@ static int eenter_native(struct frame *f)
 	wrfsgsbase(e->base + FIELD(tcs, TCS_OFSBASGX, u64),
 		   e->base + FIELD(tcs, TCS_OGSBASGX, u64));
 	return 1;
+}
+
+static int eenter_native(struct frame *f)
+{
+	struct enclave *e = enclave_of(f->uc->mc.rbx);
+	u8 *tcs = usable_tcs(f, e);
+
+	return tcs && enter_at_oentry(f, e, tcs);
+}
+
+static int resumable(const u8 *gpr)
+{
+	return canonical(FIELD(gpr, GPRSGX_RIP, u64)) &&
+	       canonical(FIELD(gpr, GPRSGX_FSBASE, u64)) &&
+	       canonical(FIELD(gpr, GPRSGX_GSBASE, u64));
 }
 
 static int eresume_native(struct frame *f)
@@ -160,31 +199,30 @@ static int eresume_native(struct frame *f)
 	if (!tcs)
 		return 0;
 	cssa = FIELD(tcs, TCS_CSSA, u32);
-	if (cssa == 0 || (mc->rflags & RFLAGS_TF))
+	if (cssa == 0)
 		return 0;
 	frame = ssa_frame(e, tcs, cssa - 1);
 	gprsgx = frame + e->ssaframesize * 4096ul - GPRSGX_SIZE;
 	if (!ssa_inside(e, frame) || !ssa_usable(e, frame))
 		return 0;
-	if (agent_copy(gpr, (void *)gprsgx, sizeof(gpr)) ||
-	    !canonical(FIELD(gpr, GPRSGX_RIP, u64)) ||
-	    !canonical(FIELD(gpr, GPRSGX_FSBASE, u64)) ||
-	    !canonical(FIELD(gpr, GPRSGX_GSBASE, u64)) ||
-	    (FIELD(gpr, GPRSGX_RFLAGS, u64) & RFLAGS_TF))
+	if (agent_copy(gpr, (void *)gprsgx, sizeof(gpr)))
 		return 0;
-	if (!take_tcs(tcs))
+	if ((FIELD(tcs, TCS_FLAGS, u64) & TCS_AEXNOTIFY) &&
+	    (FIELD(gpr, GPRSGX_AEXNOTIFY, u8) & NOTIFY))
+		return enter_at_oentry(f, e, tcs);
+	if (!resumable(gpr) || !take_tcs(tcs))
 		return 0;
 	if (!xsave_load(f->uc->mc.fpstate, frame, e->xfrm)) {
 		give_tcs(tcs);
 		return 0;
 	}
-	now_inside(f, e);
+	now_inside(f, e, tcs);
 	FIELD(tcs, TCS_AEP, u64) = mc->rcx;
 	FIELD(tcs, TCS_CSSA, u32) = cssa - 1;
 	gpr_load(mc, gpr);
 	wrfsgsbase(FIELD(gpr, GPRSGX_FSBASE, u64), FIELD(gpr, GPRSGX_GSBASE, u64));
-	mc->rflags = (mc->rflags & ~RFLAGS_USER) |
-		     (FIELD(gpr, GPRSGX_RFLAGS, u64) & RFLAGS_USER);
+	mc->rflags = (mc->rflags & ~RFLAGS_RESTORED) |
+		     (FIELD(gpr, GPRSGX_RFLAGS, u64) & RFLAGS_RESTORED);
 	return 1;
 }
 
@@ -193,13 +231,44 @@ int eexit_native(struct frame *f)
 	struct k_sigcontext *mc = &f->uc->mc;
 	struct thread *th = f->th;
 
-	if (th->exact || !th->encl || !canonical(mc->rbx) || (mc->rflags & RFLAGS_TF))
+	if (th->exact || !th->encl || !canonical(mc->rbx))
 		return 0;
 	mc->rip = mc->rbx;
 	mc->rcx = th->aep;
-	wrfsgsbase(th->savefs, th->savegs);
-	give_tcs(th->encl->alias + (th->tcs - th->encl->base));
-	thread_outside(th);
+	leave_enclave_mode(f);
+	if (mc->rflags & RFLAGS_TF)
+		raise_single_step(f);
+	return 1;
+}
+
+/* Whether the processor has EDECCSSA, the model says: at its first success. */
+static u32 has_edeccssa;
+
+void edeccssa_known(void)
+{
+	has_edeccssa = 1;
+}
+
+int edeccssa_native(struct frame *f)
+{
+	struct k_sigcontext *mc = &f->uc->mc;
+	struct thread *th = f->th;
+	struct enclave *e = th->encl;
+	u64 frame;
+	u8 *tcs;
+	u32 cssa;
+
+	if (!has_edeccssa || th->exact || !e || (mc->rflags & RFLAGS_TF))
+		return 0;
+	tcs = e->alias + (th->tcs - e->base);
+	cssa = FIELD(tcs, TCS_CSSA, u32);
+	if (cssa == 0)
+		return 0;
+	frame = ssa_frame(e, tcs, cssa - 1);
+	if (!ssa_inside(e, frame) || !ssa_usable(e, frame))
+		return 0;
+	FIELD(tcs, TCS_CSSA, u32) = cssa - 1;
+	mc->rip += 3;
 	return 1;
 }
 

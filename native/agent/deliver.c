@@ -94,7 +94,7 @@ static struct k_rt_sigframe *place_frame(struct frame *f, u64 flags)
 static void note_return(struct frame *f, struct k_rt_sigframe *to, u64 mask)
 {
 	to->pretcode = (u64)agent_restorer;
-	to->uc.sigmask = mask;
+	to->uc.sigmask = to->uc.mc.oldmask = mask;
 	to->uc.mc.reserved[7] = (u64)f->th;
 	if (!f->th)
 		return;
@@ -161,15 +161,46 @@ void deliver(struct frame *f)
 		enter_handler(f, &act, f->uc->sigmask | hidden);
 }
 
-/* The program's handler returned, or made the system call itself. */
+static long set_altstack(struct thread *th, const struct k_stack *stack, u64 sp)
+{
+	u32 mode = (u32)stack->flags & ~SS_AUTODISARM_;
+	struct k_stack new = *stack;
+
+	if (on_stack(&th->altstack, sp))
+		return -EPERM_;
+	if (mode != SS_DISABLE_ && mode != SS_ONSTACK_ && mode != 0)
+		return -EINVAL_;
+	if (mode == SS_DISABLE_)
+		new.sp = new.size = 0;
+	else if (new.size < MINSIGSTKSZ_)
+		return -ENOMEM_;
+	new.flags &= ~SS_ONSTACK_;
+	th->altstack = new;
+	return 0;
+}
+
+/* Frames that the agent did not write, or wrote before the thread had a block, do not
+ * tell it. */
+static struct thread *thread_of_return(u64 noted)
+{
+	struct thread *th = (struct thread *)noted;
+	u32 tid;
+
+	if (A.config.tier < 2)
+		return 0;
+	tid = (u32)sys(NR_gettid, 0);
+	return thread_is(th, tid) ? th : thread_of(tid);
+}
+
+/* The program's handler returned, or made the system call itself.  As in Linux, a signal
+ * stack that cannot be set is not. */
 void agent_return(struct k_ucontext *uc)
 {
-	struct thread *th = (struct thread *)uc->mc.reserved[7];
+	struct thread *th = thread_of_return(uc->mc.reserved[7]);
 
 	uc->mc.reserved[7] = 0;
-	if (th && thread_known(th)) {
-		th->altstack = uc->stack;
-		th->altstack.flags &= ~SS_ONSTACK_;
+	if (th) {
+		set_altstack(th, &uc->stack, (u64)uc);
 		uc->stack = thread_stack(th);
 	}
 	masks_set(uc->sigmask);
@@ -197,18 +228,10 @@ long do_sigaltstack(struct frame *f)
 	if (mc->rdi && agent_copy(&new, (void *)mc->rdi, sizeof(new)))
 		return -EFAULT_;
 	if (mc->rdi) {
-		u32 mode = (u32)new.flags & ~SS_AUTODISARM_;
+		long ret = set_altstack(f->th, &new, mc->rsp);
 
-		if (here)
-			return -EPERM_;
-		if (mode != SS_DISABLE_ && mode != SS_ONSTACK_ && mode != 0)
-			return -EINVAL_;
-		if (mode == SS_DISABLE_)
-			new.sp = new.size = 0;
-		else if (new.size < MINSIGSTKSZ_)
-			return -ENOMEM_;
-		f->th->altstack = new;
-		f->th->altstack.flags &= ~SS_ONSTACK_;
+		if (ret)
+			return ret;
 	}
 	old.flags |= here ? SS_ONSTACK_ : 0;
 	if (mc->rsi && agent_copy((void *)mc->rsi, &old, sizeof(old)))

@@ -10,6 +10,15 @@
 #define NR_sigaltstack 131
 #define UCONTEXT_RAX 144
 #define REDZONE 128
+#define RFLAGS_AC 0x40000
+
+/* The program may have flags that C does not live with: the kernel clears only DF. */
+.macro sane_flags
+	cld
+	pushfq
+	andl $~RFLAGS_AC, (%rsp)
+	popfq
+.endm
 
 	.section .text.entry, "ax"
 
@@ -27,7 +36,7 @@ agent_start:
  * return address that nobody uses: the frame to return through lies above it. */
 	.globl agent_entry
 agent_entry:
-	cld
+	sane_flags
 	sub $8, %rsp
 	call agent_signal
 	add $16, %rsp
@@ -76,8 +85,8 @@ agent_restorer:
 	mov $8, %r10d
 	syscall
 	mov %rsp, %rdi
-	cld
 	sub $REDZONE, %rsp
+	sane_flags
 	and $-16, %rsp
 	call agent_return
 	ud2

@@ -5,6 +5,7 @@
  */
 #include "agent.h"
 
+#define VECTOR_DB 1
 #define VECTOR_BP 3
 #define VECTOR_OF 4
 #define VECTOR_UD 6
@@ -13,11 +14,18 @@
 
 static void inside_enclu(struct frame *f, int trapped)
 {
+	u32 leaf;
+
 	if (trapped)
 		site_patch(f->uc->mc.rip, SITE_ENCLU);
-	if ((u32)f->uc->mc.rax == ENCLU_EEXIT && eexit_native(f))
+	leaf = (u32)f->uc->mc.rax;
+	if (leaf == ENCLU_EEXIT && eexit_native(f))
+		return;
+	if (leaf == ENCLU_EDECCSSA && edeccssa_native(f))
 		return;
 	ask_enclu(f);
+	if (leaf == ENCLU_EDECCSSA && f->th->inside)
+		edeccssa_known();
 }
 
 /* The instruction at RIP is none of an enclave's: #UD, whatever it raised. */
@@ -61,8 +69,19 @@ static void exception(struct frame *f)
 	ctx.address = mc->cr2;
 	ctx.signo = (u32)f->sig;
 	ctx.sicode = (u32)f->info->code;
-	if (mc->trapno == VECTOR_BP && f->sig == SIGTRAP)
-		mc->rip--; /* Inside an enclave #BP is a fault. */
+	if (mc->trapno == VECTOR_DB && ctx.sicode == TRAP_TRACE_ && !f->th->opted_in) {
+		mc->rflags &= ~RFLAGS_TF; /* POPF cannot set it after an opt-out entry. */
+		return;
+	}
+	if (mc->trapno == VECTOR_BP && f->sig == SIGTRAP) {
+		mc->rip--; /* Inside an enclave INT3 is a fault; unasked for, #UD. */
+		if (!f->th->opted_in) {
+			undefined(f);
+			return;
+		}
+	}
+	if (ctx.vector == VECTOR_MF || ctx.vector == VECTOR_XM)
+		ctx.sicode = FPE_FLTINV_; /* Linux looks at what the exit left. */
 	raise_fault(f, &ctx);
 }
 

@@ -108,6 +108,8 @@
 #define SI_KERNEL 0x80
 #define SYS_SECCOMP_ 1
 #define ILL_ILLOPN_ 2
+#define FPE_FLTINV_ 7
+#define TRAP_TRACE_ 2
 
 #define SA_ONSTACK_ 0x08000000u
 #define SA_NODEFER_ 0x40000000u

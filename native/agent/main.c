@@ -96,6 +96,8 @@ static int our_trap(struct frame *f)
 		host_enclu(f);
 	else if (kind == SITE_CPUID)
 		emulate_cpuid(f->uc);
+	if (kind == SITE_CPUID && (mc->rflags & RFLAGS_TF))
+		raise_single_step(f);
 	return kind != SITE_NONE;
 }
 
@@ -205,6 +207,15 @@ static void from_program(struct frame *f)
 		signal_program(f);
 }
 
+/* The program steps through itself, and what it stepped through is the agent's. */
+static int is_step_of_ours(const struct frame *f)
+{
+	const struct k_sigcontext *mc = &f->uc->mc;
+
+	return f->sig == SIGTRAP && f->info->code == TRAP_TRACE_ &&
+	       (in_agent(mc->rip) || reissue_stepped(mc));
+}
+
 /* 1: the signal came while the agent worked, which goes on. */
 __attribute__((used)) HIDDEN int agent_signal(int sig, struct k_siginfo *info,
 					      struct k_ucontext *uc)
@@ -220,6 +231,8 @@ __attribute__((used)) HIDDEN int agent_signal(int sig, struct k_siginfo *info,
 		reissue_unwind(&uc->mc);
 		site_unwind(&uc->mc);
 	}
+	if (is_step_of_ours(&f))
+		return 1;
 	if (in_agent(uc->mc.rip)) {
 		while_agent_works(&f);
 		return 1;

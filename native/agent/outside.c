@@ -11,8 +11,6 @@
 
 #define PAGE 4096ul
 #define MAX_PAGES 4 /* that one instruction can touch, when it moves a string */
-#define TRAP_TRACE_ 2
-#define RFLAGS_TF 0x100ul
 #define MREMAP_TO 3 /* MREMAP_MAYMOVE | MREMAP_FIXED */
 
 /* The step that goes on, one at a time in a process: a second thread waits. */

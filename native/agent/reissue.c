@@ -8,6 +8,40 @@
 #define SYSCALL_SIZE 2
 #define RELOAD_SIZE 5		/* mov 8(%rsp), %reg */
 
+/* Calls of threads that step through themselves: the trap that the processor has for the
+ * instruction behind SYSCALL comes at our return already. */
+static struct {
+	u32 tid;
+	u64 rip;
+} stepped[8];
+
+static void note_stepped(const struct k_sigcontext *mc)
+{
+	u32 tid = (u32)sys(NR_gettid, 0), none = 0;
+
+	for (u64 i = 0; i < ARRAY_SIZE(stepped); i++, none = 0) {
+		if (!__atomic_compare_exchange_n(&stepped[i].tid, &none, tid, 0,
+						 __ATOMIC_ACQUIRE, __ATOMIC_RELAXED) &&
+		    none != tid)
+			continue;
+		stepped[i].rip = mc->rip;
+		return;
+	}
+}
+
+int reissue_stepped(const struct k_sigcontext *mc)
+{
+	u32 tid = (u32)sys(NR_gettid, 0);
+
+	for (u64 i = 0; i < ARRAY_SIZE(stepped); i++) {
+		if (stepped[i].tid != tid || stepped[i].rip != mc->rip)
+			continue;
+		__atomic_store_n(&stepped[i].tid, 0, __ATOMIC_RELEASE);
+		return 1;
+	}
+	return 0;
+}
+
 /* Let the program make its call from our text; see agent_reissue in entry.S. */
 void reissue(struct frame *f)
 {
@@ -19,6 +53,8 @@ void reissue(struct frame *f)
 					mc->r8, mc->r9);
 		return;
 	}
+	if (mc->rflags & RFLAGS_TF)
+		note_stepped(mc);
 	mc->rsp = to;
 	mc->rip = (u64)agent_reissue;
 }
@@ -35,6 +71,8 @@ static void reissue_with(struct frame *f, u64 *reg, u8 *gate, const void *data, 
 		mc->rax = (u64)-EFAULT_;
 		return;
 	}
+	if (mc->rflags & RFLAGS_TF)
+		note_stepped(mc);
 	*reg = to - size;
 	mc->rsp = to;
 	mc->rip = (u64)gate;

@@ -56,13 +56,19 @@ static struct thread *block(u32 index)
 
 /* The block that the thread has already: a handler of the program's that began before
  * it had one puts the program's signal stack back when it returns. */
-static struct thread *own_block(u32 tid)
+struct thread *thread_of(u32 tid)
 {
 	for (u32 i = 0; i < BLOCKS; i++)
 		if (block_owner[i] == tid && thread_known(block(i)) &&
 		    block(i)->tid == tid)
 			return block(i);
 	return 0;
+}
+
+/* A block of that thread's.  In a child of fork its own number is still its parent's. */
+int thread_is(const struct thread *th, u32 tid)
+{
+	return thread_known(th) && block_owner[((u64)th - BLOCKS_BASE) / BLOCK_SIZE] == tid;
 }
 
 static struct thread *fresh_block(u32 tid)
@@ -89,7 +95,7 @@ static struct thread *fresh_block(u32 tid)
 struct thread *thread_new(struct k_ucontext *uc)
 {
 	u32 tid = (u32)sys(NR_gettid, 0);
-	struct thread *th = own_block(tid);
+	struct thread *th = thread_of(tid);
 	struct k_stack stack;
 
 	if (!th)

@@ -14,11 +14,18 @@ HERE = Path(__file__).parent
 PROGRAMS = HERE / "programs"
 HELLO = ROOT / "examples" / "hello"
 BUILT = ROOT / "build" / "conformance-sgx"
-XFRMS = ("3", "7", "e7")
-"""The enclaves: x87 and SSE; and AVX; and AVX-512."""
+ENCLAVES = {
+    "3": "XFRM=3",
+    "7": "XFRM=7",
+    "e7": "XFRM=0xe7",
+    "notify": "XFRM=7 ATTRIBUTES=0x404 TCS_FLAGS=2",
+    "exinfo": "XFRM=3 MISCSELECT=1",
+    "debug": "XFRM=3 ATTRIBUTES=6",
+}
+"""The enclaves: with x87 and SSE; also AVX; also AVX-512; and those with an extra."""
 
 FLAGS = ["-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", "-pthread"]
-CODE = ("entry.S", "spin.S", "forbidden.S", "enclave.c")
+CODE = ("entry.S", "spin.S", "forbidden.S", "enclave.c", "state.c")
 ENCLAVE_FLAGS = [
     *("-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-ffreestanding", "-fPIE"),
     *("-fvisibility=hidden", "-mgeneral-regs-only", "-fno-stack-protector"),
@@ -52,15 +59,15 @@ def _run(*command: str | Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def enclave(xfrm: str) -> None:
+def enclave(name: str) -> None:
     """Build and sign one enclave, if a source is newer than it."""
     folder = BUILT / "enclave"
-    signed = folder / f"{xfrm}.sig"
+    signed = folder / f"{name}.sig"
     sources = (HERE / "enclave", HELLO)
     if signed.exists() and signed.stat().st_mtime > _newest(*sources):
         return
     folder.mkdir(parents=True, exist_ok=True)
-    key, mine = folder / "key.pem", f"{xfrm}.{os.getpid()}"
+    key, mine = folder / "key.pem", f"{name}.{os.getpid()}"
     if not key.exists():
         fresh = folder / f"key.{os.getpid()}"
         _run(SOFTSGX, "sign", "--new-key", fresh)
@@ -69,10 +76,10 @@ def enclave(xfrm: str) -> None:
     elf, sig = folder / f"{mine}.elf", folder / f"{mine}.sig"
     script = ["-static", "-nostdlib", f"-Wl,-T,{HELLO / 'enclave.lds'}"]
     linker = [*script, "-Wl,--build-id=none", "-Wl,-z,noexecstack", "-no-pie"]
-    flags = [*ENCLAVE_FLAGS, f"-DXFRM=0x{xfrm}"]
+    flags = [*ENCLAVE_FLAGS, *(f"-D{word}" for word in ENCLAVES[name].split())]
     _run("gcc", *flags, *linker, *code, HELLO / "runtime.c", "-o", elf)
     _run(SOFTSGX, "sign", elf, "--key", key, "--out", sig)
-    elf.replace(folder / f"{xfrm}.elf")
+    elf.replace(folder / f"{name}.elf")
     sig.replace(signed)
 
 
@@ -85,8 +92,8 @@ class Program:
 
     def binary(self) -> Path:
         """Compile if a source is newer than what an earlier run made."""
-        for xfrm in XFRMS:
-            enclave(xfrm)
+        for name in ENCLAVES:
+            enclave(name)
         binary = BUILT / self.link / self.name
         if binary.exists() and binary.stat().st_mtime > _newest(
             PROGRAMS, HERE / "host", HERE / "enclave", HELLO

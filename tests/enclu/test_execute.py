@@ -7,8 +7,11 @@ from softsgx.arch.errors import SgxError
 from softsgx.arch.faults import GeneralProtection, InvalidOpcode, PageFault
 from softsgx.arch.leaves import Enclu
 from softsgx.arch.msr import FeatureControl
+from softsgx.arch.tcs import TcsFlags
 from softsgx.enclu import LEAVES, execute
+from softsgx.machine.aex import asynchronous_exit
 from softsgx.machine.model import Model
+from softsgx.machine.processor import RFLAGS_TF
 from softsgx.machine.trace import Event, LeafExecuted
 from tests.enclu.world import AEP, DATA, TCS, World, inside_world, new_world
 
@@ -122,3 +125,57 @@ def test_a_leaf_that_faults_is_told_with_its_fault() -> None:
     with pytest.raises(PageFault) as caught:
         world.eenter(DATA)
     assert events == [LeafExecuted(1, Enclu.EENTER, DATA, AEP, 0, fault=caught.value)]
+
+
+# single steps
+
+
+def step(world: World, leaf: Enclu, rbx: int = 0, rcx: int = 0) -> bool:
+    world.lp.regs.rflags |= RFLAGS_TF
+    world.call(leaf, rbx, rcx)
+    return world.lp.debug_pending
+
+
+def test_an_opt_out_enclave_is_one_instruction_to_who_steps_over_it() -> None:
+    world = new_world()
+    assert not step(world, Enclu.EENTER, TCS, AEP)
+    asynchronous_exit(world.machine, world.lp, 32)
+    assert not step(world, Enclu.ERESUME, TCS, AEP)
+    world.eexit()
+    assert world.lp.debug_pending
+
+
+def test_a_step_follows_eenter_and_eexit_of_an_opt_in_enclave() -> None:
+    world = new_world()
+    world.change_tcs(flags=TcsFlags.DBGOPTIN)
+    assert step(world, Enclu.EENTER, TCS, AEP)
+    assert step(world, Enclu.EEXIT, 0x1234)
+
+
+def test_no_step_follows_eresume_of_an_opt_in_enclave() -> None:
+    world = new_world()
+    world.change_tcs(flags=TcsFlags.DBGOPTIN)
+    world.eenter()
+    asynchronous_exit(world.machine, world.lp, 1)
+    assert not step(world, Enclu.ERESUME, TCS, AEP)
+
+
+def test_a_step_follows_a_notification_of_an_opt_in_enclave() -> None:
+    world = new_world()
+    world.change_tcs(flags=TcsFlags.DBGOPTIN | TcsFlags.AEXNOTIFY)
+    world.eenter()
+    asynchronous_exit(world.machine, world.lp, 1)
+    at = world.gprsgx_at()
+    world.put(at, bytes(replace(world.gprsgx(), aexnotify=1)))
+    assert step(world, Enclu.ERESUME, TCS, AEP)
+
+
+def test_a_step_follows_a_leaf_inside_and_none_follows_its_fault() -> None:
+    world = new_world()
+    world.change_tcs(flags=TcsFlags.DBGOPTIN)
+    world.eenter()
+    with pytest.raises(GeneralProtection):
+        step(world, Enclu.EDECCSSA)
+    assert not world.lp.debug_pending
+    world.change_tcs(cssa=1)
+    assert step(world, Enclu.EDECCSSA)

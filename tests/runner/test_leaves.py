@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from softsgx.arch.faults import GeneralProtection, InvalidOpcode, PageFault
 from softsgx.arch.leaves import Enclu
 from softsgx.machine.epc import Epc
+from softsgx.machine.processor import RFLAGS_TF
 from softsgx.native import abi, lib
-from softsgx.native.abi import Outcome
+from softsgx.native.abi import Debug, Outcome
 from softsgx.runner.answers import Answer
 from softsgx.runner.context import Context
 from softsgx.runner.enclave_code import EnclaveCode
@@ -174,6 +175,29 @@ def test_the_sgx_bit_can_be_taken_away_for_a_test() -> None:
     assert codes[0] == codes[1] | 0x8000
 
 
+def test_a_fault_inside_keeps_its_whole_address_for_the_exit() -> None:
+    bench = Bench()
+    for inside in (0, 1):
+        context = bench.context(inside=inside, tcs=TCS_AT, address=TCS_AT + 5, error=5)
+        bench.leaves.fault(bench.task, context, Answer(bench.process, CODE))
+        if inside:
+            assert_faulted(context, PageFault.vector)
+        assert context.address == TCS_AT + 5
+
+
+@pytest.mark.parametrize("tf", [0, RFLAGS_TF])
+def test_a_host_that_steps_has_its_tf_back_behind_eexit(tf: int) -> None:
+    bench = Bench()
+    context = bench.enclu(
+        rax=Enclu.EENTER, rbx=TCS_AT, rcx=AEP, rip=0x1000, xcr0=3, rflags=2 | tf
+    )
+    assert (context.regs.rflags, context.debug) == (2, Debug.SAVE_TF * bool(tf))
+    context.regs.rax, context.regs.rbx = Enclu.EEXIT, 0x2000
+    bench.leaves.enclu(bench.task, context, Answer(bench.process, CODE))
+    assert context.regs.rflags == 2 | tf
+    assert bool(context.debug & Debug.PENDING) == bool(tf)
+
+
 def test_what_the_agent_does_alone_is_not_tracked() -> None:
     for exact in (True, False):
         bench = Bench(exact=exact)
@@ -206,6 +230,7 @@ POINTERS = st.one_of(
             "address": POINTERS,
             "vector": st.integers(0, 300),
             "error": st.integers(0, (1 << 32) - 1),
+            "debug": st.integers(0, (1 << 32) - 1),
         }
     ),
     st.binary(max_size=64),

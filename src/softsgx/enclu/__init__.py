@@ -22,6 +22,7 @@ from softsgx.machine.model import Model
 from softsgx.machine.processor import (
     ENCLU_SIZE,
     RFLAGS_ARITHMETIC,
+    RFLAGS_TF,
     RFLAGS_ZF,
     Processor,
 )
@@ -49,9 +50,11 @@ _NUMBERS = {int(leaf): leaf for leaf in LEAVES}
 def execute(machine: Machine, lp: Processor, leaf: int) -> None:
     """Execute ENCLU with *leaf* in EAX at lp.regs.rip; raise Fault, or change state.
 
-    An error code goes to RAX and ZF; RIP moves on unless the leaf jumped.
+    An error code goes to RAX and ZF; RIP moves on unless the leaf jumped.  With TF set
+    at its end a leaf leaves lp.debug_pending; ERESUME decides for itself.
     """
     operands = (lp.regs.rbx, lp.regs.rcx, lp.regs.rdx)
+    lp.debug_pending = False
     number = _check_leaf(machine, lp, leaf)
     try:
         LEAVES[number](machine, lp)
@@ -67,6 +70,8 @@ def execute(machine: Machine, lp: Processor, leaf: int) -> None:
         machine.trace(LeafExecuted(lp.id, number, *operands))
     if number not in _JUMPS:
         lp.regs.rip = (lp.regs.rip + ENCLU_SIZE) & ((1 << 64) - 1)
+    if number != Enclu.ERESUME:
+        lp.debug_pending = bool(lp.regs.rflags & RFLAGS_TF)
 
 
 def _check_leaf(machine: Machine, lp: Processor, leaf: int) -> Enclu:

@@ -84,6 +84,7 @@ def _notify(machine: Machine, lp: Processor, thread: Thread) -> None:
     enter_enclave_mode(machine, lp, thread, frame)
     save_outside_stack(machine, lp, frame)
     land(lp, landing, tcs.cssa)
+    lp.debug_pending = bool(lp.regs.rflags & RFLAGS_TF)
 
 
 def _restore(lp: Processor, saved: dict[str, int]) -> None:

@@ -64,7 +64,7 @@ class Processor:
     """One logical processor.  The cr_ names are the manual's internal registers.
 
     *xsave* is the present extended state in the standard format; *event_pending* is
-    for EINIT to see.
+    for EINIT to see; *debug_pending* is a single-step #DB at the end of the last leaf.
     """
 
     id: int
@@ -76,6 +76,7 @@ class Processor:
     cr4_osfxsr: bool = True
     cr4_osxsave: bool = True
     event_pending: bool = False
+    debug_pending: bool = False
     enclave_mode: bool = False
     cr_active_secs: int = 0
     cr_elrange: tuple[int, int] = (0, 0)

@@ -96,6 +96,17 @@ class Trap(IntEnum):
     """It is gone, or will be: run the instruction there."""
 
 
+class Debug(IntFlag):
+    """Bits of Context.debug: what hardware keeps of a thread inside about TF."""
+
+    SAVE_TF = 1
+    """RFLAGS.TF at an opt-out entry."""
+    OPT_IN = 2
+    """The entry was by a TCS with DBGOPTIN."""
+    PENDING = 4
+    """From the model: a single-step #DB follows the instruction."""
+
+
 class OpKind(IntEnum):
     """What the agent is to do to the program's address space."""
 
@@ -145,7 +156,7 @@ class Context(Layout, size=288):
     fsbase:   int = at(144, 8)
     gsbase:   int = at(152, 8)
     inside:   int = at(160, 4)
-    exact:    int = at(164, 4)
+    debug:    int = at(164, 4)
     tcs:      int = at(168, 8)
     aep:      int = at(176, 8)
     savefs:   int = at(184, 8)

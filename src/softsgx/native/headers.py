@@ -7,7 +7,7 @@ from enum import IntEnum, IntFlag
 from softsgx.arch.layout import Layout
 from softsgx.arch.leaves import Enclu
 from softsgx.arch.secinfo import PageType
-from softsgx.arch.ssa import Gprsgx
+from softsgx.arch.ssa import Exinfo, Gprsgx
 from softsgx.arch.tcs import Tcs
 from softsgx.native import abi
 
@@ -23,6 +23,7 @@ _ENUMS: tuple[type[IntEnum] | type[IntFlag], ...] = (
     abi.ConfigFlag,
     abi.Outcome,
     abi.Trap,
+    abi.Debug,
     abi.OpKind,
     PageType,
     Enclu,
@@ -34,7 +35,7 @@ _STRUCTS: tuple[type[Layout], ...] = (
     abi.Masked,
     abi.Config,
 )
-_OFFSETS: tuple[type[Layout], ...] = (Tcs, Gprsgx)
+_OFFSETS: tuple[type[Layout], ...] = (Tcs, Gprsgx, Exinfo)
 _C_TYPES = {1: "uint8_t", 2: "uint16_t", 4: "uint32_t", 8: "uint64_t"}
 
 

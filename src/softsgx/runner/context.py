@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from softsgx.machine.processor import Processor, Regs
 from softsgx.native import abi, lib
-from softsgx.native.abi import Outcome
+from softsgx.native.abi import Debug, Outcome
 
 _, _FORMAT = abi.packer(abi.Context)
 _REGS = 20
@@ -22,7 +22,7 @@ class Context:
 
     regs: Regs
     inside: int = 0
-    exact: int = 0
+    debug: int = 0
     tcs: int = 0
     aep: int = 0
     savefs: int = 0
@@ -65,7 +65,7 @@ class Context:
             *(r.rax, r.rbx, r.rcx, r.rdx, r.rsi, r.rdi, r.rbp, r.rsp),
             *(r.r8, r.r9, r.r10, r.r11, r.r12, r.r13, r.r14, r.r15),
             *(r.rip, r.rflags, r.fsbase, r.gsbase),
-            *(self.inside, self.exact, self.tcs, self.aep, self.savefs, self.savegs),
+            *(self.inside, self.debug, self.tcs, self.aep, self.savefs, self.savegs),
             *(self.xsave, self.xsavesize, self.xcr0, self.vector, self.error),
             *(self.address, self.signo, self.sicode & _SIGNED, self.outcome),
             *(self.nops, self.more),
@@ -79,6 +79,11 @@ class Context:
         self.tcs = lp.cr_tcs_la
         self.aep = lp.aep
         self.savefs, self.savegs = lp.cr_save_fs, lp.cr_save_gs
+        self.debug = (
+            Debug.SAVE_TF * lp.cr_save_tf
+            | Debug.OPT_IN * lp.cr_dbgoptin
+            | Debug.PENDING * lp.debug_pending
+        )
         self.outcome = Outcome.LOAD
 
 

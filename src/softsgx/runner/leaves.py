@@ -19,17 +19,18 @@ from softsgx.arch.faults import (
 )
 from softsgx.arch.leaves import Enclu
 from softsgx.arch.secinfo import PageType
-from softsgx.arch.tcs import Tcs, TcsFlags
+from softsgx.arch.secs import XFRM_LEGACY
+from softsgx.arch.tcs import Tcs
 from softsgx.driver.driver import Driver
 from softsgx.driver.encl import Encl
 from softsgx.driver.fault import SEGV_ACCERR, SEGV_MAPERR, Abort, Resolved, Signal
 from softsgx.driver.user_linear import UserLinear
 from softsgx.machine.aex import asynchronous_exit
 from softsgx.machine.crossing import STAGE_ACTIVE, Frame
-from softsgx.machine.fields import TCS_AEP, TCS_STAGE, Field
+from softsgx.machine.fields import TCS_AEP, TCS_STAGE
 from softsgx.machine.processor import Processor
 from softsgx.native import lib
-from softsgx.native.abi import Outcome
+from softsgx.native.abi import Debug, Outcome
 from softsgx.runner.answers import Answer
 from softsgx.runner.context import Context
 from softsgx.runner.mappings import mappings
@@ -37,8 +38,6 @@ from softsgx.runner.process import UserTask
 
 _SIGILL, _SIGSEGV = 4, 11
 _ILL_ILLOPN, _SI_KERNEL = 2, 0x80
-_TCS_FLAGS = Field.of(Tcs, "flags")
-_DBGOPTIN = int(TcsFlags.DBGOPTIN)
 _XSAVE_LIMIT = 16384
 """Most bytes of extended state that a thread may say it has; AMX needs 11008."""
 
@@ -83,10 +82,7 @@ class Leaves:
     def fault(self, task: UserTask, context: Context, answer: Answer) -> None:
         """Judge a page fault that the thread met, inside an enclave or at one."""
         if task.mm.find(context.address) is None:
-            # None of ours: what the kernel said, and hardware keeps to itself where.
-            context.outcome = Outcome.FAULT
-            if context.inside:
-                context.address &= -PAGE_SIZE
+            context.outcome = Outcome.FAULT  # None of ours: as the kernel said.
             return
         code = context.error & (PFEC_W | PFEC_I | 1) | PFEC_U
         at = (context.address, code)
@@ -140,7 +136,8 @@ class Leaves:
         lp.cr_tcs_la, lp.cr_tcs_pa = context.tcs, page.epc_page
         lp.cr_save_fs, lp.cr_save_gs = context.savefs, context.savegs
         lp.cr_save_xcr0, lp.xcr0 = context.xcr0, secs.attributes.xfrm
-        lp.cr_dbgoptin = bool(_TCS_FLAGS.read(tcs) & _DBGOPTIN)
+        lp.cr_dbgoptin = bool(context.debug & Debug.OPT_IN)
+        lp.cr_save_tf = bool(context.debug & Debug.SAVE_TF)
 
     def _frame(self, lp: Processor, tcs: Tcs) -> Frame:
         """Return the pages that entry kept for the exit, whatever is mapped by now."""
@@ -172,6 +169,8 @@ class Leaves:
     def _store_xsave(self, task: UserTask, context: Context, lp: Processor) -> None:
         if 0 < context.xsavesize <= _XSAVE_LIMIT:
             size = context.xsavesize
+            if size > _XSTATE_BV:
+                lp.xsave[_XSTATE_BV] |= XFRM_LEGACY  # as Linux does in every frame
             area = bytes(lp.xsave[:size])
             # The kernel's own words inside the legacy area stay as they are.
             lib.write(task.tid, context.xsave, area[:_SW_BYTES])
@@ -191,7 +190,8 @@ class Leaves:
     ) -> None:
         """Have a fault *at* an address, with an error code, judged.
 
-        *by_sgx*: an enclave's access or a leaf's, not one of plain host code.
+        *by_sgx*: an enclave's access or a leaf's, not one of plain host code.  Inside,
+        the whole address goes back: the exit saves it before it hides its low bits.
         """
         address, error_code = at
         outcome = self._driver.fault(task.mm, address, error_code, from_enclave=by_sgx)
@@ -209,7 +209,7 @@ class Leaves:
                 context.outcome = Outcome.FAULT
                 context.vector = outcome.vector
                 context.error = outcome.error_code & ~self._mask
-                context.address = outcome.address
+                context.address = address if context.inside else outcome.address
                 context.signo = outcome.signo
                 context.sicode = outcome.si_code
                 if outcome.si_code == SEGV_MAPERR and _is_mapped(task, address):
@@ -218,6 +218,9 @@ class Leaves:
 
 _SW_BYTES, _SW_BYTES_END = 464, 512
 """Bytes of the FXSAVE image that are the kernel's, in a signal frame."""
+
+_XSTATE_BV = 512
+"""Where the XSAVE header begins: the lowest byte of XSTATE_BV."""
 
 _XSAVE_LEAVES = frozenset({Enclu.ERESUME, Enclu.EDECCSSA})
 """Leaves that load extended state; the others leave it alone."""

@@ -16,6 +16,8 @@
 extern char enclave_base[], areas[], entry[];
 uint64_t forbidden(uint64_t n, struct stub *which);
 void spin(const struct state *in, struct state *out, struct op *op);
+void do_spin(struct op *op);
+void state_request(struct op *op, uint8_t *area);
 
 struct leaf {
 	uint64_t rax, rbx, rcx, rdx;
@@ -60,7 +62,7 @@ static int same_state(const struct state *in, const struct state *out)
 	return ((in->rflags ^ out->rflags) & RFLAGS_HELD) == 0;
 }
 
-static void do_spin(struct op *op)
+void do_spin(struct op *op)
 {
 	struct state in, out;
 	uint8_t *byte = (uint8_t *)&in;
@@ -281,5 +283,7 @@ void request(struct op *op, uint64_t cssa, uint8_t *area, uint64_t rflags)
 	case DO_LEAF:
 		enclu(op, *(struct leaf *)op->data);
 		break;
+	default:
+		state_request(op, area);
 	}
 }

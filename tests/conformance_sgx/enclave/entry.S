@@ -6,12 +6,22 @@
 
 #define PAGE 4096
 #define EEXIT 4
+#define EDECCSSA 9
+#ifndef ATTRIBUTES
+#define ATTRIBUTES 4	/* MODE64BIT */
+#endif
+#ifndef TCS_FLAGS
+#define TCS_FLAGS 0
+#endif
+#ifndef MISCSELECT
+#define MISCSELECT 0
+#endif
 
 	.section .tcs, "aw", @progbits
 	.balign	PAGE
 	.set	n, 0
 	.rept	THREADS
-	.quad	0, 0			/* STAGE, FLAGS */
+	.quad	0, TCS_FLAGS		/* STAGE, FLAGS */
 	.quad	areas + n * AREA	/* OSSA */
 	.long	0			/* CSSA */
 	.if	n == THREADS - 1
@@ -35,9 +45,9 @@
 3:	.long	FLAT_NOTE_VERSION
 	.long	1			/* SSAFRAMESIZE */
 	.quad	ENCLAVE_SIZE
-	.quad	0x4			/* ATTRIBUTES: MODE64BIT */
+	.quad	ATTRIBUTES
 	.quad	XFRM
-	.long	0, 0
+	.long	MISCSELECT, 0
 4:	.balign	4
 
 	.section .rodata
@@ -56,6 +66,8 @@ areas:	.skip	THREADS * AREA
 entry:	/* RAX = CSSA, RBX = TCS, RCX = the way back, RDI = request */
 	rdgsbase %r11
 	sub	$AREA_GS, %r11		/* this thread's area */
+	test	%rdi, %rdi
+	jz	notified		/* no request: ERESUME tells of an exit */
 	lea	1(%rax), %r10
 	imul	$STACK, %r10, %r10
 	lea	AREA_STACKS(%r11,%r10), %r10
@@ -90,5 +102,49 @@ entry:	/* RAX = CSSA, RBX = TCS, RCX = the way back, RDI = request */
 	mov	$EEXIT, %eax
 	enclu
 	ud2
+
+/* An AEX notification.  The thread works on from its frame, without an ERESUME: its
+ * registers go below its red zone, EDECCSSA frees the frame, and a return leads back.
+ * Only the last two instructions can be notified of another exit, and they can be done
+ * again. */
+#define FRAME_AEXNOTIFY (PAGE - 184 + 167)
+#define GPR(offset) (PAGE - 184 + offset)
+notified:
+	movb	$0, FRAME_AEXNOTIFY(%r11)
+	incq	AREA_NOTIFIED(%r11)
+	mov	$XFRM, %eax
+	xor	%edx, %edx
+	xrstor64 (%r11)
+	mov	GPR(168)(%r11), %rax
+	wrfsbase %rax
+	mov	GPR(32)(%r11), %rdi	/* RSP */
+	sub	$128 + 17 * 8, %rdi
+	.set	n, 0
+	.irp	offset, 0, 8, 16, 24, 40, 48, 56, 64, 72, 80, 88, 96, 104, 112, 120, 128, 136
+	mov	GPR(\offset)(%r11), %rax
+	mov	%rax, n(%rdi)
+	.set	n, n + 8
+	.endr
+	mov	$EDECCSSA, %eax
+	enclu
+	mov	%rdi, %rsp
+	pop	%rax
+	pop	%rcx
+	pop	%rdx
+	pop	%rbx
+	pop	%rbp
+	pop	%rsi
+	pop	%rdi
+	pop	%r8
+	pop	%r9
+	pop	%r10
+	pop	%r11
+	pop	%r12
+	pop	%r13
+	pop	%r14
+	pop	%r15
+	popfq
+	movb	$1, %gs:FRAME_AEXNOTIFY - AREA_GS
+	ret	$128
 
 	.section .note.GNU-stack, "", @progbits

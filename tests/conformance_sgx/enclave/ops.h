@@ -11,6 +11,7 @@
 #define AREA 0xb000		/* SSA frames, FS page, GS page, a stack for each CSSA */
 #define AREA_FS 0x3000
 #define AREA_GS 0x4000
+#define AREA_NOTIFIED 0x3ff8	/* counts AEX notifications */
 #define AREA_STACKS 0x5000
 #define ENCLAVE_SIZE 0x400000
 #define SPARE 0x200000		/* nothing is here until the host maps it */
@@ -52,6 +53,17 @@ enum what {
 	DO_EMULATE,	/* step over the CPUID that was interrupted: EAX = leaf + 1,
 			 * EBX = sub-leaf + 2, ECX = 3, EDX = 4; result = 1 if it was one */
 	DO_TIME,	/* RDTSC, or with value 1 RDTSCP; result = 1 if time went on */
+	DO_LOAD,	/* result = 8 bytes at address */
+	DO_STORE,	/* 8 bytes at address = value */
+	DO_AREA,	/* result = address of the thread's area: its frames come first */
+	DO_ENTRY,	/* result = address of the entry point */
+	DO_NOTIFY,	/* DO_SPIN, with the first frame's AEXNOTIFY = value */
+	DO_X87,		/* #MF */
+	DO_SSE,		/* #XM */
+	DO_STACK,	/* #SS */
+	DO_MISALIGNED,	/* #AC */
+	DO_OWN_BASES,	/* FS and GS base = address and value, until stop; result = 1 if held */
+	DO_SET_TF,	/* POPF with TF; result = the TF that PUSHF then sees */
 	DO_LEAF,	/* ENCLU with RAX, RBX, RCX, RDX of data; result = RAX */
 };
 

@@ -3,14 +3,14 @@
 
 #include <limits.h>
 
-struct enclave host_load(const char *xfrm)
+struct enclave host_load(const char *name)
 {
 	char elf[PATH_MAX + 64], sig[PATH_MAX + 64], self[PATH_MAX] = "";
 
 	CHECK(readlink("/proc/self/exe", self, sizeof(self) - 1) > 0);
 	*strrchr(self, '/') = '\0';
-	snprintf(elf, sizeof(elf), "%s/../enclave/%s.elf", self, xfrm);
-	snprintf(sig, sizeof(sig), "%s/../enclave/%s.sig", self, xfrm);
+	snprintf(elf, sizeof(elf), "%s/../enclave/%s.elf", self, name);
+	snprintf(sig, sizeof(sig), "%s/../enclave/%s.sig", self, name);
 	return enclave_load(elf, sig);
 }
 
@@ -56,6 +56,21 @@ static void *inside_thread(void *argument)
 
 	vdso_do(in->tcs, &in->op);
 	return NULL;
+}
+
+static uint64_t frame_address(uint64_t tcs, unsigned int n, uint64_t offset)
+{
+	return vdso_ask(tcs, DO_AREA, 0, 0, 0) + n * PAGE + offset;
+}
+
+uint64_t frame_load(uint64_t tcs, unsigned int n, uint64_t offset)
+{
+	return vdso_ask(tcs, DO_LOAD, frame_address(tcs, n, offset), 0, 0);
+}
+
+void frame_store(uint64_t tcs, unsigned int n, uint64_t offset, uint64_t value)
+{
+	vdso_ask(tcs, DO_STORE, frame_address(tcs, n, offset), value, 0);
 }
 
 void inside_start(struct inside *in)

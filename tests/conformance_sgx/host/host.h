@@ -20,8 +20,8 @@
 #define PF_U 4
 #define PF_SGX 0x8000
 
-/* The enclave with this XFRM, in the file beside the program's folder. */
-struct enclave host_load(const char *xfrm);
+/* An enclave of build.py, in the file beside the program's folder. */
+struct enclave host_load(const char *name);
 static inline uint64_t host_tcs(const struct enclave *e, unsigned int n)
 {
 	return e->base + n * PAGE;
@@ -45,8 +45,18 @@ int vdso_saved(void *enter, struct op *op, uint32_t function,
  * left in RCX. */
 uint64_t own_enter(struct op *op, uint64_t tcs);
 extern uint8_t own_site[], own_aep[], own_back[];
+/* The same with 16 vectors of 16 or 32 bytes, or 32 of 64, in rows of 64 bytes. */
+uint64_t own_enter_vectors(struct op *op, uint64_t tcs, const void *in, void *out,
+			   int bytes);
 /* RSP and RBP as they were at the ENCLU of the last own_enter. */
 extern uint64_t own_stack[2];
+
+/* own.S: ERESUME.  It ends where the own_enter that was left ends, on its stack. */
+void own_resume(uint64_t tcs) __attribute__((noreturn));
+
+/* Eight bytes of the enclave's frame number n of that TCS, counted in bytes. */
+uint64_t frame_load(uint64_t tcs, unsigned int n, uint64_t offset);
+void frame_store(uint64_t tcs, unsigned int n, uint64_t offset, uint64_t value);
 
 /* own.S: ENCLU at wild_site with these registers. */
 struct wild {

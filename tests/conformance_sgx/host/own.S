@@ -37,6 +37,70 @@ own_aep:
 	enclu
 	ud2
 
+.macro low_half what
+	.irp	n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
+	\what	\n
+	.endr
+.endm
+.macro high_half what
+	.irp	n, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31
+	\what	\n
+	.endr
+.endm
+.macro load_64 n
+	vmovdqu64 64 * \n(%rdx), %zmm\n
+.endm
+.macro store_64 n
+	vmovdqu64 %zmm\n, 64 * \n(%rbx)
+.endm
+.macro load_32 n
+	vmovdqu	64 * \n(%rdx), %ymm\n
+.endm
+.macro store_32 n
+	vmovdqu	%ymm\n, 64 * \n(%rbx)
+.endm
+.macro load_16 n
+	movdqu	64 * \n(%rdx), %xmm\n
+.endm
+.macro store_16 n
+	movdqu	%xmm\n, 64 * \n(%rbx)
+.endm
+
+/* uint64_t own_enter_vectors(op, tcs, in, out, bytes): own_enter with vectors from in,
+ * which are stored to out at its end. */
+	.globl	own_enter_vectors
+own_enter_vectors:
+	push	%rbx
+	mov	%rcx, %rbx
+	cmp	$32, %r8d
+	ja	1f
+	je	2f
+	low_half load_16
+	call	own_enter
+	low_half store_16
+	pop	%rbx
+	ret
+1:	low_half load_64
+	high_half load_64
+	call	own_enter
+	low_half store_64
+	high_half store_64
+	pop	%rbx
+	ret
+2:	low_half load_32
+	call	own_enter
+	low_half store_32
+	pop	%rbx
+	ret
+
+/* void own_resume(uint64_t tcs): with the registers of an exit */
+	.globl	own_resume
+own_resume:
+	mov	%rdi, %rbx
+	lea	own_aep(%rip), %rcx
+	mov	$3, %eax
+	jmp	own_aep
+
 /* int vdso_saved(function, op, leaf, run): the vDSO's function, called with what C has
  * in registers put aside: an asynchronous exit leaves zero in R12 to R15. */
 	.globl	vdso_saved

@@ -18,6 +18,8 @@ static void on_fault(int signo, siginfo_t *info, void *context)
 {
 	const ucontext_t *uc = context;
 
+	/* RFLAGS.AC is as the enclave left it, and C is no code for that. */
+	__asm__ volatile("pushfq; andl $~0x40000, (%%rsp); popfq" : : : "cc", "memory");
 	CHECK(signo == want.signo && info->si_signo == want.signo);
 	CHECK(info->si_code == want.code);
 	CHECK((uint64_t)info->si_addr == want.address);
@@ -67,7 +69,7 @@ int main(void)
 	catch_signal(SIGFPE, on_fault, 0);
 	catch_signal(SIGILL, on_fault, 0);
 	catch_signal(SIGSEGV, on_fault, SA_NODEFER);
-	catch_signal(SIGTRAP, on_fault, 0);
+	catch_signal(SIGBUS, on_fault, 0);
 
 	expect(SIGFPE, FPE_INTDIV, aep, 0, 0);
 	enter(DO_DIVIDE, 0, 2);
@@ -75,6 +77,17 @@ int main(void)
 	enter(DO_UNDEFINED, 0, 2);
 	expect(SIGSEGV, SI_KERNEL, 0, 13, 0);
 	enter(DO_PROTECTED, 0, 1);
+	expect(SIGILL, ILL_ILLOPN, aep, 6, 0);
+	enter(DO_BREAK, 0, 1);
+	expect(SIGBUS, SI_KERNEL, 0, 12, 0);
+	enter(DO_STACK, 0, 3);
+	expect(SIGBUS, BUS_ADRALN, 0, 17, 0);
+	enter(DO_MISALIGNED, 0, 6);
+	/* Linux judges by the registers that the exit leaves. */
+	expect(SIGFPE, FPE_FLTINV, aep, 16, 0);
+	enter(DO_X87, 0, 1);
+	expect(SIGFPE, FPE_FLTINV, aep, 19, 0);
+	enter(DO_SSE, 0, 3);
 	/* The host's page, read-only: the address without its lower bits. */
 	expect(SIGSEGV, SEGV_ACCERR, outside, PF, PF_P | PF_W | PF_U);
 	enter(DO_WRITE, outside + 0x123, 0);
