@@ -31,6 +31,12 @@ AMD: dict[tuple[int, int], Regs] = {
     (1, 0): (0xB00F21, 0x0102_0800, 0xFFFA_3203, 0x178B_FBFF),
     (7, 0): (1, 0xF1BF_07AB, 0x405FC6, 0x110),
     (0xB, 1): (5, 2, 0x201, 1),
+    (0xD, 0): (0xE7, 0x980, 0x988, 0),
+    (0xD, 2): (0x100, 0x240, 0, 0),
+    (0xD, 5): (0x40, 0x340, 0, 0),
+    (0xD, 6): (0x200, 0x380, 0, 0),
+    (0xD, 7): (0x400, 0x580, 0, 0),
+    (0xD, 9): (8, 0x980, 0, 0),
     (0x8000_0000, 0): (0x8000_0021, 0x6874_7541, 0x444D_4163, 0x6974_6E65),
     (0x8000_0001, 0): (0xB00F21, 0x4000_0000, 0x4003F3, 0x2FD3_FBFF),
     (0x8000_0006, 0): (0x4080_2040, 0x6080_4040, 0x0400_8140, 0xC00_9140),
@@ -112,6 +118,27 @@ def test_the_signature_of_families_above_15_is_extended() -> None:
     assert ICELAKE.identity
     who = replace(ICELAKE.identity, family=26, model=2, stepping=1)
     assert who.signature == 0xB00F21
+
+
+def test_extended_state_lies_where_intels_processors_have_it() -> None:
+    assert view(ICELAKE, 0xD, 0, amd) == (0xE7, 2688, 2688, 0)
+    assert view(ICELAKE, 0xD, 2, amd) == AMD[0xD, 2]
+    places = {n: view(ICELAKE, 0xD, n, amd) for n in (5, 6, 7)}
+    assert {n: regs[1] for n, regs in places.items()} == {5: 1088, 6: 1152, 7: 1664}
+    assert all(places[n][::2] == AMD[0xD, n][::2] for n in places)
+    assert view(ICELAKE, 0xD, 9, amd) == AMD[0xD, 9]
+
+
+def test_state_that_is_supported_but_not_enabled_has_its_place_too() -> None:
+    def with_pkru(leaf: int, subleaf: int) -> Regs:
+        return (
+            (0x2E7, 0x980, 0x988, 0)
+            if (leaf, subleaf) == (0xD, 0)
+            else amd(leaf, subleaf)
+        )
+
+    assert view(ICELAKE, 0xD, 9, with_pkru)[1] == 2688
+    assert view(ICELAKE, 0xD, 0, with_pkru) == (0x2E7, 2688, 2696, 0)
 
 
 def test_caches_of_an_amd_machine_are_told_intels_way() -> None:

@@ -224,7 +224,7 @@ class Config(Layout, size=64):
     stack:    int = at(56, 8)
 # fmt: on
 
-MAX_OVERLAYS = 32
+MAX_OVERLAYS = 40
 MAX_MASKED = 1024
 """Threads that may have fault signals blocked at a time; the agent forgets the rest."""
 MAX_SITES = 256

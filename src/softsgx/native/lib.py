@@ -183,12 +183,11 @@ def same_memory(one: int, other: int) -> bool:
     return bool(_lib().softsgx_same_memory(one, other))
 
 
-def launch(path: str, argv: list[str], environ: dict[str, str]) -> tuple[int, int, int]:
+def launch(path: str, argv: list[str], environ: list[bytes]) -> tuple[int, int, int]:
     """Start a program under the filter: its pid, the listener, an error pipe."""
     args = _strings([os.fsencode(arg) for arg in argv])
-    pairs = [os.fsencode(f"{name}={value}") for name, value in environ.items()]
     fds = (ctypes.c_int * 2)()
-    pid = _lib().softsgx_launch(os.fsencode(path), args, _strings(pairs), fds)
+    pid = _lib().softsgx_launch(os.fsencode(path), args, _strings(environ), fds)
     return _checked(pid, path), fds[0], fds[1]
 
 

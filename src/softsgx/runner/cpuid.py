@@ -13,6 +13,7 @@ from softsgx.arch.cpuid import (
     Identity,
 )
 from softsgx.machine.model import Model
+from softsgx.machine.xsave import INTEL_LAYOUT
 from softsgx.native import lib
 from softsgx.native.abi import Overlay
 
@@ -27,6 +28,7 @@ _LEAF_VERSION = 0x01
 _LEAF_DESCRIPTORS = 0x02
 _LEAF_CACHES = 0x04
 _LEAF_TOPOLOGY = 0x0B
+_LEAF_XSTATE = 0x0D
 _LEAF_AMD_CACHES = 0x8000_001D
 _CACHE_LEVELS = 6
 _CACHE_TYPE = 0x1F
@@ -97,6 +99,7 @@ def _identity(identity: Identity | None, host: Host) -> Iterator[Overlay]:
     if not host(_LEAF_CACHES, 0)[0] & _CACHE_TYPE:
         yield _overlay(_LEAF_DESCRIPTORS, _SEE_CACHES)
         yield from _caches(host)
+    yield from _xstate(host)
     yield _overlay(0x8000_0000, CpuidRegs(eax=_LAST_EXTENDED))
     yield _overlay(
         0x8000_0001,
@@ -126,6 +129,26 @@ def _caches(host: Host) -> Iterator[Overlay]:
             regs = CpuidRegs(eax & 0x03FF_FFFF | cores << 26, ebx, ecx, edx & 7)
             yield _overlay(_LEAF_CACHES, regs, subleaf=subleaf)
     yield _overlay(_LEAF_CACHES, CpuidRegs())
+
+
+def _xstate(host: Host) -> Iterator[Overlay]:
+    """Yield where Intel's processors save the components that the machine has.
+
+    Runtimes know these places and refuse others.  XSAVE goes on using the machine's: an
+    area is as large as the larger of the two.
+    """
+    supported, enabled, most, _ = native = host(_LEAF_XSTATE, 0)
+    for component, offset, size in INTEL_LAYOUT.components:
+        here = host(_LEAF_XSTATE, component)[1]
+        if not supported >> component & 1 or here == offset:
+            continue
+        most = max(most, offset + size)
+        if native[1] >= here + size:
+            enabled = max(enabled, offset + size)
+        keep = CpuidRegs(eax=_ALL, ecx=_ALL, edx=_ALL)
+        yield _overlay(_LEAF_XSTATE, CpuidRegs(ebx=offset), keep, subleaf=component)
+    keep = CpuidRegs(eax=_ALL, edx=_ALL)
+    yield _overlay(_LEAF_XSTATE, CpuidRegs(ebx=enabled, ecx=most), keep, subleaf=0)
 
 
 def _processors(host: Host) -> int:

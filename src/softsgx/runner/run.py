@@ -59,7 +59,7 @@ def run(argv: list[str], options: RunOptions) -> int:
     calls = Calls(driver, files, leaves, sites, tracer)
     config = agent_config(machine, files.device, abilities, exact=exact)
     path = _program(argv[0])
-    pid, listener_fd, errors = lib.launch(path, argv, dict(os.environ))
+    pid, listener_fd, errors = lib.launch(path, argv, _environment())
     listener = Listener(listener_fd)
     loop = Loop(last=listener_fd)
     tree = Tree(driver, files, loop)
@@ -90,6 +90,11 @@ def _owners_gate(platform: Platform) -> Gate:
     from softsgx.runner.gate import OwnersGate  # noqa: PLC0415 -- few runs have one
 
     return OwnersGate(platform.policies(), _complain)
+
+
+def _environment() -> list[bytes]:
+    """Return the strings that we were given; Python may have added LC_CTYPE."""
+    return Path("/proc/self/environ").read_bytes().split(b"\0")[:-1]
 
 
 def _program(name: str) -> str:
