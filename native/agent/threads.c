@@ -23,12 +23,14 @@ struct thread *thread_of_stack(void)
 	return th->magic == THREAD_MAGIC ? th : 0;
 }
 
+/* Whoever says that it is one may be wrong; and a block that was being made when the
+ * process forked is not there. */
 int thread_known(const struct thread *th)
 {
-	u64 at = (u64)th;
+	u64 at = (u64)th, magic;
 
 	return at >= BLOCKS_BASE && at < BLOCKS_END && !(at & (BLOCK_SIZE - 1)) &&
-	       th->magic == THREAD_MAGIC;
+	       !agent_copy(&magic, &th->magic, sizeof(magic)) && magic == THREAD_MAGIC;
 }
 
 struct k_stack thread_stack(const struct thread *th)
@@ -82,8 +84,10 @@ static struct thread *fresh_block(u32 tid)
 		th = block(i);
 		if (sys(NR_mmap, th, BLOCK_SIZE, PROT_READ_ | PROT_WRITE_,
 			MAP_PRIVATE_ | MAP_ANONYMOUS_ | MAP_FIXED_ | MAP_NORESERVE_,
-			-1ul, 0) < 0)
+			-1ul, 0) < 0) {
+			block_owner[i] = 0;
 			return 0;
+		}
 		th->tid = tid;
 		th->magic = THREAD_MAGIC;
 		return th;

@@ -99,7 +99,8 @@ class Inspector:
 
     def _assert_all_back(self) -> None:
         now = self._census()
-        assert now == self._first, f"{now}, at first {self._first}"
+        left = [_doing(pid) for pid in list(self.tree._processes)]
+        assert now == self._first, f"{now}, at first {self._first}: {left}"
 
     def _census(self) -> Census:
         return Census(
@@ -122,6 +123,19 @@ class Inspector:
                 time.sleep(0.01)
             else:
                 return
+
+
+def _doing(pid: int) -> str:
+    """Say what a process waits for, and which signals it blocks and waits for."""
+    try:
+        where = [
+            Path(f"/proc/{pid}/{name}").read_text() for name in ("wchan", "syscall")
+        ]
+        status = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return f"{pid} is gone"
+    known = [one for one in status if one.startswith(("State", "PPid", "Sig", "Shd"))]
+    return " ".join([str(pid), *where, *known])
 
 
 def _resident_kib() -> int:

@@ -43,10 +43,13 @@ void act_masks(void)
 	sigprocmask((int)roll(3), &set, NULL);
 }
 
+/* A stack that two threads have breaks the agent as it breaks any handler. */
 void act_stack(void)
 {
-	stack_t stack = { .ss_sp = (void *)(roll(4) ? (uint64_t)victim.arena : value()),
-			  .ss_size = roll(2) ? ARENA : roll(ARENA),
+	static __thread uint8_t own[16 * PAGE];
+	bool wild = victim.forges && roll(2);
+	stack_t stack = { .ss_sp = wild ? (void *)value() : own,
+			  .ss_size = roll(2) ? sizeof(own) : roll(sizeof(own)),
 			  .ss_flags = roll(3) ? 0 : SS_DISABLE };
 
 	sigaltstack(&stack, NULL);
