@@ -239,6 +239,8 @@ HIDDEN int borrowed_memory(void);
 HIDDEN long call_supervisor(u64 call, u64 a, u64 b, u64 c, u64 d, u64 e);
 HIDDEN u16 epcm_word(const struct enclave *e, u64 address);
 HIDDEN struct enclave *enclave_of(u64 address);
+HIDDEN struct enclave *enclave_hold(u64 address);
+HIDDEN void enclave_let_go(struct enclave *e);
 HIDDEN void enclaves_changed(void);
 struct answer {
 	struct abi_context ctx;

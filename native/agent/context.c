@@ -33,6 +33,14 @@ void context_fill(struct frame *f, struct abi_context *ctx)
 	}
 }
 
+static void enter_held(struct thread *th)
+{
+	struct enclave *e = enclave_hold(th->tcs);
+
+	thread_inside(th, e);
+	enclave_let_go(e);
+}
+
 void context_load(struct frame *f, const struct abi_context *ctx)
 {
 	struct k_sigcontext *mc = &f->uc->mc;
@@ -55,7 +63,7 @@ void context_load(struct frame *f, const struct abi_context *ctx)
 	if (th->inside && !ctx->inside)
 		thread_outside(th);
 	else if (!th->inside && ctx->inside)
-		thread_inside(th, enclave_of(th->tcs));
+		enter_held(th);
 	wrfsgsbase(ctx->fsbase, ctx->gsbase);
 }
 

@@ -92,11 +92,13 @@ static int ssa_inside(const struct enclave *e, u64 frame)
 	return frame - e->base < e->size && frame + size - 1 - e->base < e->size;
 }
 
+/* Whose thread is inside stands beside STAGE: should the process be killed meanwhile, the
+ * supervisor takes the thread out. */
 static int take_tcs(u8 *tcs)
 {
-	u64 idle = 0;
+	u64 idle = 0, active = (u64)A.config.pid << 32 | 1;
 
-	return __atomic_compare_exchange_n(&FIELD(tcs, TCS_STAGE, u64), &idle, 1, 0,
+	return __atomic_compare_exchange_n(&FIELD(tcs, TCS_STAGE, u64), &idle, active, 0,
 					   __ATOMIC_ACQUIRE, __ATOMIC_RELAXED);
 }
 
@@ -173,9 +175,8 @@ static int enter_at_oentry(struct frame *f, struct enclave *e, u8 *tcs)
 	return 1;
 }
 
-static int eenter_native(struct frame *f)
+static int eenter_native(struct frame *f, struct enclave *e)
 {
-	struct enclave *e = enclave_of(f->uc->mc.rbx);
 	u8 *tcs = usable_tcs(f, e);
 
 	return tcs && enter_at_oentry(f, e, tcs);
@@ -188,10 +189,9 @@ static int resumable(const u8 *gpr)
 	       canonical(FIELD(gpr, GPRSGX_GSBASE, u64));
 }
 
-static int eresume_native(struct frame *f)
+static int eresume_native(struct frame *f, struct enclave *e)
 {
 	struct k_sigcontext *mc = &f->uc->mc;
-	struct enclave *e = enclave_of(mc->rbx);
 	u8 gpr[GPRSGX_SIZE], *tcs = usable_tcs(f, e);
 	u64 frame, gprsgx;
 	u32 cssa;
@@ -290,10 +290,16 @@ static int is_entry(u32 leaf)
 
 static int crossed_natively(struct frame *f, u32 leaf)
 {
-	if (A.config.flags & CONFIGFLAG_EXACT)
+	struct enclave *e;
+	int done;
+
+	/* The supervisor hears of a fork before the child enters. */
+	if ((A.config.flags & CONFIGFLAG_EXACT) || A.parent || !is_entry(leaf))
 		return 0;
-	return (leaf == ENCLU_EENTER && eenter_native(f)) ||
-	       (leaf == ENCLU_ERESUME && eresume_native(f));
+	e = enclave_hold(f->uc->mc.rbx);
+	done = leaf == ENCLU_EENTER ? eenter_native(f, e) : eresume_native(f, e);
+	enclave_let_go(e);
+	return done;
 }
 
 /* The handler of a forbidden instruction is done, or has left it where it was. */

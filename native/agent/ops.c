@@ -51,7 +51,7 @@ long call_supervisor(u64 call, u64 a, u64 b, u64 c, u64 d, u64 e)
 		u32 parent = A.parent;
 
 		A.parent = 0;
-		sys(CALL_NR, CALL_FORKED, parent);
+		A.config.pid = (u32)sys(CALL_NR, CALL_FORKED, parent);
 	}
 	/* Only a signal that came before the supervisor saw the call interrupts it. */
 	do
@@ -71,6 +71,27 @@ struct enclave *enclave_of(u64 address)
 			return e;
 	}
 	return 0;
+}
+
+/* The same, so that its second mapping stays until it is let go: another thread may be
+ * unmapping it.  Either that thread sees us, or we see that it is gone. */
+struct enclave *enclave_hold(u64 address)
+{
+	struct enclave *e = enclave_of(address);
+
+	if (!e)
+		return 0;
+	__atomic_add_fetch(&e->threads, 1, __ATOMIC_SEQ_CST);
+	if (address - e->base < __atomic_load_n(&e->size, __ATOMIC_SEQ_CST))
+		return e;
+	enclave_let_go(e);
+	return 0;
+}
+
+void enclave_let_go(struct enclave *e)
+{
+	if (e)
+		__atomic_sub_fetch(&e->threads, 1, __ATOMIC_SEQ_CST);
 }
 
 u16 epcm_word(const struct enclave *e, u64 address)
@@ -114,7 +135,7 @@ static void widen_hull(u64 start, u64 end)
  * second mapping, so that goes later. */
 static void drop_alias(struct enclave *e)
 {
-	if (!e->alias || __atomic_load_n(&e->threads, __ATOMIC_ACQUIRE))
+	if (!e->alias || __atomic_load_n(&e->threads, __ATOMIC_SEQ_CST))
 		return;
 	sys(NR_munmap, e->alias, e->alias_length);
 	e->alias = 0;
@@ -167,7 +188,7 @@ static void drop_enclave(const struct abi_op *op)
 
 	if (!e)
 		return;
-	e->size = 0;
+	__atomic_store_n(&e->size, 0, __ATOMIC_SEQ_CST);
 	drop_alias(e);
 }
 

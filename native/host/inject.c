@@ -227,6 +227,7 @@ static void fill_config(struct abi_config *head, const struct softsgx_start *sta
 	head->stack = start->rsp;
 	head->blocked = start->mask | start->blocked;
 	head->pending = start->pending;
+	head->pid = (uint32_t)start->pid;
 	head->filtered = (uint32_t)start->filtered;
 }
 

@@ -26,6 +26,7 @@ from softsgx.machine.model import Model
 from softsgx.platform.platform import Platform
 from softsgx.runner import run
 from softsgx.runner.files import Files
+from softsgx.runner.insiders import Insiders
 from softsgx.runner.loop import Loop
 from softsgx.runner.options import RunOptions
 from softsgx.runner.tree import Tree
@@ -147,8 +148,10 @@ def _observe(inspector: Inspector) -> None:
     """Have the run's own objects shown to the inspector."""
 
     class ShownTree(Tree):
-        def __init__(self, driver: Driver, files: Files, loop: Loop):
-            super().__init__(driver, files, loop)
+        def __init__(
+            self, driver: Driver, files: Files, loop: Loop, insiders: Insiders
+        ):
+            super().__init__(driver, files, loop, insiders)
             inspector.driver, inspector.files, inspector.tree = driver, files, self
 
     # The run makes its own tree, by this name.

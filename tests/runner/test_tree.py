@@ -16,6 +16,7 @@ from softsgx.driver.driver import Driver
 from softsgx.driver.encl import Encl
 from softsgx.driver.mm import Vma
 from softsgx.runner.files import Files
+from softsgx.runner.insiders import Insiders
 from softsgx.runner.loop import Loop
 from softsgx.runner.mappings import mappings
 from softsgx.runner.tree import Tree
@@ -32,7 +33,7 @@ class Grove:
         driver = Driver(make_machine())
         self.files = Files(driver)
         self.loop = Loop(last=-1)
-        self.tree = Tree(driver, self.files, self.loop)
+        self.tree = Tree(driver, self.files, self.loop, Insiders(driver))
         self.me = self.tree.of(os.getpid())
 
     @contextmanager

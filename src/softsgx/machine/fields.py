@@ -32,6 +32,8 @@ class Field(NamedTuple):
 TCS_STAGE = Field.of(Tcs, "stage")
 TCS_CSSA = Field.of(Tcs, "cssa")
 TCS_AEP = Field.of(Tcs, "aep")
+TCS_OWNER = Field(TCS_STAGE.offset + 4, 4)
+"""The upper half of STAGE is ours: whose thread is inside, by the runner's numbers."""
 GPRSGX_URSP = Field.of(Gprsgx, "ursp")
 GPRSGX_URBP = Field.of(Gprsgx, "urbp")
 GPRSGX_RFLAGS = Field.of(Gprsgx, "rflags")

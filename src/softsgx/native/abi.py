@@ -68,8 +68,8 @@ class ConfigFlag(IntFlag):
     CPUID_FAULTING = 16
     REWRITE_CPUID = 32
     NO_RDTSC = 64
-    KEEP_DUMPABLE = 128
     """RDTSC and RDTSCP are undefined inside: a processor without SGX2."""
+    KEEP_DUMPABLE = 128
 
 
 class Outcome(IntEnum):
@@ -204,7 +204,7 @@ class Masked(Layout, size=32):
     pending:  int = at(24, 8)
 
 
-class Config(Layout, size=64):
+class Config(Layout, size=72):
     """The head of the agent's data, written when it is injected.
 
     Behind it: MAX_OVERLAYS overlays, three words, MAX_SITES addresses of CPUIDs.  The
@@ -222,6 +222,7 @@ class Config(Layout, size=64):
     filtered: int = at(44, 4)
     entry:    int = at(48, 8)
     stack:    int = at(56, 8)
+    pid:      int = at(64, 4)
 # fmt: on
 
 MAX_OVERLAYS = 40

@@ -44,6 +44,7 @@ def agent_config(
         filtered=0,
         entry=0,
         stack=0,
+        pid=0,
     )
     images = lib.images()
     vdso = AGENT_BASE + VDSO_OFFSET

@@ -33,11 +33,14 @@ from softsgx.native import lib
 from softsgx.native.abi import Debug, Outcome
 from softsgx.runner.answers import Answer
 from softsgx.runner.context import Context
+from softsgx.runner.insiders import Insiders
 from softsgx.runner.mappings import mappings
 from softsgx.runner.process import UserTask
 
 _SIGILL, _SIGSEGV = 4, 11
 _ILL_ILLOPN, _SI_KERNEL = 2, 0x80
+_STAGE = (1 << 32) - 1
+"""Above it in TCS.STAGE is its owner."""
 _XSAVE_LIMIT = 16384
 """Most bytes of extended state that a thread may say it has; AMX needs 11008."""
 
@@ -53,6 +56,7 @@ class Leaves:
         self._driver = driver
         self._machine = driver.machine
         self._exact = exact
+        self.insiders = Insiders(driver)
         self._mask = PFEC_SGX if mask_pf_sgx else 0
 
     def enclu(self, task: UserTask, context: Context, answer: Answer) -> None:
@@ -76,7 +80,7 @@ class Leaves:
             return
         if moves:
             self._store_xsave(task, context, lp)
-        self._taken(context, lp)
+        self._taken(task, context, lp)
         answer.protect_changes(self._driver)
 
     def fault(self, task: UserTask, context: Context, answer: Answer) -> None:
@@ -103,7 +107,7 @@ class Leaves:
             self._machine, lp, context.vector, context.error, context.address
         )
         self._store_xsave(task, context, lp)
-        self._taken(context, lp)
+        self._taken(task, context, lp)
 
     # ---- the thread as a processor ----
 
@@ -126,7 +130,7 @@ class Leaves:
             raise Forged("no TCS of this process")
         entry = self._machine.epcm[page.epc_page]
         tcs = self._machine.epc.page(page.epc_page)
-        stage = TCS_STAGE.read(tcs)
+        stage = TCS_STAGE.read(tcs) & _STAGE
         if not entry.valid or entry.pt != PageType.TCS or stage != STAGE_ACTIVE:
             raise Forged("not a TCS that a thread is inside through")
         secs = self._machine.enclaves[entry.enclavesecs].secs
@@ -153,12 +157,15 @@ class Leaves:
         *xsave, gpr = (page.epc_page for page in pages if page)
         return Frame(tuple(xsave), gpr)
 
-    def _taken(self, context: Context, lp: Processor) -> None:
+    def _taken(self, task: UserTask, context: Context, lp: Processor) -> None:
         was_inside = bool(context.inside)
         context.take(lp)
         if lp.enclave_mode:
             context.aep = TCS_AEP.read(self._machine.epc.page(lp.cr_tcs_pa))
-            if not self._exact and not was_inside:
+            if was_inside:
+                return
+            self.insiders.entered(lp, task.process.pid)
+            if not self._exact:
                 # The agent will take the thread out without telling us.
                 self._machine.enclaves[lp.cr_active_secs].leave(lp.id)
 

@@ -62,7 +62,7 @@ def run(argv: list[str], options: RunOptions) -> int:
     pid, listener_fd, errors = lib.launch(path, argv, _environment())
     listener = Listener(listener_fd)
     loop = Loop(last=listener_fd)
-    tree = Tree(driver, files, loop)
+    tree = Tree(driver, files, loop, leaves.insiders)
     execs = Execs(listener, sites, lib.Injector(config), tree.executed, _complain)
     supervisor = Supervisor(listener, loop, files, tree, calls, execs)
     child = _Child(pid, loop)

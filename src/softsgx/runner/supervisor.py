@@ -83,8 +83,7 @@ class Supervisor:
 
     def _carry_out(self, call: Notification) -> int | NewFd:
         if call.args[0] == Call.FORKED:
-            self._tree.forked(call.tid, call.args[1])
-            return 0
+            return self._tree.forked(call.tid, call.args[1])
         process = self._tree.of(call.tid)
         return self._calls.carry_out(
             UserTask(call.tid, process, self._files), call.args

@@ -11,6 +11,7 @@ from softsgx.driver.encl import Encl
 from softsgx.driver.mm import Mm, Vma
 from softsgx.native import lib
 from softsgx.runner.files import Files
+from softsgx.runner.insiders import Insiders
 from softsgx.runner.loop import Loop
 from softsgx.runner.mappings import mappings
 from softsgx.runner.process import (
@@ -31,10 +32,11 @@ class Tree:
     Processes that share memory, as a child of vfork with its parent, are one Process.
     """
 
-    def __init__(self, driver: Driver, files: Files, loop: Loop):
+    def __init__(self, driver: Driver, files: Files, loop: Loop, insiders: Insiders):
         self._driver = driver
         self._files = files
         self._loop = loop
+        self._insiders = insiders
         self._processes: dict[int, Process] = {}
         self._pid_of: dict[int, int] = {}
         self._pidfds: dict[int, int] = {}
@@ -58,8 +60,11 @@ class Tree:
         if pid in self._processes:
             self._end(pid)
 
-    def forked(self, tid: int, parent: int) -> None:
-        """Take in a child of fork; *parent* is what it says, in its own numbers."""
+    def forked(self, tid: int, parent: int) -> int:
+        """Take in a child of fork and return its pid.
+
+        *parent* is what the child says, in its own numbers.
+        """
         pid = self._pid_of[tid] = pid_of(tid)
         if pid in self._pidfds and _is_readable(self._pidfds[pid]):
             self._ended(pid)
@@ -80,9 +85,11 @@ class Tree:
         created = {vma.encl for vma in process.mm.vmas if vma.encl.created}
         process.aliased = {encl: encl.base for encl in created}
         self._add(pid, process)
+        return pid
 
     def forget_enclave(self, encl: Encl) -> None:
         """Drop what is known of an enclave that is gone."""
+        self._insiders.forget(encl)
         for process in self._processes.values():
             process.aliased.pop(encl, None)
         for pid, vmas in list(self._heritage.items()):
@@ -149,6 +156,8 @@ class Tree:
             return
         if keep and process.mm.vmas:
             self._heritage[pid] = [replace(vma) for vma in process.mm.vmas]
+        for encl in process.mm.encls:
+            self._insiders.killed(encl, pid)
         self._driver.mm_gone(process.mm)
 
 
