@@ -25,7 +25,6 @@ typedef int64_t s64;
 
 /* ---- entry.S ---- */
 HIDDEN void agent_entry(void);		/* real handler of every signal we own */
-HIDDEN void agent_restorer(void);	/* where the program's handlers return to */
 HIDDEN void agent_kernel_restorer(void); /* where our own handler returns to */
 HIDDEN void __attribute__((noreturn)) agent_sigreturn(struct k_ucontext *uc);
 /* Copy between the program's memory and ours: 0, or -EFAULT. */
@@ -266,7 +265,7 @@ HIDDEN void emulate_cpuid(struct k_ucontext *uc);
 struct agent_data {
 	struct abi_config config;	/* first: the supervisor writes it */
 	struct abi_overlay overlays[MAX_OVERLAYS];
-	u64 vdso_enclu, vdso_fault;	/* addresses in our vDSO image */
+	u64 vdso_enclu, vdso_fault, vdso_restorer; /* addresses in our vDSO image */
 	u64 has_fsgsbase;
 	u64 sites[MAX_SITES];		/* CPUIDs rewritten before we began */
 	struct abi_masked masked[MAX_MASKED]; /* the supervisor reads it at execve */

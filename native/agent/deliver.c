@@ -93,7 +93,7 @@ static struct k_rt_sigframe *place_frame(struct frame *f, u64 flags)
  * for a thread that has a block, so the program's is kept here; reserved[7] says so. */
 static void note_return(struct frame *f, struct k_rt_sigframe *to, u64 mask)
 {
-	to->pretcode = (u64)agent_restorer;
+	to->pretcode = A.vdso_restorer;
 	to->uc.sigmask = to->uc.mc.oldmask = mask;
 	to->uc.mc.reserved[7] = (u64)f->th;
 	if (!f->th)

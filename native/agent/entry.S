@@ -32,6 +32,12 @@ agent_start:
 	call agent_init
 	ud2
 
+/* The vDSO image leads the program's handlers here. */
+	.balign 64
+	.globl agent_gate
+agent_gate:
+	jmp agent_restorer
+
 /* The kernel calls us with RDI = signal, RSI = siginfo, RDX = context and RSP at a
  * return address that nobody uses: the frame to return through lies above it. */
 	.globl agent_entry
@@ -76,7 +82,6 @@ agent_tail_end:
 
 /* A program's handler returns here with RSP at its context.  No other signal may come
  * between the steps of the return. */
-	.globl agent_restorer
 agent_restorer:
 	mov $NR_rt_sigprocmask, %eax
 	xor %edi, %edi

@@ -4,6 +4,8 @@
  * interface of Linux's Documentation/x86/sgx.rst and <asm/sgx.h>, and the machine's
  * own time functions, passed on.
  */
+#include "gen_abi.h"
+
 #define RUN_TCS 0
 #define RUN_FUNCTION 8
 #define RUN_VECTOR 12
@@ -74,21 +76,57 @@ sgx_fault:
 	mov %rdx, RUN_ADDRESS(%rbx)
 	jmp left
 handle:
-	/* int handler(rdi, rsi, rdx, rsp at the exit, r8, r9, run) */
+	/* int handler(rdi, rsi, rdx, rsp at the exit, r8, r9, run).  RSP is as the exit
+	 * left it, here and for what follows: an enclave may keep things below it. */
 	mov %rsp, %rcx
+	mov %rbx, %rax
+	mov %rsp, %rbx
 	and $-16, %rsp
-	push %rbx
-	push %rbx
+	push %rax
+	push %rax
 	cld
-	mov RUN_HANDLER(%rbx), %rax
+	mov RUN_HANDLER(%rax), %rax
 	lfence
 	call *%rax
-	lea -8(%rbp), %rsp
+	mov %rbx, %rsp
 	test %eax, %eax
 	jle leave
 	jmp enter
 	.cfi_endproc
 	.size __vdso_sgx_enter_enclave, . - __vdso_sgx_enter_enclave
+
+/* Where the program's signal handlers return to, RSP at the ucontext.  Unwinders look an
+ * address before it up, and find where each register was saved. */
+#define UC_RSP 160
+.macro saved register, offset
+	.cfi_escape 0x10, \register, 3, 0x77, (\offset & 0x7f) | 0x80, \offset >> 7
+.endm
+	.globl sgx_restorer
+	.hidden sgx_restorer
+	.cfi_startproc
+	.cfi_signal_frame
+	.cfi_escape 0x0f, 4, 0x77, (UC_RSP & 0x7f) | 0x80, UC_RSP >> 7, 0x06
+	saved 8, 40
+	saved 9, 48
+	saved 10, 56
+	saved 11, 64
+	saved 12, 72
+	saved 13, 80
+	saved 14, 88
+	saved 15, 96
+	saved 5, 104	/* RDI */
+	saved 4, 112	/* RSI */
+	saved 6, 120	/* RBP */
+	saved 3, 128	/* RBX */
+	saved 1, 136	/* RDX */
+	saved 0, 144	/* RAX */
+	saved 2, 152	/* RCX */
+	saved 16, 168	/* RIP */
+	nop
+sgx_restorer:
+	movabs $(AGENT_BASE + RESTORER_OFFSET), %rax
+	jmp *%rax
+	.cfi_endproc
 
 .macro pass name
 	.globl __vdso_\name

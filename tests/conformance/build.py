@@ -56,6 +56,8 @@ def fits(text: str, link: str) -> bool:
     """Say whether a program of this source can be linked this way."""
     if "link: dynamic" in text and link != "dynamic":
         return False
+    if "link: glibc" in text and link.startswith("musl"):
+        return False
     return not (link.startswith("musl") and KERNEL_HEADER.search(text))
 
 

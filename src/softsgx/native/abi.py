@@ -15,6 +15,8 @@ AGENT_BASE = 0x7E90_0000_0000
 """Where the agent lives in every process of the tree: an address that no loader,
 sanitizer or stack limit was found to want."""
 VDSO_OFFSET = 0x10000
+RESTORER_OFFSET = 0x40
+"""Where the agent's text takes handlers' returns from the vDSO image."""
 DATA_OFFSET = 0x20000
 FORK_OFFSET = 0x40000
 AGENT_SIZE = 0x41000
@@ -207,7 +209,7 @@ class Masked(Layout, size=32):
 class Config(Layout, size=72):
     """The head of the agent's data, written when it is injected.
 
-    Behind it: MAX_OVERLAYS overlays, three words, MAX_SITES addresses of CPUIDs.  The
+    Behind it: MAX_OVERLAYS overlays, four words, MAX_SITES addresses of CPUIDs.  The
     program begins at *entry*; *blocked*, *pending* and *filtered* survive an execve.
     """
 
@@ -231,7 +233,7 @@ MAX_MASKED = 1024
 MAX_SITES = 256
 """Rewritten CPUIDs that the agent is told of when it begins, at most."""
 
-MASKED_OFFSET = Config.SIZE + MAX_OVERLAYS * Overlay.SIZE + 3 * 8 + MAX_SITES * 8
+MASKED_OFFSET = Config.SIZE + MAX_OVERLAYS * Overlay.SIZE + 4 * 8 + MAX_SITES * 8
 """Where the agent's data hold MAX_MASKED masks, if Config.masked is not 0."""
 
 _CODES = {1: "B", 2: "H", 4: "I", 8: "Q"}

@@ -14,7 +14,7 @@ from softsgx.native import abi
 _CONSTANTS = (
     *("AGENT_BASE", "VDSO_OFFSET", "DATA_OFFSET", "FORK_OFFSET", "AGENT_SIZE"),
     *("BLOCKS_OFFSET", "BLOCK_SIZE", "BLOCKS"),
-    *("CALL_NR", "MAX_OPS", "MAX_OVERLAYS", "MAX_SITES"),
+    *("RESTORER_OFFSET", "CALL_NR", "MAX_OPS", "MAX_OVERLAYS", "MAX_SITES"),
     *("MAX_MASKED", "MASKED_OFFSET"),
 )
 _ENUMS: tuple[type[IntEnum] | type[IntFlag], ...] = (

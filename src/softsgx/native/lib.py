@@ -243,6 +243,7 @@ class Images:
     data: int
     enclu: int
     fault: int
+    restorer: int
     slots: int
 
 
@@ -301,5 +302,6 @@ def images() -> Images:
         data=int(known["A"], 16),
         enclu=int(known["sgx_enclu"], 16),
         fault=int(known["sgx_fault"], 16),
+        restorer=int(known["sgx_restorer"], 16),
         slots=int(known["vdso_slots"], 16),
     )

@@ -49,7 +49,8 @@ def agent_config(
     images = lib.images()
     vdso = AGENT_BASE + VDSO_OFFSET
     padding = bytes(Overlay.SIZE) * (MAX_OVERLAYS - len(views))
-    words = (vdso + images.enclu, vdso + images.fault, int(abilities.fsgsbase))
+    places = (images.enclu, images.fault, images.restorer)
+    words = (*(vdso + place for place in places), int(abilities.fsgsbase))
     return (
         bytes(head)
         + b"".join(map(bytes, views))

@@ -56,6 +56,7 @@ enum what {
 	DO_LOAD,	/* result = 8 bytes at address */
 	DO_STORE,	/* 8 bytes at address = value */
 	DO_AREA,	/* result = address of the thread's area: its frames come first */
+	DO_LOWER,	/* result = the host's RSP, which EEXIT lowers by value */
 	DO_ENTRY,	/* result = address of the entry point */
 	DO_NOTIFY,	/* DO_SPIN, with the first frame's AEXNOTIFY = value */
 	DO_X87,		/* #MF */

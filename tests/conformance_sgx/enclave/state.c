@@ -106,6 +106,15 @@ static void words(struct op *op, uint8_t *area)
 		op->result = (uint64_t)area;
 }
 
+/* The entry keeps the host's RSP on top of the stack of CSSA 0. */
+static void do_lower(struct op *op, uint8_t *area)
+{
+	uint64_t *rsp = (uint64_t *)(area + AREA_STACKS + STACK) - 1;
+
+	op->result = *rsp;
+	*rsp -= op->value;
+}
+
 void state_request(struct op *op, uint8_t *area)
 {
 	switch (op->what) {
@@ -119,6 +128,9 @@ void state_request(struct op *op, uint8_t *area)
 		break;
 	case DO_SET_TF:
 		do_set_tf(op);
+		break;
+	case DO_LOWER:
+		do_lower(op, area);
 		break;
 	case DO_ENTRY:
 		op->result = (uint64_t)entry;

@@ -51,6 +51,12 @@ uint64_t own_enter_vectors(struct op *op, uint64_t tcs, const void *in, void *ou
 /* RSP and RBP as they were at the ENCLU of the last own_enter. */
 extern uint64_t own_stack[2];
 
+/* own.S: a user_handler that asks own_exit, with RSP as it was at the exit, and enters
+ * with own_next as the request if that is more than 0. */
+extern int (*own_exit)(uint64_t rsp);
+extern struct op *own_next;
+extern uint8_t own_handler[];
+
 /* own.S: ERESUME.  It ends where the own_enter that was left ends, on its stack. */
 void own_resume(uint64_t tcs) __attribute__((noreturn));
 

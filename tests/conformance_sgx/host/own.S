@@ -93,6 +93,16 @@ own_enter_vectors:
 	pop	%rbx
 	ret
 
+/* An exit handler for the vDSO: asks own_exit(RSP), then lets own_next be in RDI. */
+	.globl	own_handler
+own_handler:
+	sub	$8, %rsp
+	mov	%rcx, %rdi
+	call	*own_exit(%rip)
+	mov	own_next(%rip), %rdi
+	add	$8, %rsp
+	ret
+
 /* void own_resume(uint64_t tcs): with the registers of an exit */
 	.globl	own_resume
 own_resume:
@@ -146,8 +156,12 @@ wild_site:
 	ret
 
 	.bss
-	.globl	own_stack
+	.globl	own_stack, own_exit, own_next
 	.balign	8
+own_exit:
+	.skip	8
+own_next:
+	.skip	8
 own_stack:
 	.skip	16
 
