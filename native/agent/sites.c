@@ -142,7 +142,7 @@ static const struct abi_overlay *overlay_of(u32 leaf, u32 subleaf)
 	return &none;
 }
 
-static void native_cpuid(u32 *a, u32 *b, u32 *c, u32 *d)
+void native_cpuid(u32 *a, u32 *b, u32 *c, u32 *d)
 {
 	int faulting = A.config.flags & CONFIGFLAG_CPUID_FAULTING;
 

@@ -30,7 +30,7 @@ static void know_component(u32 i)
 {
 	u32 a = 0x0d, b = 0, c = i, d = 0;
 
-	__asm__ volatile("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
+	native_cpuid(&a, &b, &c, &d);
 	component[i].size = a;
 	component[i].offset = b;
 	__atomic_store_n(&component[i].known, 1, __ATOMIC_RELEASE);
