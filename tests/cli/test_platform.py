@@ -5,7 +5,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from softsgx.cli.failure import Failure
-from softsgx.cli.platform import command, default_directory
+from softsgx.cli.options import default_directory
+from softsgx.cli.platform import command
 from softsgx.platform.platform import Platform
 
 

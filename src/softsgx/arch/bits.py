@@ -11,6 +11,12 @@ class Bits(IntFlag):
     program writes into a field must not grow our memory.
     """
 
+    def words(self) -> str:
+        """Return the names of the flags that are set, and what has none in hex."""
+        names = [flag.name or "" for flag in type(self) if flag & self]
+        unknown = int(self) & ~sum(type(self))
+        return " ".join([*names, f"{unknown:#x}"] if unknown else names)
+
     @classmethod
     def _missing_(cls, value: object) -> Self:
         if not isinstance(value, int):

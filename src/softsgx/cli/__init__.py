@@ -17,6 +17,8 @@ COMMANDS = MappingProxyType(
         "doctor": "softsgx.cli.doctor",
         "bench": "softsgx.cli.bench",
         "platform": "softsgx.cli.platform",
+        "policy": "softsgx.cli.policy",
+        "audit": "softsgx.cli.audit",
     }
 )
 """Each command's module, which holds it by the name `command`."""

@@ -1,5 +1,6 @@
 """Options that several commands take."""
 
+import os
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -8,9 +9,11 @@ from typing import TypeVar
 
 import click
 
+from softsgx.cli.failure import Failure
 from softsgx.machine.model import Model
 from softsgx.platform.errors import PlatformError
 from softsgx.platform.models import CPUS, DEFAULT_CPU, MODELS
+from softsgx.platform.platform import Platform
 from softsgx.platform.record import check_model
 
 _F = TypeVar("_F", bound=Callable[..., object])
@@ -62,3 +65,29 @@ def model_of(cpu: str | None, epc: int | None, *, no_sgx2: bool) -> Model:
 def path_type(*, exists: bool = False) -> click.Path:
     """Return the type of a path option: a Path, of a file that is there if *exists*."""
     return click.Path(path_type=Path, exists=exists, dir_okay=not exists)
+
+
+def default_directory() -> Path:
+    """Return where the platform without a name lives."""
+    data = os.environ.get("XDG_DATA_HOME") or Path("~/.local/share").expanduser()
+    return Path(data) / "softsgx" / "default"
+
+
+def platform_option(command: _F) -> _F:
+    """Add --platform, a lasting platform's directory."""
+    option = click.option(
+        "--platform",
+        "directory",
+        type=path_type(),
+        default=default_directory,
+        help="The platform's directory; the default one unless told.",
+    )
+    return option(command)
+
+
+def open_platform(directory: Path) -> Platform:
+    """Open a platform; Failure says what is wrong with it."""
+    try:
+        return Platform.open(directory)
+    except PlatformError as error:
+        raise Failure(str(error)) from error

@@ -8,18 +8,18 @@ from typing import Any
 import click
 
 from softsgx.cli.failure import Failure
-from softsgx.cli.options import model_of, model_options, path_type
+from softsgx.cli.options import (
+    default_directory,
+    model_of,
+    model_options,
+    open_platform,
+    path_type,
+)
 from softsgx.machine.model import Model
+from softsgx.platform.audit import Who
 from softsgx.platform.errors import PlatformError
 from softsgx.platform.models import CPUS, DEFAULT_CPU, SHORT_NAMES, Named
-from softsgx.platform.platform import Platform
-
-
-def default_directory() -> Path:
-    """Return where the platform without a name lives."""
-    data = os.environ.get("XDG_DATA_HOME") or Path("~/.local/share").expanduser()
-    return Path(data) / "softsgx" / "default"
-
+from softsgx.platform.platform import RECORD_NAME, Platform
 
 _directory = click.argument("directory", type=path_type(), default=default_directory)
 
@@ -83,7 +83,7 @@ def _features(model: Model) -> list[str]:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def show(*, directory: Path, as_json: bool) -> None:
     """Say what a platform is."""
-    shown = _describe(_open(directory))
+    shown = _describe(open_platform(directory))
     if as_json:
         print(json.dumps(shown, indent=2))
         return
@@ -105,16 +105,67 @@ def disable(*, directory: Path) -> None:
     _switch(directory, on=False)
 
 
-def _open(directory: Path) -> Platform:
+@command.command
+@_directory
+def reset(*, directory: Path) -> None:
+    """Reset a platform, as a reboot does: locks open; keys and the policy stay."""
+    platform = open_platform(directory)
     try:
-        return Platform.open(directory)
+        platform.policies().reset(Who.of(os.getpid()))
     except PlatformError as error:
         raise Failure(str(error)) from error
+    print(f"{directory}: {platform.identity}, reset")
+
+
+@command.command
+@_directory
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def delete(*, directory: Path, yes: bool) -> None:
+    """Delete a platform: its keys, and what was sealed with them, are lost."""
+    platform = open_platform(directory)
+    if not yes:
+        click.confirm(f"{directory}: delete {platform.identity}?", abort=True)
+    try:
+        platform.delete()
+    except PlatformError as error:
+        raise Failure(str(error)) from error
+    print(f"{directory}: deleted")
+
+
+@command.command(name="list")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def list_platforms(*, as_json: bool) -> None:
+    """List the platforms under $XDG_DATA_HOME/softsgx."""
+    place = default_directory().parent
+    found = sorted(path.parent for path in place.glob(f"*/{RECORD_NAME}"))
+    platforms = [open_platform(directory) for directory in found]
+    shown = [
+        {
+            "directory": str(one.directory),
+            "identity": one.identity,
+            "state": "on" if one.is_on else "off",
+        }
+        for one in platforms
+    ]
+    if as_json:
+        print(json.dumps(shown, indent=2))
+        return
+    for line in shown:
+        print(f"{line['identity']}  {line['state']:3}  {line['directory']}")
+
+
+def _last_switch(platform: Platform) -> str:
+    """Say who turned a platform on or off last, and when."""
+    last = ""
+    for record in platform.policies().log.records():
+        if record["event"] in ("enable", "disable"):
+            last = f"{record['event']} by uid {record['uid']} on {record['time']}"
+    return last
 
 
 def _switch(directory: Path, *, on: bool) -> None:
     try:
-        platform = _open(directory).switch(on=on)
+        platform = open_platform(directory).switch(on=on)
     except PlatformError as error:
         raise Failure(str(error)) from error
     print(f"{directory}: {platform.identity}, {'on' if platform.is_on else 'off'}")
@@ -127,6 +178,7 @@ def _describe(platform: Platform) -> dict[str, object]:
         "identity": platform.identity,
         "processor": model.identity.brand if model.identity else "this machine's",
         "state": "on" if platform.is_on else "off",
+        "switched": _last_switch(platform),
         "features": " ".join(_features(model)),
         "xfrm": f"{model.xfrm:#x}",
         "epc_bytes": model.epc_bytes,

@@ -9,10 +9,11 @@ import hashlib
 import hmac
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -79,6 +80,8 @@ class AuditLog:
                 self._append(file, event, who, words)
         except OSError as error:
             raise PlatformError(f"{self.path}: {error.strerror}") from error
+        except (ValueError, KeyError) as error:
+            raise PlatformError(f"{self.path}: its last line is no record") from error
 
     def _append(
         self, file: BinaryIO, event: str, who: Who, words: dict[str, object]
@@ -94,15 +97,22 @@ class AuditLog:
         head = {"seq": record["seq"], "mac": record["mac"]}
         write_durably(self._head, json.dumps(head).encode(), 0o600)
 
-    def records(self) -> Iterator[Record]:
-        """Read the log's lines; PlatformError names one that is not ours."""
-        if not self.path.exists():
-            return
-        with self.path.open("rb") as file:
-            for number, line in enumerate(file, 1):
-                if not line.endswith(b"\n"):
-                    return  # being written, or never finished: nothing came of it
-                yield self._parsed(number, line)
+    def records(self, wait: Callable[[], bool] = lambda: False) -> Iterator[Record]:
+        """Read the log's lines; PlatformError names one that is not ours.
+
+        At the end *wait* is asked, and reading goes on for as long as it says yes.
+        """
+        number, part = 0, b""
+        with self._reading() as file:
+            while True:
+                part += file.readline()
+                if part.endswith(b"\n"):
+                    number += 1
+                    yield self._parsed(number, part)
+                    part = b""
+                elif not wait():
+                    # What has no end yet was never finished, and nothing came of it.
+                    return
 
     def verify(self) -> int:
         """Check the whole chain and return its length; PlatformError says where."""
@@ -148,6 +158,14 @@ class AuditLog:
     def _mac(self, record: Record) -> str:
         canonical = json.dumps(record, sort_keys=True).encode()
         return hmac.new(self._key, canonical, hashlib.sha256).hexdigest()
+
+    def _reading(self) -> BinaryIO:
+        try:
+            return self.path.open("rb")
+        except FileNotFoundError:
+            return BytesIO()
+        except OSError as error:
+            raise PlatformError(f"{self.path}: {error.strerror}") from error
 
     @contextmanager
     def _locked(self) -> Iterator[BinaryIO]:

@@ -1,6 +1,7 @@
 """Platforms: one of its own for each run, or one that lasts, in a directory."""
 
 import os
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -99,6 +100,7 @@ class Platform:
         feature_control = switched(self.model, on=on)
         record = replace(self.record, feature_control=feature_control)
         if self.directory is not None:
+            self.policies().note_switch(on=on)
             path = self.directory / RECORD_NAME
             try:
                 write_durably(path, encode_record(record))
@@ -122,6 +124,18 @@ class Platform:
         package.feature_control = self.record.feature_control
         package.lepubkeyhash = self.record.lepubkeyhash
         return Machine.of(self.model, package)
+
+    def delete(self) -> None:
+        """Delete its directory: first it is no platform any more, then it is gone."""
+        if self.directory is None:
+            raise ValueError("a platform of one run has no directory")
+        gone = name_beside(self.directory)
+        try:
+            self.directory.rename(gone)
+            sync_directory(gone.parent)
+            shutil.rmtree(gone)
+        except OSError as error:
+            raise PlatformError(f"{self.directory}: {error.strerror}") from error
 
     def _write_new(self, directory: Path) -> None:
         """Fill a directory under another name first: it appears whole or not at all."""

@@ -100,6 +100,10 @@ class Policies:
             self.log.append("lock", who, lists=sorted(names))
             self._write(replace(state, locks=state.locks | names))
 
+    def note_switch(self, *, on: bool) -> None:
+        """Write down, before it happens, that this process turns the platform on."""
+        self.log.append("enable" if on else "disable", Who.of(os.getpid()))
+
     def reset(self, who: Who) -> None:
         """Open the locks: the platform's reboot."""
         with self._changing("reset-refused", who):

@@ -44,7 +44,11 @@ class OwnersGate:
                 rule="policy", reason=str(error), refusal=Refusal.SIGNER
             )
         if not decision.is_allowed:
-            self._complain(f"pid {mm.owner}: launch refused: {decision.reason}")
+            signer = request.mrsigner.hex()
+            self._complain(
+                f"pid {mm.owner}: an enclave of signer {signer} is refused:"
+                f" {decision.reason}"
+            )
         return decision
 
     def note(self, mm: Mm, breaches: list[Breach]) -> None:
@@ -71,7 +75,6 @@ class OwnersGate:
 
     def _write(self, mm: Mm, request: Request, decision: Decision) -> None:
         sigstruct = request.sigstruct
-        granted = AttributeFlags(decision.granted)
         self._policies.log.append(
             "init",
             Who.of(mm.owner),
@@ -79,8 +82,8 @@ class OwnersGate:
             mrsigner=request.mrsigner.hex(),
             isvprodid=sigstruct.isvprodid,
             isvsvn=sigstruct.isvsvn,
-            attributes=in_words(request.attributes),
-            granted=in_words(granted),
+            attributes=request.attributes.words(),
+            granted=AttributeFlags(decision.granted).words(),
             verdict=_verdict(decision),
             rule=decision.rule,
             reason=decision.reason,
@@ -91,10 +94,3 @@ def _verdict(decision: Decision) -> str:
     if decision.is_waived:
         return "waived"
     return "allow" if decision.is_allowed else "deny"
-
-
-def in_words(attributes: AttributeFlags) -> str:
-    """Return the names of attributes, and what has none in hex."""
-    names = [flag.name or "" for flag in AttributeFlags if flag & attributes]
-    unknown = int(attributes) & ~sum(AttributeFlags)
-    return " ".join([*names, f"{unknown:#x}"] if unknown else names)

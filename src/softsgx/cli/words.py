@@ -1,0 +1,68 @@
+"""Policies in words: tables for people, plain values for machines."""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+
+from softsgx.launch.entry import Entry
+from softsgx.launch.memory import Setting
+from softsgx.launch.policy import ListName
+from softsgx.platform.policies import Rule
+
+NO_OWNER = "none: the permissions of the platform's files are the only factor"
+
+
+def policy_words(rule: Rule, identity: str) -> dict[str, object]:
+    """Return what holds on a platform, as JSON has it."""
+    policy = rule.policy
+    return {
+        "platform": identity,
+        "owner": rule.owner.fingerprint if rule.owner else None,
+        "serial": policy.serial,
+        "edition": policy.edition,
+        "mode": policy.mode,
+        "locked": sorted(rule.locks),
+        "memory": asdict(policy.memory),
+        "lists": {
+            name: [_entry(entry) for entry in policy.lists[name].all]
+            for name in ListName
+        },
+    }
+
+
+def _entry(entry: Entry) -> dict[str, object]:
+    words: dict[str, object] = {"mrsigner": entry.mrsigner.hex()}
+    if entry.mrenclave is not None:
+        words["mrenclave"] = entry.mrenclave.hex()
+    if entry.isvprodid is not None:
+        words["isvprodid"] = entry.isvprodid
+    if entry.min_isvsvn:
+        words["min_isvsvn"] = entry.min_isvsvn
+    if not entry.debug:
+        words["debug"] = False
+    if entry.expires is not None:
+        words["expires"] = entry.expires.isoformat()
+    if entry.comment:
+        words["comment"] = entry.comment
+    return words
+
+
+def policy_table(rule: Rule, identity: str) -> Iterator[str]:
+    """Yield the lines that a person reads."""
+    policy = rule.policy
+    yield f"platform   {identity}"
+    yield f"owner      {rule.owner.fingerprint if rule.owner else NO_OWNER}"
+    yield f"policy     serial {policy.serial}, edition {policy.edition}, {policy.mode}"
+    settings = asdict(policy.memory)
+    on = [f"{name} {how}" for name, how in settings.items() if how is not Setting.OFF]
+    yield f"memory     {', '.join(on) or 'as Linux has it'}"
+    for name in ListName:
+        entries = policy.lists[name].all
+        locked = ", locked until reset" if name in rule.locks else ""
+        count = f"{len(entries)} entries" if entries else "empty: as Linux has it"
+        yield f"{name:10} {count}{locked}"
+        for entry in entries:
+            words = _entry(entry)
+            signer = words.pop("mrsigner")
+            yield f"  {signer}" + "".join(
+                f"  {key} {value}" for key, value in words.items()
+            )
