@@ -107,7 +107,9 @@ def test_a_failed_write_leaves_the_old_record(
     monkeypatch.undo()
     assert not Platform.open(tmp_path / "p").is_on
     names = sorted(path.name for path in (tmp_path / "p").iterdir())
-    assert names == [platform_module.RECORD_NAME, platform_module.SEED_NAME]
+    # the log may have the line of what then did not happen
+    assert names[-2:] == [platform_module.RECORD_NAME, platform_module.SEED_NAME]
+    assert names[:-2] in ([], ["audit.jsonl"])
 
 
 @pytest.mark.parametrize("name", sorted(MODELS))

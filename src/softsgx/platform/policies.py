@@ -120,7 +120,10 @@ class Policies:
             "policy", who, serial=new.serial, digest=digest, mode=new.mode, **counts
         )
         directory = self._directory / POLICIES_NAME
-        directory.mkdir(mode=0o700, exist_ok=True)
+        if not directory.exists():
+            # Policies without a state would look like a state that somebody removed.
+            self._write(state)
+            directory.mkdir(mode=0o700, exist_ok=True)
         write_durably(directory / f"{digest}.sig", signature.encode(), 0o600)
         write_durably(directory / f"{digest}.toml", raw, 0o600)
         self._write(replace(state, digest=digest))

@@ -1,0 +1,206 @@
+"""softsgx policy and softsgx audit, as they are typed."""
+
+import json
+from pathlib import Path
+from struct import pack
+
+import pytest
+from click.testing import CliRunner, Result
+
+from softsgx.cli import cli
+from softsgx.cli.failure import Failure
+from softsgx.crypto.sha256 import sha256
+from softsgx.platform.platform import Platform
+from tests.platform.test_policies import Owner
+
+SPECIMENS = sorted((Path(__file__).parents[1] / "vectors" / "sigstructs").glob("*.hex"))
+HEX = "ab" * 32
+
+
+@pytest.fixture(scope="session")
+def sigstructs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Real SIGSTRUCTs, one of each signer."""
+    place = tmp_path_factory.mktemp("sigstructs")
+    by_signer = {}
+    for path in SPECIMENS:
+        raw = bytes.fromhex(path.read_text())
+        by_signer.setdefault(sha256(raw[128:512]), (path.stem, raw))
+    for stem, raw in by_signer.values():
+        (place / stem).write_bytes(raw)
+    return sorted(place.iterdir())
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    Platform.create(tmp_path / "p")
+    return tmp_path / "p"
+
+
+def type_(*words: object) -> Result:
+    return CliRunner().invoke(cli, [str(word) for word in words], standalone_mode=False)
+
+
+def ok(*words: object) -> str:
+    result = type_(*words)
+    assert result.exception is None, result.exception
+    return result.output
+
+
+def failed(*words: object) -> str:
+    result = type_(*words)
+    assert isinstance(result.exception, Failure), result
+    return str(result.exception)
+
+
+def policy(place: Path, word: str, *words: object) -> str:
+    return ok("policy", word, *words, "--platform", place)
+
+
+def test_show_says_that_there_is_no_second_factor(place: Path) -> None:
+    shown = policy(place, "show")
+    assert "the permissions of the platform's files are the only factor" in shown
+    assert "signing    empty: as Linux has it" in shown
+
+
+def test_allow_remove_and_lock(place: Path, sigstructs: list[Path]) -> None:
+    policy(
+        place,
+        "allow",
+        "signing",
+        HEX,
+        "--min-isvsvn",
+        3,
+        "--no-debug",
+        "--comment",
+        "Al",
+    )
+    policy(place, "allow", "launch", sigstructs[0], "--expires", "2031-01-02")
+    shown = json.loads(policy(place, "show", "--json"))
+    (entry,) = shown["lists"]["signing"]
+    assert entry == {"mrsigner": HEX, "min_isvsvn": 3, "debug": False, "comment": "Al"}
+    assert shown["lists"]["launch"][0]["expires"] == "2031-01-02"
+    assert shown["serial"] == 2
+    policy(place, "lock", "signing")
+    refused = failed("policy", "remove", "signing", HEX, "--platform", place)
+    assert refused == "signing is locked until the platform is reset"
+    policy(place, "remove", "launch", sigstructs[0])
+    ok("platform", "reset", place)
+    policy(place, "remove", "signing", HEX)
+    assert "owner" in policy(place, "show")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("remove", "signing", HEX), f"signing has no entry of {HEX}"),
+        (("allow", "signing", "FILE"), "no SIGSTRUCT in it"),
+        (("apply", "FILE"), "FILE: line 1: not TOML"),
+        (("check", "FILE"), "FILE: line 1: not TOML"),
+        (("owner", "FILE"), "FILE: not an OpenSSH public key"),
+        (("import", "FILE"), "4 bytes are too few for a white list"),
+        (("test", "FILE"), "FILE: no SIGSTRUCT in it"),
+    ],
+)
+def test_mistakes_are_one_line(
+    place: Path, tmp_path: Path, words: tuple[str, ...], message: str
+) -> None:
+    file = tmp_path / "FILE"
+    file.write_text("junk")
+    typed = [file if word == "FILE" else word for word in words]
+    where = [] if words[0] == "check" else ["--platform", place]
+    said = failed("policy", *typed, *where)
+    assert message in said
+    assert "\n" not in said
+
+
+def test_two_signers_in_a_file_are_one_too_many(
+    place: Path, tmp_path: Path, sigstructs: list[Path]
+) -> None:
+    first, second, *_ = sigstructs
+    both = tmp_path / "both"
+    both.write_bytes(first.read_bytes() + second.read_bytes())
+    said = failed("policy", "allow", "signing", both, "--platform", place)
+    assert said.endswith("2 signers in it, and one is needed")
+
+
+def test_test_and_explain_say_what_would_happen(
+    place: Path, sigstructs: list[Path]
+) -> None:
+    file = sigstructs[0]
+    policy(place, "allow", "signing", HEX)
+    result = type_("policy", "test", file, "--platform", place)
+    assert (result.return_value, result.output) == (1, f"deny  {file}@0x0\n")
+    result = type_("policy", "explain", file, "--json", "--platform", place)
+    assert result.return_value == 1
+    (explained,) = json.loads(result.output)
+    assert explained["verdict"] == "deny"
+    assert explained["rule"] == "signing"
+    policy(place, "allow", "signing", file)
+    result = type_("policy", "test", file, "--platform", place)
+    assert (result.return_value, result.output) == (0, f"allow {file}@0x0\n")
+
+
+def test_test_by_a_file_needs_no_platform(
+    tmp_path: Path, sigstructs: list[Path]
+) -> None:
+    file = tmp_path / "policy.toml"
+    file.write_text(f'version = 1\nmode = "audit"\n[[signing]]\nmrsigner = "{HEX}"\n')
+    result = type_("policy", "explain", sigstructs[0], "--policy", file)
+    assert result.return_value == 0
+    assert "waived" in result.output
+
+
+def test_an_owner_signs(place: Path, tmp_path: Path) -> None:
+    owner = Owner()
+    key, file, signature = (tmp_path / name for name in ("key.pub", "p.toml", "p.sig"))
+    key.write_text(owner.key.line + " me@here\n")
+    ok("policy", "owner", key, "--platform", place)
+    assert owner.key.fingerprint in policy(place, "show")
+    said = failed("policy", "allow", "signing", HEX, "--platform", place)
+    assert "the owner must sign" in said
+    file.write_text(policy(place, "show", "--toml"))
+    assert "has not signed it" in failed("policy", "apply", file, "--platform", place)
+    signature.write_text(owner.sign(file.read_bytes()))
+    policy(place, "apply", file, "--signature", signature)
+
+
+def test_a_white_list_is_imported(place: Path, tmp_path: Path) -> None:
+    entries = b"".join(
+        pack(">BB6x32s32s", provision, 0, bytes([provision + 1]) * 32, bytes(32))
+        for provision in (0, 1)
+    )
+    file = tmp_path / "list"
+    file.write_bytes(pack(">HII384s", 1, 3, 2, b"key") + entries + bytes(384))
+    policy(place, "import", file)
+    shown = json.loads(policy(place, "show", "--json"))["lists"]
+    assert len(shown["signing"]) == 2
+    assert [one["mrsigner"] for one in shown["provisioning"]] == ["02" * 32]
+    assert shown["signing"][0]["comment"].endswith("list, version 3")
+
+
+def test_the_log_is_read_and_checked(place: Path) -> None:
+    ok("platform", "enable", place)
+    policy(place, "allow", "signing", HEX)
+    assert "2 lines, all in place" in ok("audit", "verify", "--platform", place)
+    told = ok("audit", "tail", "--platform", place)
+    assert [line.split()[1] for line in told.splitlines()] == ["enable", "policy"]
+    told = ok("audit", "tail", "--event", "policy", "--json", "--platform", place)
+    assert json.loads(told)["signing"] == 1
+    assert ok("audit", "tail", "-n", 1, "--platform", place).count("\n") == 1
+    assert "enable by uid" in ok("platform", "show", place)
+    log = place / "audit.jsonl"
+    log.write_text(log.read_text().replace("enable", "disable"))
+    said = failed("audit", "verify", "--platform", place)
+    assert said.endswith("line 1: it was changed")
+
+
+def test_platforms_are_listed_and_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    one = Platform.create(tmp_path / "softsgx" / "one")
+    assert one.identity in ok("platform", "list")
+    assert json.loads(ok("platform", "list", "--json"))[0]["state"] == "off"
+    ok("platform", "delete", one.directory, "--yes")
+    assert ok("platform", "list") == ""
+    assert list((tmp_path / "softsgx").iterdir()) == []

@@ -1,0 +1,230 @@
+"""Policies of a platform: which holds, who may change it, what a kill leaves."""
+
+import base64
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from softsgx.crypto.sshsig import SshKey, SshSignatureError
+from softsgx.launch.change import ALL_LISTS, Refused, allow, clear
+from softsgx.launch.entry import Entry
+from softsgx.launch.policy import ListName, Policy
+from softsgx.launch.text import PolicyError, encode_policy
+from softsgx.platform.audit import Who
+from softsgx.platform.errors import PlatformError
+from softsgx.platform.policies import NAMESPACE, Policies
+from tests.crypto.test_sshsig import armored, string
+
+ME = "softsgx-0123"
+WHO = Who(pid=1, uid=0, exe="", cgroup="")
+SEED = bytes(32)
+ALICE = Entry(mrsigner=b"\xaa" * 32)
+
+
+@pytest.fixture
+def policies(tmp_path: Path) -> Policies:
+    return Policies(tmp_path, ME, SEED)
+
+
+class Owner:
+    """An owner with an ed25519 key, who signs as ssh-keygen does."""
+
+    def __init__(self) -> None:
+        self._key = Ed25519PrivateKey.generate()
+        public = string(b"ssh-ed25519") + string(
+            self._key.public_key().public_bytes_raw()
+        )
+        self._blob = public
+        self.key = SshKey.parse(f"ssh-ed25519 {base64.b64encode(public).decode()}")
+
+    def sign(self, message: bytes) -> str:
+        digest = hashlib.sha512(message).digest()
+        head = string(NAMESPACE.encode()) + string(b"") + string(b"sha512")
+        raw = self._key.sign(b"SSHSIG" + head + string(digest))
+        inner = string(b"ssh-ed25519") + string(raw)
+        return armored(
+            b"SSHSIG"
+            + (1).to_bytes(4, "big")
+            + string(self._blob)
+            + head
+            + string(inner)
+        )
+
+
+def with_alice(policy: Policy) -> Policy:
+    return allow(policy, ListName.SIGNING, ALICE)
+
+
+def test_without_files_it_is_stock_linux(policies: Policies) -> None:
+    assert policies.rule().policy == Policy()
+    assert policies.rule().owner is None
+    assert policies.rule().locks == frozenset()
+
+
+def test_a_change_holds_at_once_and_for_everyone(
+    policies: Policies, tmp_path: Path
+) -> None:
+    other = Policies(tmp_path, ME, SEED)
+    assert not other.rule().policy.signing
+    policies.change(with_alice, WHO)
+    assert other.rule().policy.signing.signers == (ALICE.mrsigner,)
+    assert policies.rule() == other.rule()
+    assert [one["event"] for one in policies.log.records()] == ["policy"]
+
+
+def test_apply_takes_a_file(policies: Policies) -> None:
+    raw = encode_policy(replace(with_alice(Policy()), serial=9))
+    assert policies.apply(raw, "", WHO).serial == 9
+    assert policies.rule().policy.serial == 9
+
+
+@pytest.mark.parametrize(
+    ("raw", "error"),
+    [
+        (b"version = 3\n", PolicyError),
+        (b"version = 1\nserial = 0\n", Refused),
+        (b"version = 1\nserial = 1\nplatform = 'softsgx-other'\n", Refused),
+    ],
+)
+def test_what_is_refused_changes_nothing_and_is_written_down(
+    policies: Policies, raw: bytes, error: type[Exception]
+) -> None:
+    before = policies.rule()
+    with pytest.raises(error):
+        policies.apply(raw, "", WHO)
+    assert policies.rule() == before
+    (record,) = policies.log.records()
+    assert record["event"] == "policy-refused"
+    assert record["reason"]
+
+
+def test_a_lock_holds_until_reset(policies: Policies) -> None:
+    policies.change(with_alice, WHO)
+    policies.lock(frozenset({ListName.SIGNING}), WHO)
+    with pytest.raises(Refused, match="signing is locked"):
+        policies.change(lambda one: clear(one, ListName.SIGNING), WHO)
+    policies.change(lambda one: allow(one, ListName.LAUNCH, ALICE), WHO)
+    policies.lock(ALL_LISTS, WHO)
+    with pytest.raises(Refused, match="a list is locked, and the owner's key with it"):
+        policies.own(Owner().key, "", WHO)
+    policies.reset(WHO)
+    policies.change(lambda one: clear(one, ListName.SIGNING), WHO)
+    assert not policies.rule().policy.signing
+
+
+def test_an_owner_signs_every_change(policies: Policies) -> None:
+    owner, thief = Owner(), Owner()
+    policies.own(owner.key, "", WHO)
+    assert policies.rule().owner == owner.key
+    with pytest.raises(Refused, match="the owner must sign for it"):
+        policies.change(with_alice, WHO)
+    raw = encode_policy(replace(with_alice(Policy()), platform=ME))
+    with pytest.raises(Refused, match="has not signed it"):
+        policies.apply(raw, "", WHO)
+    with pytest.raises(SshSignatureError, match="another key made it"):
+        policies.apply(raw, thief.sign(raw), WHO)
+    with pytest.raises(SshSignatureError, match="does not fit"):
+        policies.apply(raw, owner.sign(raw + b"\n"), WHO)
+    policies.apply(raw, owner.sign(raw), WHO)
+    assert policies.rule().policy.signing
+    with pytest.raises(Refused, match="its serial 1 is not above 1"):
+        policies.apply(raw, owner.sign(raw), WHO)
+    anywhere = encode_policy(replace(Policy(), serial=5))
+    with pytest.raises(Refused, match="it names no platform"):
+        policies.apply(anywhere, owner.sign(anywhere), WHO)
+    elsewhere = encode_policy(Policy(serial=5, platform="softsgx-other"))
+    with pytest.raises(Refused, match="it is for softsgx-other"):
+        policies.apply(elsewhere, owner.sign(elsewhere), WHO)
+
+
+def test_an_owner_hands_over_with_a_signature(policies: Policies) -> None:
+    first, second = Owner(), Owner()
+    policies.own(first.key, "", WHO)
+    with pytest.raises(Refused, match="has not signed"):
+        policies.own(second.key, "", WHO)
+    with pytest.raises(SshSignatureError):
+        policies.own(second.key, second.sign(second.key.line.encode()), WHO)
+    policies.own(second.key, first.sign(second.key.line.encode()), WHO)
+    assert policies.rule().owner == second.key
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("state.json", "changed by another hand"),
+        ("policies/*.toml", "changed by another hand"),
+    ],
+)
+def test_what_another_hand_changed_does_not_hold(
+    policies: Policies, tmp_path: Path, name: str, message: str
+) -> None:
+    policies.change(with_alice, WHO)
+    (path,) = tmp_path.glob(name)
+    path.write_bytes(path.read_bytes().replace(b"1", b"2"))
+    fresh = Policies(tmp_path, ME, SEED)
+    with pytest.raises(PlatformError, match=message):
+        fresh.rule()
+
+
+@pytest.mark.parametrize("name", ["state.json", "policies/*.toml"])
+def test_what_is_missing_does_not_open_the_platform(
+    policies: Policies, tmp_path: Path, name: str
+) -> None:
+    policies.change(with_alice, WHO)
+    (path,) = tmp_path.glob(name)
+    path.unlink()
+    with pytest.raises(PlatformError, match=r"missing|No such file"):
+        Policies(tmp_path, ME, SEED).rule()
+
+
+KILLS = int(os.environ.get("POLICY_KILLS", "40"))
+
+CHANGER = """
+import sys
+from pathlib import Path
+from softsgx.launch.change import ALL_LISTS, allow
+from softsgx.launch.entry import Entry
+from softsgx.launch.policy import ListName
+from softsgx.platform.audit import Who
+from softsgx.platform.policies import Policies
+
+policies = Policies(Path(sys.argv[1]), "softsgx-0123", bytes(32))
+who = Who(pid=1, uid=0, exe="", cgroup="")
+print("ready", flush=True)
+while True:
+    entry = Entry(mrsigner=bytes(32))
+    policies.change(lambda one: allow(one, ListName.SIGNING, entry), who)
+    policies.lock(frozenset({ListName.LAUNCH}), who)
+    policies.reset(who)
+"""
+
+
+@pytest.mark.slow
+def test_a_kill_leaves_the_old_policy_or_the_new_one(tmp_path: Path) -> None:
+    policies = Policies(tmp_path, ME, SEED)
+    serial = 0
+    for kill in range(KILLS):
+        changer = subprocess.Popen(
+            [sys.executable, "-c", CHANGER, str(tmp_path)], stdout=subprocess.PIPE
+        )
+        assert changer.stdout is not None
+        changer.stdout.readline()
+        time.sleep(kill * 37 % 101 / 1000)
+        changer.send_signal(signal.SIGKILL)
+        changer.wait()
+        changer.stdout.close()
+        rule = Policies(tmp_path, ME, SEED).rule()
+        assert rule.policy.serial >= serial
+        assert len(rule.policy.signing) == rule.policy.serial
+        serial = rule.policy.serial
+        policies.log.verify()
+    assert serial > 0
+    assert (tmp_path / "policies").exists()
