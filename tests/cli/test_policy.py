@@ -21,7 +21,7 @@ HEX = "ab" * 32
 def sigstructs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Real SIGSTRUCTs, one of each signer."""
     place = tmp_path_factory.mktemp("sigstructs")
-    by_signer = {}
+    by_signer: dict[bytes, tuple[str, bytes]] = {}
     for path in SPECIMENS:
         raw = bytes.fromhex(path.read_text())
         by_signer.setdefault(sha256(raw[128:512]), (path.stem, raw))
