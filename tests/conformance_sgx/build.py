@@ -25,7 +25,7 @@ ENCLAVES = {
 """The enclaves: with x87 and SSE; also AVX; also AVX-512; and those with an extra."""
 
 FLAGS = ["-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", "-pthread"]
-CODE = ("entry.S", "spin.S", "forbidden.S", "enclave.c", "state.c")
+CODE = ("entry.S", "spin.S", "forbidden.S", "second.S", "enclave.c", "state.c")
 ENCLAVE_FLAGS = [
     *("-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-ffreestanding", "-fPIE"),
     *("-fvisibility=hidden", "-mgeneral-regs-only", "-fno-stack-protector"),

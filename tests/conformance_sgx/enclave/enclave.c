@@ -158,6 +158,38 @@ static void do_emulate(struct op *op, uint64_t *gpr)
 	op->result = 1;
 }
 
+__attribute__((visibility("hidden"))) void second(void);
+uint64_t second_back;
+static uint64_t second_found;
+
+/* Registers as second.S pushed them, the last first: R15 ... RBX, RDX, RCX, RAX. */
+void second_half(uint64_t *regs)
+{
+	const uint8_t *code = (const uint8_t *)second_back;
+
+	second_found += code[0] == 0x0f && code[1] == 0xa2;
+	regs[14] = regs[14] + 1;
+	regs[11] = regs[13] + 2;
+	regs[13] = 3;
+	regs[12] = 4;
+	second_back += 2;
+}
+
+static void do_redirect(struct op *op, uint64_t *gpr)
+{
+	second_back = gpr[GPRSGX_RIP / 8];
+	gpr[GPRSGX_RIP / 8] = (uint64_t)second;
+	op->result = second_found;
+}
+
+static void do_lookalike(struct op *op)
+{
+	extern const uint8_t lookalike[] __attribute__((visibility("hidden")));
+
+	op->result = 23;
+	memcpy(op->data, lookalike, op->result);
+}
+
 static void do_time(struct op *op)
 {
 	struct stub *stub = (struct stub *)op->data;
@@ -221,6 +253,8 @@ static void interrupted(struct op *op, uint64_t cssa, uint8_t *area)
 
 	if (op->what == DO_EMULATE)
 		do_emulate(op, (uint64_t *)gpr);
+	else if (op->what == DO_REDIRECT)
+		do_redirect(op, (uint64_t *)gpr);
 	else if (op->what == DO_FRAME)
 		memcpy(op->data, gpr, GPRSGX_SIZE);
 	else
@@ -254,6 +288,7 @@ void request(struct op *op, uint64_t cssa, uint8_t *area, uint64_t rflags)
 	case DO_FRAME:
 	case DO_SKIP:
 	case DO_EMULATE:
+	case DO_REDIRECT:
 		interrupted(op, cssa, area);
 		break;
 	case DO_BASES:
@@ -276,6 +311,9 @@ void request(struct op *op, uint64_t cssa, uint8_t *area, uint64_t rflags)
 		break;
 	case DO_CPUID:
 		do_cpuid(op);
+		break;
+	case DO_LOOKALIKE:
+		do_lookalike(op);
 		break;
 	case DO_TIME:
 		do_time(op);

@@ -52,6 +52,9 @@ enum what {
 			 * EAX, EBX, ECX, EDX each */
 	DO_EMULATE,	/* step over the CPUID that was interrupted: EAX = leaf + 1,
 			 * EBX = sub-leaf + 2, ECX = 3, EDX = 4; result = 1 if it was one */
+	DO_REDIRECT,	/* have the interrupted thread do DO_EMULATE's work itself; result
+			 * = how often such a thread found a CPUID */
+	DO_LOOKALIKE,	/* data = bytes in the code that are none; result = their number */
 	DO_TIME,	/* RDTSC, or with value 1 RDTSCP; result = 1 if time went on */
 	DO_LOAD,	/* result = 8 bytes at address */
 	DO_STORE,	/* 8 bytes at address = value */

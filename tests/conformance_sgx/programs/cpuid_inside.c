@@ -60,6 +60,39 @@ static void through_vdso(uint32_t leaf, uint32_t subleaf)
 	check_answers(leaf, subleaf);
 }
 
+/* The handler that only sends the thread elsewhere, where it looks and goes back by a
+ * jump: as runtimes do that let users handle exceptions. */
+static void in_two_halves(uint32_t leaf, uint32_t subleaf)
+{
+	struct op ask = { .what = DO_REDIRECT };
+	struct sgx_enclave_run run;
+
+	running = (struct op){ .what = DO_CPUID, .address = leaf, .value = TIMES,
+			       .size = subleaf };
+	CHECK(vdso_call(host_tcs(&e, 0), EENTER, &running, &run) == 0);
+	while (run.function == ERESUME) {
+		CHECK(run.exception_vector == UD);
+		vdso_do(host_tcs(&e, 0), &ask);
+		CHECK(ask.result == (uint64_t)emulated);
+		emulated++;
+		CHECK(vdso_call(host_tcs(&e, 0), ERESUME, &running, &run) == 0);
+	}
+	CHECK(run.function == EEXIT);
+	check_answers(leaf, subleaf);
+}
+
+/* Bytes that look like forbidden instructions, but are data among the code. */
+static void data_is_data(void)
+{
+	static const uint8_t data[] = { 0xb8, 7,    0,	  0,	0,    0x66, 0x0f, 0xa2,
+					0x0f, 0x31, 0x0f, 0x05, 0x0f, 0x34, 0xf4, 0x06,
+					0x0f, 0xa2, 0x06, 0xcc, 0x0f, 0x01, 0xd7 };
+	struct op op = { .what = DO_LOOKALIKE };
+
+	vdso_do(host_tcs(&e, 0), &op);
+	CHECK(op.result == sizeof(data) && memcmp(op.data, data, sizeof(data)) == 0);
+}
+
 int main(void)
 {
 	e = host_load("3");
@@ -69,5 +102,7 @@ int main(void)
 			       .size = 7 };
 	CHECK(own_enter(&running, host_tcs(&e, 0)) == (uint64_t)own_aep);
 	check_answers(0x80000000, 7);
+	in_two_halves(1, 2);
+	data_is_data();
 	return 0;
 }
