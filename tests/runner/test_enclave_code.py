@@ -14,6 +14,7 @@ R, W, X = 1, 2, 4
 CPUID = b"\x0f\xa2"
 CODE = b"\x31\xc0" + CPUID + b"\x89\x07\xc3"
 """xor %eax, %eax; cpuid; mov %eax, (%rdi); ret"""
+RET = 0xC3
 SITE = BASE + PAGE + 2
 FOLLOW = SITE + 2
 A, B = 11, 12
@@ -164,6 +165,19 @@ def test_the_enclaves_own_breakpoint_is_its_own(bench: Bench) -> None:
     assert bench.code.trap(bench.encl, SITE, A) == Trap.FORBIDDEN
     assert bench.code.trap(bench.encl, FOLLOW, A) == Trap.FOREIGN
     assert bench.bytes()[2] == INT3
+
+
+def test_what_another_page_leads_to_is_looked_at_again(bench: Bench) -> None:
+    sysenter = b"\x0f\x34\xc3"
+    bench.page(2)[0], bench.page(2)[100:103] = RET, sysenter
+    bench.run(2)
+    assert bytes(bench.page(2)[100:103]) == sysenter
+    # The first page, found later, has a direct jump there.
+    bench.page(1)[:6] = b"\xe9" + (PAGE + 100 - 5).to_bytes(4, "little") + b"\x90"
+    bench.page(1)[20:22] = CPUID
+    bench.run(1)
+    assert bytes(bench.page(2)[100:103]) == b"\xcc\x34\xc3"
+    assert bench.code.trap(bench.encl, BASE + 2 * PAGE + 100, A) == Trap.FORBIDDEN
 
 
 def test_originals_are_known(bench: Bench) -> None:

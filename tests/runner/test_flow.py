@@ -1,13 +1,14 @@
 """CPUID is found in code without symbols, and data that looks like it is left alone."""
 
 import hashlib
+import struct
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from softsgx.arch.addr import PAGE_SIZE
-from softsgx.runner.flow import MARGIN, cpuids
+from softsgx.runner.flow import MARGIN, SUSPECT, judge
 
 NOP, RET = b"\x90", b"\xc3"
 LEAF_7 = b"\xb8\x07\0\0\0\x31\xc9"
@@ -24,38 +25,39 @@ def page(*pieces: bytes, at: int = 0) -> bytes:
     return code + NOP * (PAGE_SIZE - len(code))
 
 
-def found(code: bytes, entry: int | None = 0) -> dict[int, int]:
-    return cpuids(
-        bytes(MARGIN) + code + bytes(MARGIN),
-        MARGIN,
-        MARGIN + PAGE_SIZE,
-        None if entry is None else entry + MARGIN,
-    )
+def found(code: bytes, *entries: int) -> dict[int, int]:
+    image = bytes(MARGIN) + code + bytes(MARGIN)
+    return sites(image, *(entry + MARGIN for entry in entries))
+
+
+def sites(image: bytes, *entries: int) -> dict[int, int]:
+    end = len(image) - MARGIN
+    return judge(image, (MARGIN, end), entries, lambda at, n: image[at : at + n]).sites
 
 
 def test_what_is_reached_is_certain() -> None:
     jump = b"\xeb\x10" + b"\x06" * 16
-    assert found(page(jump, CPUID, RET)) == {MARGIN + 18: 2}
+    assert found(page(jump, CPUID, RET), 0) == {MARGIN + 18: 2}
 
 
 @pytest.mark.parametrize("branch", [b"\x74", b"\xe3", b"\xe2"])
 def test_both_ways_of_a_branch_are_followed(branch: bytes) -> None:
     code = page(branch + b"\x03", CPUID, RET, CPUID, RET)
-    assert found(code) == {MARGIN + 2: 2, MARGIN + 5: 2}
+    assert found(code, 0) == {MARGIN + 2: 2, MARGIN + 5: 2}
 
 
 def test_a_call_is_followed_and_comes_back() -> None:
     code = page(b"\xe8\x03\0\0\0", CPUID, RET, CPUID, RET)
-    assert found(code) == {MARGIN + 5: 2, MARGIN + 8: 2}
+    assert found(code, 0) == {MARGIN + 5: 2, MARGIN + 8: 2}
 
 
 def test_a_prefix_belongs_to_it() -> None:
-    assert found(page(b"\x66" + CPUID, RET)) == {MARGIN: 3}
+    assert found(page(b"\x66" + CPUID, RET), 0) == {MARGIN: 3}
 
 
 def test_bytes_inside_an_instruction_are_none() -> None:
+    assert found(page(LEAF_7, LIKE_CPUID, STORE, RET), 0) == {}
     assert found(page(LEAF_7, LIKE_CPUID, STORE, RET)) == {}
-    assert found(page(LEAF_7, LIKE_CPUID, STORE, RET), None) == {}
 
 
 def test_a_function_that_nothing_leads_to_is_found_by_its_looks() -> None:
@@ -76,12 +78,50 @@ def test_code_may_end_with_the_page() -> None:
     code = page(LEAF_7, CPUID, at=PAGE_SIZE - 9)
     assert found(code, PAGE_SIZE - 9) == {MARGIN + PAGE_SIZE - 2: 2}
     half = page(LEAF_7, CPUID[:1], at=PAGE_SIZE - 8)
-    assert cpuids(
-        bytes(MARGIN) + half + CPUID[1:] + STORE + bytes(MARGIN),
-        MARGIN,
-        MARGIN + PAGE_SIZE,
-        MARGIN + PAGE_SIZE - 8,
-    ) == {MARGIN + PAGE_SIZE - 1: 2}
+    image = bytes(MARGIN) + half + CPUID[1:] + STORE + bytes(MARGIN - 6)
+    assert sites(image, MARGIN + PAGE_SIZE - 8) == {MARGIN + PAGE_SIZE - 1: 2}
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        *(b"\x0f\x34", b"\x0f\xa1", b"\x0f\xa9", b"\x48\x0f\xb2\x03"),
+        *(b"\x0f\x00\xc0", b"\x66\x0f\x00\xc8", b"\x0f\x01\x04\x24"),
+        *(b"\x0f\x01\x4d\xf0", b"\x0f\x01\xe0", b"\x0f\x01\xc1", b"\x0f\x01\xd9"),
+    ],
+)
+def test_the_others_count_only_where_they_are_reached(code: bytes) -> None:
+    assert SUSPECT.search(code)
+    whole = page(b"\xeb\x01\xc3", LEAF_7, code, STORE, RET)
+    assert found(whole, 0) == {MARGIN + 10: len(code)}
+    assert found(whole, 2) == {}
+    assert found(whole) == {}
+
+
+@pytest.mark.parametrize("code", [b"\x0f\x01\xd7", b"\x0f\x01\xf9", b"\x0f\xa3\xc0"])
+def test_what_an_enclave_has_is_let_be(code: bytes) -> None:
+    assert not SUSPECT.search(code)
+    assert found(page(code, RET), 0) == {}
+
+
+def test_a_switch_is_followed_as_far_as_its_table_goes() -> None:
+    # cmp $1, %edi; ja 0x40; lea 0x80(%rip), %rdx; movslq (%rdx,%rdi,4), %rax;
+    # add %rdx, %rax; jmp *%rax
+    switch = (
+        b"\x83\xff\x01\x77\x3b\x48\x8d\x15\x74\0\0\0\x48\x63\x04\xba"
+        b"\x48\x01\xd0\xff\xe0"
+    )
+    code = bytearray(page(switch))
+    for case, at in enumerate((0x20, 0x28, 0x30)):
+        code[0x80 + 4 * case : 0x84 + 4 * case] = struct.pack("<i", at - 0x80)
+        code[at : at + 3] = b"\x0f\x34\xc3"
+    assert found(bytes(code), 0) == {MARGIN + 0x20: 2, MARGIN + 0x28: 2}
+
+
+def test_ways_out_of_the_page_are_told() -> None:
+    image = bytes(MARGIN) + page(b"\xe8\0\x10\0\0\xc3") + bytes(MARGIN)
+    found = judge(image, (MARGIN, MARGIN + PAGE_SIZE), [MARGIN], lambda *_: b"")
+    assert found.leaves == {MARGIN + PAGE_SIZE + 5}
 
 
 def test_random_bytes_are_seldom_taken_for_code() -> None:
@@ -90,7 +130,7 @@ def test_random_bytes_are_seldom_taken_for_code() -> None:
         data = bytearray(hashlib.shake_128(bytes([n])).digest(PAGE_SIZE))
         for at in range(100, PAGE_SIZE, 400):
             data[at : at + 2] = CPUID
-        wrong += len(found(bytes(data), None))
+        wrong += len(found(bytes(data)))
     # Only pages that run are judged at all.
     assert wrong < 200
 
@@ -115,7 +155,7 @@ def sites_of(library: Path) -> tuple[set[int], set[int]]:
     size, address, offset = (int(fields[n], 16) for n in (2, 3, 5))
     text = library.read_bytes()[offset : offset + size]
     image = bytes(MARGIN) + text + bytes(MARGIN)
-    seen = cpuids(image, MARGIN, MARGIN + size, None)
+    seen = sites(image)
     return {at for at in true if address <= at < address + size}, {
         at - MARGIN + address for at in seen
     }

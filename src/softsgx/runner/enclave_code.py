@@ -1,9 +1,10 @@
 """Code in enclaves: breakpoints over ENCLU and CPUID, in pages that really run.
 
-CPUID is #UD inside an enclave, and where it does not trap a breakpoint makes it.  To
-know code from data, a page that may be executed and has the bytes of a CPUID, or may
-also be written, is not executable natively until the enclave executes it.  Then it is
-decoded from there; and as long as it runs, it cannot be written without us.
+CPUID is #UD inside an enclave, and where it does not trap a breakpoint makes it; so
+with a few others.  To know code from data, a page that may be executed and has the
+bytes of one, or may also be written, is not executable natively until the enclave
+executes it.  Then it is decoded from there; and as long as it runs, it cannot be
+written without us.
 
 The handler of a #UD looks at the instruction.  So when a breakpoint traps, the byte
 that was there comes back, and a second breakpoint waits behind the instruction for the
@@ -11,7 +12,6 @@ thread to go on: a window.
 """
 
 import errno
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -22,15 +22,15 @@ from softsgx.driver.mapping import Extent
 from softsgx.driver.uapi import PROT_EXEC, PROT_WRITE
 from softsgx.machine.epc import Epc
 from softsgx.native.abi import Trap
-from softsgx.runner.flow import MARGIN, cpuids
-from softsgx.runner.text import CPUID
+from softsgx.runner.flow import MARGIN, SUSPECT, SUSPECT_SIZE, judge
 
 INT3 = 0xCC
 MOST_SWAPS = 8
 """How often a page may change between written and run, until it is let be."""
 MOST_WAITS = 1000
 """How often another thread waits at the end of a window."""
-_CANDIDATE = re.compile(re.escape(CPUID))
+MOST_ENTRIES = 64
+"""Places in a page that are kept, where instructions are known to begin."""
 
 
 @dataclass
@@ -41,6 +41,8 @@ class _Page:
     """What stood at a breakpoint, by its offset."""
     forbidden: dict[int, int] = field(default_factory=dict)
     """Sizes of the forbidden instructions among them."""
+    entries: set[int] = field(default_factory=set)
+    """Addresses in it that other pages branch to."""
     runs: bool = False
     swaps: int = 0
 
@@ -196,7 +198,7 @@ class EnclaveCode:
             special = {
                 index: usual & ~PROT_EXEC
                 for index in self._suspects(extent)
-                if not (index in known.pages and known.pages[index].runs)
+                if not known.page(index).runs
             }
         at = extent.start
         for index in sorted(special):
@@ -209,28 +211,61 @@ class EnclaveCode:
             yield Extent(at, extent.end, usual, encl)
 
     def _suspects(self, extent: Extent) -> set[int]:
-        """Return the numbers of the pages of an extent where a CPUID may begin."""
+        """Return the numbers of the pages of an extent that must be judged."""
         encl = extent.encl
         low, high = extent.start - encl.base, extent.end - encl.base
-        found = _CANDIDATE.finditer(encl.view[low : high + 1])
+        found = SUSPECT.finditer(encl.view[low : high + SUSPECT_SIZE - 1])
         return {(low + match.start()) >> PAGE_SHIFT for match in found}
 
     def fetched(self, encl: Encl, address: int, rip: int) -> None:
         """Let a page run that an instruction at *rip*, in it or before it, needs."""
         if not self._cpuid:
             return
-        index = encl.index(address)
-        page = self._of(encl).page(index)
+        page = self._of(encl).page(encl.index(address))
         page.runs = True
+        if encl.index(rip) == encl.index(address):
+            page.entries.add(rip)
+        todo = {encl.index(address): page.entries}
+        while todo:
+            index, entries = todo.popitem()
+            for place in self._judge(encl, index, entries):
+                if self._is_news(encl, place):
+                    todo.setdefault(encl.index(place), set()).add(place)
+
+    def _judge(self, encl: Encl, index: int, entries: set[int]) -> set[int]:
+        """Look through a page that runs, from *entries* on; return where it leads."""
         start = encl.base + (index << PAGE_SHIFT)
         low = max(encl.base, start - MARGIN)
-        high = min(encl.end, start + PAGE_SIZE + MARGIN)
-        code = bytes(encl.view[low - encl.base : high - encl.base])
-        code = self.original(encl, low, code)
-        entry = rip - low if encl.index(rip) == index else None
+        code = self._read(encl, low, start + PAGE_SIZE + MARGIN - low)
         first = start - low
-        for at, size in cpuids(code, first, first + PAGE_SIZE, entry).items():
+        last = first + PAGE_SIZE
+        if not SUSPECT.search(code, first, last + SUSPECT_SIZE - 1):
+            return set()
+        found = judge(
+            code,
+            (first, last),
+            [entry - low for entry in entries],
+            lambda place, size: self._read(encl, low + place, size),
+        )
+        for at, size in found.sites.items():
             self._forbid(encl, low + at, size)
+        return {low + place for place in found.leaves}
+
+    def _is_news(self, encl: Encl, address: int) -> bool:
+        """Note where an instruction begins; say whether its page must be looked at."""
+        page = self._of(encl).pages.get(encl.index(address))
+        if page is None or len(page.entries) >= MOST_ENTRIES:
+            return False
+        is_new = address not in page.entries
+        page.entries.add(address)
+        return is_new and page.runs
+
+    def _read(self, encl: Encl, address: int, size: int) -> bytes:
+        """Return what an enclave has there without us; less at its end."""
+        at = address - encl.base
+        if at < 0:
+            return b""
+        return self.original(encl, address, bytes(encl.view[at : at + size]))
 
     def _forbid(self, encl: Encl, address: int, size: int) -> None:
         cell, at = self._cell(encl, address), address % PAGE_SIZE
@@ -274,6 +309,7 @@ class EnclaveCode:
             self._put(encl, start + at, INT3, byte)
         page.originals.clear()
         page.forbidden.clear()
+        page.entries.clear()
         page.runs = False
 
     def _cell(self, encl: Encl, address: int) -> memoryview | None:

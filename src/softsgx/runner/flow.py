@@ -1,71 +1,160 @@
-"""CPUID instructions in an enclave's page, which has no symbols and may hold data.
+"""Instructions that do not trap in an enclave's page, which may hold data as well.
 
-Certain is what can be reached by decoding from an instruction that was executed.
-Elsewhere in a page that runs, the two bytes count when decoding falls into step with
-them from nearly everywhere before, they get a leaf, and their results are used.
+Certain is what can be reached by decoding from an instruction that was executed: over
+direct branches, and through tables of a compiler's switch.  Nothing else counts but
+CPUID: its two bytes do when decoding falls into step with them from nearly everywhere
+before, they get a leaf, and their results are used at once.
 """
 
 import re
+import struct
 from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from itertools import islice
 
 from softsgx.runner.text import CPUID, LONGEST, SETS_EAX, USES_RESULT, decoder
 
+SUSPECT = re.compile(
+    rb"\x0f(?:\xa2|\x34|[\xa1\xa9]|[\xb2\xb4\xb5][\x00-\xbf]|\x00[\xc0-\xcf]|"
+    rb"\x01[\x00-\x0f\x20-\x27\x40-\x4f\x60-\x67\x80-\x8f\xa0-\xa7\xc1\xd9\xe0-\xe7])"
+)
+"""Bytes of what is looked for, as it is usually written: CPUID, SYSENTER, POP FS and
+GS, LSS, LFS, LGS, SLDT and STR of a register, SGDT, SIDT, SMSW, VMCALL."""
+SUSPECT_SIZE = 3
+
+_UNDEFINED = frozenset(
+    {
+        *("cpuid", "sysenter", "lss", "lfs", "lgs", "sldt", "str", "sgdt", "sidt"),
+        *("smsw", "vmcall", "vmmcall"),
+    }
+)
 _BACK = 4 * LONGEST
 """How far before a candidate decoding begins, at most."""
 _RECENT = 16
 _SOON = 4
 _TARGET = re.compile(r"0x[0-9a-f]+\Z")
+_BOUND = re.compile(r"\w+, (0x[0-9a-f]+|\d+)\Z")
+_BASE = re.compile(r"\w+, \[rip ([+-]) (0x[0-9a-f]+|\d+)\]\Z")
 _BRANCHES = frozenset({"call", "loop", "loope", "loopne"})
-_ENDS = frozenset({"jmp", "ret", "retf", "iretq", "ud2", "hlt", "int3"})
+_ENDS = frozenset({"jmp", "notrack jmp", "ret", "retf", "iretq", "ud2", "hlt", "int3"})
+_MOST_CASES = 1024
 
 MARGIN = _BACK + LONGEST
 """Bytes on both sides of a page that judging it may need."""
 
+Memory = Callable[[int, int], bytes]
+"""Reads the enclave's memory: place, counted like places in the code, and size."""
 
-def cpuids(code: bytes, start: int, end: int, entry: int | None) -> dict[int, int]:
-    """Return where in *code*, from *start* up to *end*, CPUIDs begin, and their sizes.
 
-    *entry* is where an instruction was executed, None if that is not known.
+@dataclass
+class Found:
+    """What a page has: forbidden instructions with their sizes, and ways out of it."""
+
+    sites: dict[int, int] = field(default_factory=dict)
+    leaves: set[int] = field(default_factory=set)
+
+
+def judge(
+    code: bytes, page: tuple[int, int], entries: Iterable[int], memory: Memory
+) -> Found:
+    """Look through a page, which is *code* from one place to another.
+
+    *entries* are places in it where instructions are known to begin.
     """
-    candidates = []
+    start, end = page
+    flow = _Flow(code, page, memory)
+    flow.follow(entries)
+    found = Found({at: flow.seen[at] for at in flow.undefined}, flow.leaves)
+    covered = {at + n for at, size in flow.seen.items() for n in range(1, size)}
     at = code.find(CPUID, start, end + 1)
     while at >= 0:
-        candidates.append(at)
+        if at not in covered and at not in found.sites and _is_likely(code, at):
+            found.sites[at] = len(CPUID)
         at = code.find(CPUID, at + 1, end + 1)
-    if not candidates:
-        return {}
-    starts = {} if entry is None else _reached(code, start, end, entry)
-    found = {at: size for at, (size, name) in starts.items() if name == "cpuid"}
-    covered = {at + n for at, (size, _) in starts.items() for n in range(1, size)}
-    for at in candidates:
-        if at not in covered and at not in found and _is_likely(code, at):
-            found[at] = len(CPUID)
     return found
 
 
-def _reached(
-    code: bytes, start: int, end: int, entry: int
-) -> dict[int, tuple[int, str]]:
-    """Follow the code from an instruction: starts with sizes and names, in the page."""
-    seen: dict[int, tuple[int, str]] = {}
-    todo = [entry]
-    while todo:
-        begin = todo.pop()
-        lines = decoder().disasm_lite(code[begin : end + LONGEST], begin)
+@dataclass
+class _Switch:
+    """What a compiler puts before the jump of a switch: its bound, and its table."""
+
+    base: int = 0
+    cases: int = 0
+    compared: int | None = None
+    is_bound: bool = False
+
+    def note(self, behind: int, name: str, operand: str) -> None:
+        """Take note of an instruction; *behind* is the place after it."""
+        if name == "cmp":
+            match = _BOUND.match(operand)
+            self.compared = int(match[1], 0) if match else None
+        elif name == "ja" and self.compared is not None:
+            self.is_bound = True
+        elif name == "lea" and self.is_bound and (match := _BASE.match(operand)):
+            self.base = behind + int(match[1] + match[2], 0)
+            self.cases = (self.compared or 0) + 1
+
+
+class _Flow:
+    """Instructions of a page that are reached."""
+
+    def __init__(self, code: bytes, page: tuple[int, int], memory: Memory):
+        self._code = code
+        self._start, self._end = page
+        self._memory = memory
+        self._todo: list[int] = []
+        self.seen: dict[int, int] = {}
+        self.undefined: set[int] = set()
+        self.leaves: set[int] = set()
+
+    def follow(self, entries: Iterable[int]) -> None:
+        self._go(entries)
+        while self._todo:
+            self._line(self._todo.pop())
+
+    def _line(self, begin: int) -> None:
+        """Decode up to where the code does not go on."""
+        switch = _Switch()
+        lines = decoder().disasm_lite(self._code[begin : self._end + LONGEST], begin)
         for at, size, name, operand in lines:
-            if at in seen or not start <= at < end:
+            if at in self.seen:
                 break
-            seen[at] = (size, name)
-            if (name[0] == "j" or name in _BRANCHES) and _TARGET.match(operand):
-                todo.append(int(operand, 16))
+            if at >= self._end:
+                self.leaves.add(at)
+                break
+            self.seen[at] = size
+            if name in _UNDEFINED or (name == "pop" and operand in {"fs", "gs"}):
+                self.undefined.add(at)
+            switch.note(at + size, name, operand)
+            self._branch(name, operand, switch)
             if name in _ENDS:
                 break
-    return seen
+
+    def _branch(self, name: str, operand: str, switch: _Switch) -> None:
+        if _TARGET.match(operand):
+            if name[0] == "j" or name in _BRANCHES:
+                self._go([int(operand, 16)])
+        elif name.endswith("jmp") and "[" not in operand and switch.cases:
+            self._go(self._cases(switch.base, min(switch.cases, _MOST_CASES)))
+
+    def _cases(self, base: int, count: int) -> list[int]:
+        """Return where a switch goes: its table has 32-bit distances from itself."""
+        table = self._memory(base, 4 * count)
+        if len(table) != 4 * count:
+            return []
+        return [base + case for (case,) in struct.iter_unpack("<i", table)]
+
+    def _go(self, places: Iterable[int]) -> None:
+        for place in places:
+            if self._start <= place < self._end:
+                self._todo.append(place)
+            else:
+                self.leaves.add(place)
 
 
 def _is_likely(code: bytes, at: int) -> bool:
-    """Judge a candidate that nothing is known to lead to."""
+    """Judge a CPUID that nothing is known to lead to."""
     first = max(0, at - _BACK)
     votes = [_arrives(code[begin:at]) for begin in range(first, at - LONGEST + 1)]
     after = islice(decoder().disasm_lite(code[at + len(CPUID) :], 0), _SOON)
