@@ -252,12 +252,12 @@ HIDDEN void carry_out_fault(struct answer *ans);
 /* ---- sites.c ---- */
 HIDDEN int at_enclu(u64 rip);
 HIDDEN int at_cpuid(u64 rip);
-enum site_kind { SITE_NONE, SITE_ENCLU, SITE_CPUID };
+enum site_kind { SITE_NONE, SITE_ENCLU, SITE_CPUID, SITE_WINDOW };
 HIDDEN enum site_kind site_at(u64 address);
 HIDDEN int site_is_enclu(u64 address);
 HIDDEN void sites_init(void);
 HIDDEN void sites_of_text(u64 start, u64 length, u64 fd, u64 offset);
-HIDDEN void site_unwind(struct k_sigcontext *mc);
+HIDDEN void site_unwind(struct frame *f);
 HIDDEN void site_patch(u64 address, enum site_kind kind);
 HIDDEN void emulate_cpuid(struct k_ucontext *uc);
 HIDDEN void native_cpuid(u32 *a, u32 *b, u32 *c, u32 *d);

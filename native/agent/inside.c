@@ -109,21 +109,22 @@ static int before_instruction(u64 vector)
 static int our_breakpoint(struct frame *f)
 {
 	struct k_sigcontext *mc = &f->uc->mc;
-	long what = TRAP_FOREIGN;
-	int enclu = site_is_enclu(mc->rip - 1);
+	u64 at = mc->rip - 1;
+	long what;
 
-	if (!enclu)
-		what = call_supervisor(CALL_TRAP, mc->rip - 1, 0, 0, 0, 0);
-	if (!enclu && what != TRAP_FORBIDDEN && what != TRAP_AGAIN)
-		return 0;
-	mc->rip--;
-	if (enclu) {
+	if (site_is_enclu(at)) {
+		mc->rip = at;
 		inside_enclu(f, 0);
-	} else if (what == TRAP_FORBIDDEN) {
-		f->th->lifted = mc->rip;
-		undefined(f);
-	} else {
+		return 1;
+	}
+	while ((what = call_supervisor(CALL_TRAP, at, 0, 0, 0, 0)) == TRAP_WAIT)
 		sys(NR_sched_yield, 0);
+	if (what != TRAP_FORBIDDEN && what != TRAP_AGAIN)
+		return 0;
+	mc->rip = at;
+	if (what == TRAP_FORBIDDEN) {
+		f->th->lifted = at;
+		undefined(f);
 	}
 	return 1;
 }
@@ -138,11 +139,11 @@ void inside_signal(struct frame *f)
 		deliver(f);
 	} else if (f->sig == SIGILL && at_enclu(mc->rip)) {
 		inside_enclu(f, 1);
-	} else if (f->sig == SIGTRAP && mc->trapno == VECTOR_BP && our_breakpoint(f)) {
-		return;
 	} else if (software_interrupt(f)) {
 		mc->rip -= 2;
 		undefined(f);
+	} else if (f->sig == SIGTRAP && mc->trapno == VECTOR_BP && our_breakpoint(f)) {
+		return;
 	} else if (before_instruction(mc->trapno) && at_forbidden(mc->rip)) {
 		undefined(f);
 	} else if (mc->trapno == 14 && (f->sig == SIGSEGV || f->sig == SIGBUS)) {

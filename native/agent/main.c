@@ -229,7 +229,7 @@ __attribute__((used)) HIDDEN int agent_signal(int sig, struct k_siginfo *info,
 	notice_fork();
 	if (info->code <= 0 || !(SIGBIT(sig) & FAULT_SIGNALS)) {
 		reissue_unwind(&uc->mc);
-		site_unwind(&uc->mc);
+		site_unwind(&f);
 	}
 	if (is_step_of_ours(&f))
 		return 1;

@@ -108,12 +108,23 @@ int site_is_enclu(u64 address)
 	       code[1] == enclu_bytes[2] && site_at(address) == SITE_ENCLU;
 }
 
+/* The breakpoint behind an instruction whose own was lifted, see enclave_code.py. */
+static int ends_window(const struct thread *th, u64 address)
+{
+	u8 code;
+
+	return th && th->inside && th->lifted && !agent_copy(&code, (void *)address, 1) &&
+	       code == INT3 && call_supervisor(CALL_SITE, address, SITE_WINDOW, 0, 0, 0) == 1;
+}
+
 /* A signal by itself, behind a site: the kernel drops the trap's SIGTRAP when one that
  * somebody sent waits already.  Back to the site, to trap again. */
-void site_unwind(struct k_sigcontext *mc)
+void site_unwind(struct frame *f)
 {
-	if (site_at(mc->rip - 1) != SITE_NONE)
-		mc->rip--;
+	u64 before = f->uc->mc.rip - 1;
+
+	if (site_at(before) != SITE_NONE || ends_window(f->th, before))
+		f->uc->mc.rip--;
 }
 
 /* Have the supervisor put a breakpoint over an instruction that just trapped. */

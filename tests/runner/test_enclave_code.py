@@ -7,7 +7,8 @@ import pytest
 from softsgx.driver.encl import Encl
 from softsgx.driver.mapping import Extent
 from softsgx.native.abi import Trap
-from softsgx.runner.enclave_code import INT3, MOST_SWAPS, MOST_WAITS, EnclaveCode
+from softsgx.runner import enclave_code
+from softsgx.runner.enclave_code import INT3, MOST_SWAPS, EnclaveCode
 from tests.driver.fakes import BASE, PAGE, RWX, World
 
 R, W, X = 1, 2, 4
@@ -65,7 +66,7 @@ def bench() -> Bench:
 
 
 PATCHED = CODE.replace(CPUID, b"\xcc\xa2")
-LIFTED = CODE.replace(b"\x89\x07", b"\xcc\x07")
+LIFTED = CODE.replace(b"\x89\x07", b"\xcc\x07").replace(b"\x31\xc0", b"\xcc\xc0")
 
 
 def test_only_a_page_with_the_bytes_waits_until_it_runs(bench: Bench) -> None:
@@ -123,8 +124,10 @@ def test_a_handler_sees_the_instruction_until_its_thread_goes_on(bench: Bench) -
     for _ in range(3):
         assert bench.code.trap(bench.encl, SITE, A) == Trap.FORBIDDEN
         assert bench.bytes() == LIFTED
+        assert bench.code.ends_window(bench.encl, FOLLOW)
         assert bench.code.trap(bench.encl, FOLLOW, A) == Trap.AGAIN
         assert bench.bytes() == PATCHED
+        assert not bench.code.ends_window(bench.encl, FOLLOW)
 
 
 def test_who_resumes_at_it_meets_it_again(bench: Bench) -> None:
@@ -132,15 +135,25 @@ def test_who_resumes_at_it_meets_it_again(bench: Bench) -> None:
     bench.code.trap(bench.encl, SITE, A)
     bench.code.resumed(bench.encl, SITE)
     assert bench.bytes() == PATCHED
-    assert bench.code.trap(bench.encl, FOLLOW, A) == Trap.FOREIGN
+    assert bench.code.trap(bench.encl, FOLLOW, A) == Trap.AGAIN
 
 
-def test_another_thread_waits_for_the_handler_but_not_for_ever(bench: Bench) -> None:
+@pytest.mark.parametrize("place", [SITE - 2, SITE, FOLLOW])
+def test_another_thread_waits_for_the_handler(bench: Bench, place: int) -> None:
     bench.run()
     bench.code.trap(bench.encl, SITE, A)
-    for _ in range(MOST_WAITS - 1):
-        assert bench.code.trap(bench.encl, FOLLOW, B) == Trap.AGAIN
+    for _ in range(3):
+        assert bench.code.trap(bench.encl, place, B) == Trap.WAIT
         assert bench.bytes() == LIFTED
+    bench.code.trap(bench.encl, FOLLOW, A)
+    after = Trap.FORBIDDEN if place == SITE else Trap.AGAIN
+    assert bench.code.trap(bench.encl, place, B) == after
+
+
+def test_nobody_waits_for_ever(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.run()
+    monkeypatch.setattr(enclave_code, "LONGEST_WINDOW", 0)
+    bench.code.trap(bench.encl, SITE, A)
     assert bench.code.trap(bench.encl, FOLLOW, B) == Trap.AGAIN
     assert bench.bytes() == PATCHED
 
@@ -151,7 +164,7 @@ def test_one_cpuid_after_another(bench: Bench) -> None:
     bench.run()
     assert bench.bytes() == b"\x31\xc0\xcc\xa2\xcc\xa2\xc3"
     assert bench.code.trap(bench.encl, SITE, A) == Trap.FORBIDDEN
-    assert bench.bytes() == b"\x31\xc0\x0f\xa2\xcc\xa2\xc3"
+    assert bench.bytes() == b"\xcc\xc0\x0f\xa2\xcc\xa2\xc3"
     assert bench.code.trap(bench.encl, FOLLOW, A) == Trap.FORBIDDEN
     assert bench.bytes() == b"\x31\xc0\xcc\xa2\x0f\xa2\xcc"
     assert bench.code.trap(bench.encl, FOLLOW + 2, A) == Trap.AGAIN

@@ -32,7 +32,8 @@ def found(code: bytes, *entries: int) -> dict[int, int]:
 
 def sites(image: bytes, *entries: int) -> dict[int, int]:
     end = len(image) - MARGIN
-    return judge(image, (MARGIN, end), entries, lambda at, n: image[at : at + n]).sites
+    found = judge(image, (MARGIN, end), entries, lambda at, n: image[at : at + n])
+    return {at: site.size for at, site in found.sites.items()}
 
 
 def test_what_is_reached_is_certain() -> None:
@@ -116,6 +117,13 @@ def test_a_switch_is_followed_as_far_as_its_table_goes() -> None:
         code[0x80 + 4 * case : 0x84 + 4 * case] = struct.pack("<i", at - 0x80)
         code[at : at + 3] = b"\x0f\x34\xc3"
     assert found(bytes(code), 0) == {MARGIN + 0x20: 2, MARGIN + 0x28: 2}
+
+
+@pytest.mark.parametrize("entries", [[MARGIN], []])
+def test_the_instruction_before_is_known(entries: list[int]) -> None:
+    image = bytes(MARGIN) + page(LEAF_7, CPUID, STORE, RET, at=90) + bytes(MARGIN)
+    found = judge(image, (MARGIN, MARGIN + PAGE_SIZE), entries, lambda *_: b"")
+    assert found.sites == {MARGIN + 97: (2, 2)}
 
 
 def test_ways_out_of_the_page_are_told() -> None:

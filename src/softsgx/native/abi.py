@@ -95,7 +95,9 @@ class Trap(IntEnum):
     FORBIDDEN = 1
     """It stands for an instruction that is #UD."""
     AGAIN = 2
-    """It is gone, or will be: run the instruction there."""
+    """It is gone: run the instruction there."""
+    WAIT = 3
+    """Another thread handles the instruction: ask again."""
 
 
 class Debug(IntFlag):

@@ -8,12 +8,13 @@ written without us.
 
 The handler of a #UD looks at the instruction.  So when a breakpoint traps, the byte
 that was there comes back, and a second breakpoint waits behind the instruction for the
-thread to go on: a window.
+thread to go on: a window.  Meanwhile a third one, before it, holds other threads back.
 """
 
 import errno
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from time import monotonic
 
 from softsgx.arch.addr import PAGE_SHIFT, PAGE_SIZE
 from softsgx.arch.secinfo import PageType
@@ -22,13 +23,13 @@ from softsgx.driver.mapping import Extent
 from softsgx.driver.uapi import PROT_EXEC, PROT_WRITE
 from softsgx.machine.epc import Epc
 from softsgx.native.abi import Trap
-from softsgx.runner.flow import MARGIN, SUSPECT, SUSPECT_SIZE, judge
+from softsgx.runner.flow import MARGIN, SUSPECT, SUSPECT_SIZE, Site, judge
 
 INT3 = 0xCC
 MOST_SWAPS = 8
 """How often a page may change between written and run, until it is let be."""
-MOST_WAITS = 1000
-"""How often another thread waits at the end of a window."""
+LONGEST_WINDOW = 2.0
+"""Seconds that other threads wait at a window."""
 MOST_ENTRIES = 64
 """Places in a page that are kept, where instructions are known to begin."""
 
@@ -39,8 +40,8 @@ class _Page:
 
     originals: dict[int, int] = field(default_factory=dict)
     """What stood at a breakpoint, by its offset."""
-    forbidden: dict[int, int] = field(default_factory=dict)
-    """Sizes of the forbidden instructions among them."""
+    forbidden: dict[int, Site] = field(default_factory=dict)
+    """The forbidden instructions among them."""
     entries: set[int] = field(default_factory=set)
     """Addresses in it that other pages branch to."""
     runs: bool = False
@@ -51,10 +52,10 @@ class _Page:
 class _Window:
     """A forbidden instruction that is as it was until its thread goes on behind it."""
 
-    site: int
-    byte: int
     tid: int
-    waits: int = 0
+    opened: float
+    saved: dict[int, int]
+    """What stood at the breakpoints around it, by address."""
 
 
 @dataclass
@@ -62,7 +63,7 @@ class _Enclave:
     pages: dict[int, _Page] = field(default_factory=dict)
     """By number from the base."""
     windows: dict[int, _Window] = field(default_factory=dict)
-    """By the address behind the instruction."""
+    """By the instruction's address."""
 
     def page(self, index: int) -> _Page:
         return self.pages.setdefault(index, _Page())
@@ -102,6 +103,11 @@ class EnclaveCode:
             and (at in page.forbidden) == forbidden
         )
 
+    def ends_window(self, encl: Encl, address: int) -> bool:
+        """Say whether a breakpoint waits there for the end of a handler."""
+        windows = self._of(encl).windows.values()
+        return any(address in window.saved for window in windows)
+
     def original(self, encl: Encl, address: int, data: bytes) -> bytes:
         """Return what an enclave's memory would be without us, from what it is."""
         known = self._enclaves.get(encl)
@@ -115,53 +121,60 @@ class EnclaveCode:
                 where = encl.base + (index << PAGE_SHIFT) + at - address
                 if 0 <= where < len(out) and out[where] == INT3:
                     out[where] = byte
-        for follow, window in known.windows.items():
-            if 0 <= follow - address < len(out) and out[follow - address] == INT3:
-                out[follow - address] = window.byte
+        for window in known.windows.values():
+            for where, byte in window.saved.items():
+                if 0 <= where - address < len(out) and out[where - address] == INT3:
+                    out[where - address] = byte
         return bytes(out)
 
     def trap(self, encl: Encl, address: int, tid: int) -> Trap:
         """Judge a breakpoint that a thread met inside; opens and closes windows."""
-        known = self._of(encl)
-        window = known.windows.get(address)
-        ours = window is not None and window.byte != INT3
-        if window is not None:
-            window.waits += 1
-            if window.tid != tid and window.waits < MOST_WAITS:
-                return Trap.AGAIN
-            self._close(encl, address)
+        for site, window in list(self._of(encl).windows.items()):
+            if address != site and address not in window.saved:
+                continue
+            if window.tid != tid and monotonic() < window.opened + LONGEST_WINDOW:
+                return Trap.WAIT
+            self._close(encl, site)
         if self.is_site(encl, address, forbidden=True):
             self._open(encl, address, tid)
             return Trap.FORBIDDEN
-        return Trap.AGAIN if ours else Trap.FOREIGN
+        cell = self._cell(encl, address)
+        stays = cell is None or cell[address % PAGE_SIZE] == INT3
+        return Trap.FOREIGN if stays else Trap.AGAIN
 
     def resumed(self, encl: Encl, address: int) -> None:
         """Take note that a thread is about to execute what was let be."""
-        for follow, window in list(self._of(encl).windows.items()):
-            if window.site == address:
-                self._close(encl, follow)
+        if address in self._of(encl).windows:
+            self._close(encl, address)
 
     def _open(self, encl: Encl, address: int, tid: int) -> None:
-        page = self._of(encl).page(encl.index(address))
-        at = address % PAGE_SIZE
-        follow = address + page.forbidden[at]
-        behind, cell = self._cell(encl, follow), self._cell(encl, address)
-        after = self._of(encl).pages.get(encl.index(follow))
-        if behind is None or cell is None or not (after and after.runs):
-            return
-        there = follow % PAGE_SIZE
-        self._of(encl).windows[follow] = _Window(address, behind[there], tid)
-        behind[there] = INT3
-        cell[at] = page.originals[at]
-
-    def _close(self, encl: Encl, follow: int) -> None:
         known = self._of(encl)
-        window = known.windows.pop(follow)
-        self._put(encl, follow, INT3, window.byte)
-        page = known.pages.get(encl.index(window.site))
-        byte = page.originals.get(window.site % PAGE_SIZE) if page else None
+        page = known.page(encl.index(address))
+        at = address % PAGE_SIZE
+        size, before = page.forbidden[at]
+        saved = {}
+        # Others wait before it; who is between there and it runs it.
+        for place in (address - before, address + size):
+            cell = self._cell(encl, place)
+            around = known.pages.get(encl.index(place))
+            if cell is not None and around and around.runs and place != address:
+                saved[place] = cell[place % PAGE_SIZE]
+        if address + size not in saved:
+            return
+        for place, byte in saved.items():
+            self._put(encl, place, byte, INT3)
+        known.windows[address] = _Window(tid, monotonic(), saved)
+        self._put(encl, address, INT3, page.originals[at])
+
+    def _close(self, encl: Encl, site: int) -> None:
+        known = self._of(encl)
+        window = known.windows.pop(site)
+        page = known.pages.get(encl.index(site))
+        byte = page.originals.get(site % PAGE_SIZE) if page else None
         if byte is not None:
-            self._put(encl, window.site, byte, INT3)
+            self._put(encl, site, byte, INT3)
+        for place, original in window.saved.items():
+            self._put(encl, place, INT3, original)
 
     def _put(self, encl: Encl, address: int, old: int, new: int) -> None:
         cell, at = self._cell(encl, address), address % PAGE_SIZE
@@ -247,8 +260,8 @@ class EnclaveCode:
             [entry - low for entry in entries],
             lambda place, size: self._read(encl, low + place, size),
         )
-        for at, size in found.sites.items():
-            self._forbid(encl, low + at, size)
+        for at, site in found.sites.items():
+            self._forbid(encl, low + at, site)
         return {low + place for place in found.leaves}
 
     def _is_news(self, encl: Encl, address: int) -> bool:
@@ -267,13 +280,13 @@ class EnclaveCode:
             return b""
         return self.original(encl, address, bytes(encl.view[at : at + size]))
 
-    def _forbid(self, encl: Encl, address: int, size: int) -> None:
+    def _forbid(self, encl: Encl, address: int, site: Site) -> None:
         cell, at = self._cell(encl, address), address % PAGE_SIZE
         page = self._of(encl).page(encl.index(address))
         if cell is None or at in page.originals:
             return
         page.originals[at] = cell[at]
-        page.forbidden[at] = size
+        page.forbidden[at] = site
         cell[at] = INT3
 
     def written(self, encl: Encl, address: int, rip: int) -> None:
@@ -301,9 +314,9 @@ class EnclaveCode:
         page = known.pages.get(index)
         if page is None:
             return
-        for follow, window in list(known.windows.items()):
-            if index in {encl.index(follow), encl.index(window.site)}:
-                self._close(encl, follow)
+        for site, window in list(known.windows.items()):
+            if index in {encl.index(place) for place in (site, *window.saved)}:
+                self._close(encl, site)
         start = encl.base + (index << PAGE_SHIFT)
         for at, byte in page.originals.items():
             self._put(encl, start + at, INT3, byte)

@@ -8,10 +8,11 @@ before, they get a leaf, and their results are used at once.
 
 import re
 import struct
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import NamedTuple
 
 from softsgx.runner.text import CPUID, LONGEST, SETS_EAX, USES_RESULT, decoder
 
@@ -47,11 +48,18 @@ Memory = Callable[[int, int], bytes]
 """Reads the enclave's memory: place, counted like places in the code, and size."""
 
 
+class Site(NamedTuple):
+    """An instruction: its size, and how far before it another begins (0: unknown)."""
+
+    size: int
+    before: int
+
+
 @dataclass
 class Found:
-    """What a page has: forbidden instructions with their sizes, and ways out of it."""
+    """What a page has: forbidden instructions by their places, and ways out of it."""
 
-    sites: dict[int, int] = field(default_factory=dict)
+    sites: dict[int, "Site"] = field(default_factory=dict)
     leaves: set[int] = field(default_factory=set)
 
 
@@ -65,12 +73,14 @@ def judge(
     start, end = page
     flow = _Flow(code, page, memory)
     flow.follow(entries)
-    found = Found({at: flow.seen[at] for at in flow.undefined}, flow.leaves)
+    found = Found(flow.sites(), flow.leaves)
     covered = {at + n for at, size in flow.seen.items() for n in range(1, size)}
     at = code.find(CPUID, start, end + 1)
     while at >= 0:
-        if at not in covered and at not in found.sites and _is_likely(code, at):
-            found.sites[at] = len(CPUID)
+        if at not in covered and at not in found.sites:
+            before = _likely(code, at)
+            if before:
+                found.sites[at] = Site(len(CPUID), before)
         at = code.find(CPUID, at + 1, end + 1)
     return found
 
@@ -105,13 +115,18 @@ class _Flow:
         self._memory = memory
         self._todo: list[int] = []
         self.seen: dict[int, int] = {}
-        self.undefined: set[int] = set()
+        self._undefined: set[int] = set()
         self.leaves: set[int] = set()
 
     def follow(self, entries: Iterable[int]) -> None:
         self._go(entries)
         while self._todo:
             self._line(self._todo.pop())
+
+    def sites(self) -> dict[int, Site]:
+        """Return the instructions that are forbidden."""
+        before = {at + size: size for at, size in self.seen.items()}
+        return {at: Site(self.seen[at], before.get(at, 0)) for at in self._undefined}
 
     def _line(self, begin: int) -> None:
         """Decode up to where the code does not go on."""
@@ -125,7 +140,7 @@ class _Flow:
                 break
             self.seen[at] = size
             if name in _UNDEFINED or (name == "pop" and operand in {"fs", "gs"}):
-                self.undefined.add(at)
+                self._undefined.add(at)
             switch.note(at + size, name, operand)
             self._branch(name, operand, switch)
             if name in _ENDS:
@@ -153,21 +168,29 @@ class _Flow:
                 self.leaves.add(place)
 
 
-def _is_likely(code: bytes, at: int) -> bool:
-    """Judge a CPUID that nothing is known to lead to."""
+def _likely(code: bytes, at: int) -> int:
+    """Judge a CPUID that nothing is known to lead to; 0, or the size before it."""
     first = max(0, at - _BACK)
-    votes = [_arrives(code[begin:at]) for begin in range(first, at - LONGEST + 1)]
-    after = islice(decoder().disasm_lite(code[at + len(CPUID) :], 0), _SOON)
-    return sum(votes) * 3 > len(votes) * 2 and any(
-        USES_RESULT.search(operand) for _, _, _, operand in after
+    votes = Counter(
+        _arrives(code[begin:at]) for begin in range(first, at - LONGEST + 1)
     )
+    size, agreed = max(votes.items(), key=lambda vote: vote[1], default=(0, 0))
+    after = islice(decoder().disasm_lite(code[at + len(CPUID) :], 0), _SOON)
+    if agreed * 3 <= votes.total() * 2:
+        return 0
+    return size if any(USES_RESULT.search(operand) for *_, operand in after) else 0
 
 
-def _arrives(code: bytes) -> bool:
-    """Say whether decoding ends where the bytes end, with a value put into EAX."""
-    position = 0
+def _arrives(code: bytes) -> int:
+    """Return the size of the last instruction, if decoding ends where the bytes end.
+
+    A value must have been put into EAX on the way; 0 if not.
+    """
+    position = last = 0
     operands: deque[str] = deque(maxlen=_RECENT)
     for _, size, _, operand in decoder().disasm_lite(code, 0):
         position += size
+        last = size
         operands.append(operand)
-    return position == len(code) and any(map(SETS_EAX.match, operands))
+    arrives = position == len(code) and any(map(SETS_EAX.match, operands))
+    return last if arrives else 0

@@ -20,7 +20,8 @@ from softsgx.runner.process import UserTask
 from softsgx.runner.text import TextScanner
 
 INT3 = 0xCC
-ENCLU, CPUID = 1, 2
+ENCLU, CPUID, WINDOW = 1, 2, 3
+"""Kinds of breakpoints; the last one ends what `enclave_code` calls a window."""
 _BYTES = {ENCLU: b"\x0f\x01\xd7", CPUID: b"\x0f\xa2"}
 
 
@@ -49,9 +50,11 @@ class Sites:
 
     def is_site(self, task: UserTask, address: int, kind: int) -> bool:
         """Say whether a breakpoint that a thread met is one of ours."""
+        vma = task.mm.find(address)
+        if vma is not None and kind == WINDOW:
+            return self.code.ends_window(vma.encl, address)
         if kind not in _BYTES:
             return False
-        vma = task.mm.find(address)
         if vma is not None:
             return self.code.is_site(vma.encl, address, forbidden=kind == CPUID)
         known = task.process.sites.get(address)

@@ -261,6 +261,24 @@ static void interrupted(struct op *op, uint64_t cssa, uint8_t *area)
 		*(uint64_t *)(gpr + GPRSGX_RIP) += op->value;
 }
 
+static void instruction(struct op *op)
+{
+	switch (op->what) {
+	case DO_FORBIDDEN:
+		op->result = forbidden(op->value, (struct stub *)op->data);
+		break;
+	case DO_CPUID:
+		do_cpuid(op);
+		break;
+	case DO_LOOKALIKE:
+		do_lookalike(op);
+		break;
+	case DO_TIME:
+		do_time(op);
+		break;
+	}
+}
+
 void request(struct op *op, uint64_t cssa, uint8_t *area, uint64_t rflags)
 {
 	switch (op->what) {
@@ -306,22 +324,11 @@ void request(struct op *op, uint64_t cssa, uint8_t *area, uint64_t rflags)
 	case DO_TCS:
 		do_tcs(op);
 		break;
-	case DO_FORBIDDEN:
-		op->result = forbidden(op->value, (struct stub *)op->data);
-		break;
-	case DO_CPUID:
-		do_cpuid(op);
-		break;
-	case DO_LOOKALIKE:
-		do_lookalike(op);
-		break;
-	case DO_TIME:
-		do_time(op);
-		break;
 	case DO_LEAF:
 		enclu(op, *(struct leaf *)op->data);
 		break;
 	default:
+		instruction(op);
 		state_request(op, area);
 	}
 }
