@@ -89,6 +89,7 @@ class Program:
 
     name: str
     link: str
+    folder: Path = PROGRAMS
 
     def binary(self) -> Path:
         """Compile if a source is newer than what an earlier run made."""
@@ -96,7 +97,7 @@ class Program:
             enclave(name)
         binary = BUILT / self.link / self.name
         if binary.exists() and binary.stat().st_mtime > _newest(
-            PROGRAMS, HERE / "host", HERE / "enclave", HELLO
+            self.folder, HERE / "host", HERE / "enclave", HELLO
         ):
             return binary
         binary.parent.mkdir(parents=True, exist_ok=True)
@@ -104,7 +105,7 @@ class Program:
         fresh = binary.with_name(f"{self.name}.{os.getpid()}")
         shared = [HELLO / "load.c", HELLO / "vdso.c"]
         shared += [HERE / "host" / "host.c", HERE / "host" / "own.S"]
-        source = PROGRAMS / f"{self.name}.c"
+        source = self.folder / f"{self.name}.c"
         include = f"-I{HERE / 'host'}"
         _run(compiler, *FLAGS, include, *options, source, *shared, "-o", fresh)
         fresh.replace(binary)
