@@ -36,7 +36,8 @@ extern HIDDEN u8 agent_copy_begin[], agent_copy_end[], agent_copy_fault[];
 extern HIDDEN u8 agent_reissue[], agent_reissue_rdi[], agent_reissue_r10[];
 extern HIDDEN u8 agent_tail[], agent_tail_end[];
 extern HIDDEN u8 agent_border_begin[], agent_border_end[];
-extern HIDDEN u8 agent_reissue_r8[], agent_reissue_r9[], agent_reissue_end[];
+extern HIDDEN u8 agent_reissue_r8[], agent_reissue_r9[], agent_reissue_path[];
+extern HIDDEN u8 agent_reissue_at[], agent_reissue_look[], agent_reissue_end[];
 #define REDZONE 128
 HIDDEN void __attribute__((noreturn))
 agent_leave_stack(struct k_ucontext *uc, u64 start, u64 length);
@@ -158,9 +159,16 @@ HIDDEN void do_sigreturn(struct frame *f);
 HIDDEN long do_sigaltstack(struct frame *f);
 
 /* ---- takeover.c ---- */
+struct k_fprog {
+	u16 len;
+	struct sock_filter *filter;
+};
+HIDDEN void install_filter(const struct k_fprog *prog);
 HIDDEN void become_sgx_user(struct frame *f);
 HIDDEN int open_own_mask(struct frame *f);
 HIDDEN void takeover_forked(void);
+#define FILTERED_SGX 1	/* bits of config.filtered */
+#define FILTERED_VIEWS 2
 HIDDEN void filter_first(void);
 
 /* ---- seccomp.c ---- */
@@ -169,15 +177,25 @@ HIDDEN void do_prctl_seccomp(struct frame *f);
 HIDDEN int trapped_by_own_filter(struct frame *f);
 HIDDEN int is_our_trap(const struct frame *f);
 
-/* ---- syscalls.c, reissue.c, paths.c, mappings.c ---- */
+/* ---- syscalls.c, reissue.c, paths.c, views.c, mappings.c ---- */
 HIDDEN void trapped_syscall(struct frame *f);
 HIDDEN void reissue(struct frame *f);
 HIDDEN void reissue_masked(struct frame *f, u64 *reg, u8 *gate);
 HIDDEN void reissue_pselect(struct frame *f);
 HIDDEN void reissue_unwind(struct k_sigcontext *mc);
 HIDDEN int reissue_stepped(const struct k_sigcontext *mc);
-HIDDEN int path_syscall(struct frame *f);
 HIDDEN void do_execve(struct frame *f);
+HIDDEN void reissue_path(struct frame *f, int has_directory);
+HIDDEN int reissue_late(struct frame *f);
+HIDDEN int path_syscall(struct frame *f);
+HIDDEN void path_not_found(struct frame *f);
+HIDDEN void views_opened(struct frame *f, long fd, u64 flags);
+HIDDEN int is_listed(const u64 *status);
+HIDDEN void views_watch(void);
+HIDDEN void views_filter(void);
+HIDDEN long status_of(u64 fd, u64 *status);
+HIDDEN void do_getdents(struct frame *f);
+HIDDEN int view_is_open(u64 fd);
 HIDDEN int overlaps_hull(u64 start, u64 length);
 HIDDEN void do_ioctl(struct frame *f);
 HIDDEN void do_mmap(struct frame *f);
@@ -268,6 +286,7 @@ struct agent_data {
 	struct abi_overlay overlays[MAX_OVERLAYS];
 	u64 vdso_enclu, vdso_fault, vdso_restorer; /* addresses in our vDSO image */
 	u64 has_fsgsbase;
+	struct abi_listed listed[MAX_LISTED];
 	u64 sites[MAX_SITES];		/* CPUIDs rewritten before we began */
 	struct abi_masked masked[MAX_MASKED]; /* the supervisor reads it at execve */
 	u32 pid;		/* of the process that this copy belongs to */

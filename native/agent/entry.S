@@ -19,6 +19,9 @@
 	andl $~RFLAGS_AC, (%rsp)
 	popfq
 .endm
+#define ENOENT 2
+#define AT_FDCWD -100
+#define NR_readlinkat 267
 
 	.section .text.entry, "ax"
 
@@ -155,8 +158,45 @@ agent_reissue_\reg:
 	reissue r10
 	reissue r8
 	reissue r9
-	.globl agent_reissue_end
+
+/* The same for a path: the first argument, or the second behind a directory.  When there
+ * is none, it may be a link of the program's own to a node of ours: if it is a link, or
+ * one of our directories may be open, tell by a call that the filter traps from here too.
+ * Flags stay as they are.  The slots are those of struct path_slots. */
+#define PATH_SLOTS 48
+	.globl agent_reissue_path, agent_reissue_at, agent_reissue_look, agent_reissue_end
+agent_reissue_path:
+	syscall
+	lea ENOENT(%rax), %rcx
+	jrcxz 1f
+	ret $(REDZONE + PATH_SLOTS - 8)
+agent_reissue_at:
+	syscall
+	lea ENOENT(%rax), %rcx
+	jrcxz 2f
+	ret $(REDZONE + PATH_SLOTS - 8)
+agent_reissue_look:
+1:	mov %rdi, %rsi
+	mov $AT_FDCWD, %rdi
+2:	mov views_watched(%rip), %ecx
+	jrcxz 3f
+	jmp 4f
+3:	lea -8(%rsp), %rdx
+	mov $1, %r10d
+	mov $NR_readlinkat, %eax
+	syscall
+	lea -1(%rax), %rcx
+	jrcxz 4f
+	mov 16(%rsp), %rdi
+	mov 24(%rsp), %rsi
+	mov 32(%rsp), %rdx
+	mov 40(%rsp), %r10
+	mov $-ENOENT, %rax
+	ret $(REDZONE + PATH_SLOTS - 8)
+4:	mov $LATE_NR, %eax
+	syscall
 agent_reissue_end:
+	ud2
 
 /* long agent_set_altstack(const struct k_stack *stack, u64 sp) */
 	.globl agent_set_altstack

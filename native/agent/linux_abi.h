@@ -30,6 +30,8 @@
 #define NR_execve 59
 #define NR_exit 60
 #define NR_kill 62
+#define NR_fcntl 72
+#define NR_readlink 89
 #define NR_prctl 157
 #define PR_SET_PDEATHSIG_ 1
 #define PR_GET_PDEATHSIG_ 2
@@ -48,14 +50,20 @@
 #define NR_sigaltstack 131
 #define NR_arch_prctl 158
 #define NR_gettid 186
+#define NR_getxattr 191
+#define NR_lgetxattr 192
+#define NR_listxattr 194
+#define NR_llistxattr 195
 #define NR_getdents64 217
 #define NR_tgkill 234
 #define NR_openat 257
 #define NR_newfstatat 262
+#define NR_readlinkat 267
 #define NR_faccessat 269
 #define NR_pselect6 270
 #define NR_ppoll 271
 #define NR_epoll_pwait 281
+#define NR_dup3 292
 #define NR_rt_tgsigqueueinfo 297
 #define NR_seccomp 317
 #define NR_statx 332
@@ -69,6 +77,18 @@
 #define ARCH_GET_FS 0x1003
 #define ARCH_GET_GS 0x1004
 #define ARCH_SET_CPUID 0x1012
+
+#define AT_FDCWD_ (-100)
+#define AT_EMPTY_PATH_ 0x1000u
+#define O_CREAT_ 0100
+#define O_DIRECTORY_ 0200000
+#define O_CLOEXEC_ 02000000
+#define O_PATH_ 010000000
+#define F_GET_SEALS_ 1034
+#define F_SEAL_WRITE_ 8
+#define S_IFMT_ 0170000
+#define S_IFDIR_ 0040000
+#define S_IFREG_ 0100000
 
 #define PROT_NONE_ 0
 #define PROT_READ_ 1

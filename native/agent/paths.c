@@ -1,16 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Paths: the device nodes, as the program opens, stats and tests them.  There is no node
- * on this machine; the supervisor gives the descriptor.
+ * Paths: which of a program's calls may be about a file that only a machine with SGX
+ * has.  Most are not, and that is seen here by the last part of the path; the supervisor
+ * knows the rest, and says when it is the kernel's after all.
  */
 #include "agent.h"
 
-#define PATH_MAX_ 64
-#define AT_FDCWD_ (-100)
-
-static const char enclave_path[] = "/dev/sgx_enclave";
-static const char provision_path[] = "/dev/sgx_provision";
-static const char like_path[] = "/dev/null";
+#define PATH_SIZE 256
+#define NOT_OURS_CODE 4095
 
 static int same(const char *a, const char *b)
 {
@@ -19,83 +16,206 @@ static int same(const char *a, const char *b)
 	return *a == *b;
 }
 
-/* Which of our nodes a path names, 0 for any other path. */
-static u32 node_of(u64 path)
+static int begins(const char *text, const char *with)
 {
-	char copy[PATH_MAX_];
-	long length = agent_copy_string(copy, (const char *)path, sizeof(copy) - 1);
+	while (*with && *text == *with)
+		text++, with++;
+	return !*with;
+}
 
-	if (length < 0 || length >= (long)sizeof(copy) - 1)
+/* A number in a directory of descriptors, or in one that is not named. */
+static int is_descriptor(const char *path, const char *name)
+{
+	const char *at = name;
+
+	if (!*at)
 		return 0;
+	while (*at >= '0' && *at <= '9')
+		at++;
+	return !*at && (name == path || (name - path > 3 && begins(name - 3, "fd/")));
+}
+
+static int is_name(const char *path, const char *name)
+{
+	static const char names[][16] = {
+		"sgx_enclave", "sgx_provision", "sgx_total_bytes", "sgx",  "enclave",
+		"provision",   "cpuinfo",	"misc",		   "x86",  "10:125",
+		"10:126",
+	};
+
+	for (u64 i = 0; i < ARRAY_SIZE(names); i++)
+		if (same(name, names[i]))
+			return 1;
+	if (A.config.tier >= 2 && same(name, "maps"))
+		return 1;
+	return is_descriptor(path, name) || begins(path, "/sys/class/misc/sgx_") ||
+	       begins(path, "/sys/devices/virtual/misc/sgx_");
+}
+
+/* Copy a path without the slashes and dots at its end: its length, or 0. */
+static long copy_path(char *copy, u64 path)
+{
+	long length = agent_copy_string(copy, (const char *)path, PATH_SIZE - 1);
+
+	if (length <= 0 || length >= PATH_SIZE - 1)
+		return 0;
+	while (length > 1 && (copy[length - 1] == '/' ||
+			      (copy[length - 1] == '.' && copy[length - 2] == '/')))
+		length--;
 	copy[length] = 0;
-	if ((A.config.flags & CONFIGFLAG_ENCLAVE_NODE) && same(copy, enclave_path))
-		return NODE_ENCLAVE;
-	if ((A.config.flags & CONFIGFLAG_PROVISION_NODE) && same(copy, provision_path))
-		return NODE_PROVISION;
+	return length;
+}
+
+enum likely { NO_VIEW, A_DIRECTORY, A_VIEW };
+
+/* May the path lead to a view? */
+static enum likely likely_at(u64 path)
+{
+	char copy[PATH_SIZE], *end, *name, last;
+
+	end = name = copy + copy_path(copy, path);
+	if (name == copy)
+		return NO_VIEW;
+	while (name > copy && name[-1] != '/')
+		name--;
+	if (is_name(copy, name))
+		return A_VIEW;
+	if (agent_copy(&last, (void *)(path + (u64)(end - copy)), 1))
+		return NO_VIEW;
+	return last || same(name, "dev") || same(name, ".") || same(name, "..") ? A_DIRECTORY : NO_VIEW;
+}
+
+/* ---- which argument is what ---- */
+
+struct where {
+	u64 directory, path;
+	u32 has_directory;
+	u32 opens;	/* the call gives a descriptor */
+};
+
+static int where_of(const struct k_sigcontext *mc, struct where *w)
+{
+	switch (mc->rax) {
+	case NR_open:
+	case NR_stat:
+	case NR_lstat:
+	case NR_access:
+	case NR_readlink:
+	case NR_getxattr:
+	case NR_lgetxattr:
+	case NR_listxattr:
+	case NR_llistxattr:
+		*w = (struct where){(u64)AT_FDCWD_, mc->rdi, 0, mc->rax == NR_open};
+		return 1;
+	case NR_openat:
+	case NR_openat2:
+		*w = (struct where){mc->rdi, mc->rsi, 1, 1};
+		return 1;
+	case NR_newfstatat:
+	case NR_statx:
+	case NR_faccessat:
+	case NR_faccessat2:
+	case NR_readlinkat:
+		*w = (struct where){mc->rdi, mc->rsi, 1, 0};
+		return 1;
+	}
 	return 0;
 }
 
-static void do_open(struct frame *f, u64 path, u64 flags)
-{
-	u32 node = node_of(path);
-	long fd;
-
-	if (!node) {
-		reissue(f);
-		return;
-	}
-	fd = call_supervisor(CALL_OPEN, node, flags, 0, 0, 0);
-	if (fd >= 0 && node == NODE_ENCLAVE)
-		become_sgx_user(f);
-	f->uc->mc.rax = (u64)fd;
-}
-
-static void do_openat2(struct frame *f)
+static u64 open_flags(const struct k_sigcontext *mc)
 {
 	u64 flags = 0;
 
-	if (!node_of(f->uc->mc.rsi) || agent_copy(&flags, (void *)f->uc->mc.rdx, 8))
-		reissue(f);
+	if (mc->rax == NR_openat2)
+		agent_copy(&flags, (void *)mc->rdx, 8);
 	else
-		do_open(f, f->uc->mc.rsi, flags);
+		flags = (u32)(mc->rax == NR_open ? mc->rsi : mc->rdx);
+	return flags;
 }
 
-/* stat and its kin: as of the null device, with the numbers and mode of a misc node. */
-static void do_stat(struct frame *f, u64 path, u64 buffer)
+static long ask(const struct k_sigcontext *mc)
+{
+	return call_supervisor(CALL_PATH | mc->rax << 32, mc->rdi, mc->rsi, mc->rdx,
+			       mc->r10, mc->r8);
+}
+
+/* ---- the calls ---- */
+
+/* A directory, as the flags or the end of the path say: the call does not block, and is
+ * made here to see what comes.  What has more entries for the program is watched. */
+static void directory_call(struct frame *f, const struct where *w)
 {
 	struct k_sigcontext *mc = &f->uc->mc;
-	u32 node = node_of(path);
-	u64 rdev = 10 << 8 | (node == NODE_ENCLAVE ? 125 : 126);
-	u32 mode;
-	long ret;
+	u64 status[18];
+	long ret = syscall6((long)mc->rax, mc->rdi, mc->rsi, mc->rdx, mc->r10, mc->r8, 0);
 
-	if (!node) {
-		reissue(f);
+	if (ret == -ENOENT_) {
+		path_not_found(f);
 		return;
 	}
-	if (mc->rax == NR_statx) {
-		u32 device[2] = {10, (u32)rdev & 0xff};
-
-		ret = sys(NR_statx, AT_FDCWD_, like_path, mc->rdx, mc->r10, buffer);
-		if (ret == 0)
-			ret = agent_copy((void *)(buffer + 128), device, sizeof(device));
-	} else {
-		ret = sys(NR_stat, like_path, buffer);
-		if (ret == 0)
-			ret = agent_copy((void *)(buffer + 40), &rdev, 8);
-		mode = 0020666;
-		if (ret == 0)
-			ret = agent_copy((void *)(buffer + 24), &mode, 4);
-	}
+	if (ret >= 0 && w->opens && status_of((u64)ret, status) == 0 && is_listed(status))
+		views_watch();
 	mc->rax = (u64)ret;
 }
 
-static void do_access(struct frame *f, u64 path, u64 mode)
+/* AT_EMPTY_PATH with no path is about a descriptor; the filter of views traps it. */
+static int is_fstat(const struct k_sigcontext *mc)
 {
-	if (!node_of(path))
-		reissue(f);
-	else
-		f->uc->mc.rax = (u64)sys(NR_access, like_path, mode);
+	u64 flags = mc->rax == NR_newfstatat ? mc->r10 : mc->rdx;
+	char first = 0;
+
+	if ((mc->rax != NR_newfstatat && mc->rax != NR_statx) ||
+	    !(flags & AT_EMPTY_PATH_))
+		return 0;
+	return !mc->rsi || (!agent_copy(&first, (void *)mc->rsi, 1) && !first);
+}
+
+static void do_path(struct frame *f, const struct where *w)
+{
+	struct k_sigcontext *mc = &f->uc->mc;
+	enum likely likely = is_fstat(mc) ? view_is_open(w->directory) ? A_VIEW : NO_VIEW :
+					    likely_at(w->path);
+	long ret = likely == A_VIEW ? ask(mc) : -NOT_OURS_CODE;
+
+	if (ret != -NOT_OURS_CODE) {
+		if (ret >= 0 && w->opens)
+			views_opened(f, ret, open_flags(mc));
+		mc->rax = (u64)ret;
+	} else if (likely == A_DIRECTORY || (w->opens && open_flags(mc) & O_DIRECTORY_)) {
+		directory_call(f, w);
+	} else {
+		reissue_path(f, (int)w->has_directory);
+	}
+}
+
+/* A link of the program's own may lead to a view, and a view may be the directory that
+ * the path starts from, or goes up from at its end. */
+static int may_be_found(const struct where *w)
+{
+	char copy[PATH_SIZE], link[8];
+	long length = copy_path(copy, w->path);
+
+	if (!length)
+		return 0;
+	return sys(NR_readlinkat, w->directory, copy, link, sizeof(link)) > 0 ||
+	       ((int)w->directory >= 0 && view_is_open(w->directory)) ||
+	       (length > 3 && same(copy + length - 3, "/.."));
+}
+
+/* The kernel knows no such path. */
+void path_not_found(struct frame *f)
+{
+	struct k_sigcontext *mc = &f->uc->mc;
+	struct where w;
+	long ret = -NOT_OURS_CODE;
+
+	if (where_of(mc, &w) && may_be_found(&w))
+		ret = ask(mc);
+	if (ret == -NOT_OURS_CODE)
+		ret = -ENOENT_;
+	else if (ret >= 0 && w.opens)
+		views_opened(f, ret, open_flags(mc));
+	mc->rax = (u64)ret;
 }
 
 /* Shells and compilers look for a program by trying one directory after the other: what
@@ -114,34 +234,23 @@ void do_execve(struct frame *f)
 int path_syscall(struct frame *f)
 {
 	struct k_sigcontext *mc = &f->uc->mc;
+	struct where w;
 
-	switch (mc->rax) {
-	case NR_open:
-		do_open(f, mc->rdi, mc->rsi);
-		return 1;
-	case NR_openat:
-		do_open(f, mc->rsi, mc->rdx);
-		return 1;
-	case NR_openat2:
-		do_openat2(f);
-		return 1;
-	case NR_stat:
-	case NR_lstat:
-		do_stat(f, mc->rdi, mc->rsi);
-		return 1;
-	case NR_newfstatat:
-		do_stat(f, mc->rsi, mc->rdx);
-		return 1;
-	case NR_statx:
-		do_stat(f, mc->rsi, mc->r8);
-		return 1;
-	case NR_access:
-		do_access(f, mc->rdi, mc->rsi);
-		return 1;
-	case NR_faccessat:
-	case NR_faccessat2:
-		do_access(f, mc->rsi, mc->rdx);
+	if (mc->rax == NR_getdents64) {
+		do_getdents(f);
 		return 1;
 	}
-	return 0;
+	if (mc->rax == NR_fstat) {
+		long ret = view_is_open(mc->rdi) ? ask(mc) : -NOT_OURS_CODE;
+
+		if (ret == -NOT_OURS_CODE)
+			reissue(f);
+		else
+			mc->rax = (u64)ret;
+		return 1;
+	}
+	if (!where_of(mc, &w))
+		return 0;
+	do_path(f, &w);
+	return 1;
 }

@@ -59,6 +59,55 @@ void reissue(struct frame *f)
 	mc->rip = (u64)agent_reissue;
 }
 
+/* What the gates of paths find on the stack. */
+struct path_slots {
+	u64 rip, nr, rdi, rsi, rdx, r10;
+};
+_Static_assert(sizeof(struct path_slots) == 48, "see entry.S");
+
+/* The same for a call about a path: `path_not_found` hears of it. */
+void reissue_path(struct frame *f, int has_directory)
+{
+	struct k_sigcontext *mc = &f->uc->mc;
+	struct path_slots slots = {mc->rip, mc->rax, mc->rdi, mc->rsi, mc->rdx, mc->r10};
+	u64 to = mc->rsp - REDZONE - sizeof(slots);
+
+	if (agent_copy((void *)to, &slots, sizeof(slots))) {
+		reissue(f);
+		return;
+	}
+	if (mc->rflags & RFLAGS_TF)
+		note_stepped(mc);
+	mc->rsp = to;
+	mc->rip = (u64)(has_directory ? agent_reissue_at : agent_reissue_path);
+}
+
+/* Leave a gate of paths for where the program's call was trapped. */
+static int path_leave(struct k_sigcontext *mc)
+{
+	struct path_slots slots;
+
+	if (agent_copy(&slots, (void *)mc->rsp, sizeof(slots)))
+		return 0;
+	mc->rip = slots.rip;
+	mc->rsp += REDZONE + sizeof(slots);
+	mc->rax = slots.nr;
+	mc->rdi = slots.rdi;
+	mc->rsi = slots.rsi;
+	mc->rdx = slots.rdx;
+	mc->r10 = slots.r10;
+	return 1;
+}
+
+/* The gate told that there is no such path. */
+int reissue_late(struct frame *f)
+{
+	if (f->uc->mc.rip != (u64)agent_reissue_end || !path_leave(&f->uc->mc))
+		return 0;
+	path_not_found(f);
+	return 1;
+}
+
 /* The same with one argument replaced by a pointer to size bytes of ours. */
 static void reissue_with(struct frame *f, u64 *reg, u8 *gate, const void *data, u64 size)
 {
@@ -129,6 +178,20 @@ static const struct gate *gate_at(u64 rip, struct k_sigcontext *mc, struct gate 
 	return gate;
 }
 
+/* In a gate of paths: one that was not found is looked for once more. */
+static void path_unwind(struct k_sigcontext *mc)
+{
+	u64 rip = mc->rip, result = mc->rax;
+
+	if (!path_leave(mc))
+		return;
+	if (rip == (u64)agent_reissue_path || rip == (u64)agent_reissue_at ||
+	    rip >= (u64)agent_reissue_look || (s64)result == -ENOENT_)
+		mc->rip -= SYSCALL_SIZE;
+	else
+		mc->rax = result;
+}
+
 /* A signal found the thread in a gate: put it where it would be without us, at the
  * program's SYSCALL, to be made once more, or behind it.  Programs look (musl does, to
  * see whether a cancelled thread is still before its call). */
@@ -140,6 +203,10 @@ void reissue_unwind(struct k_sigcontext *mc)
 
 	if (rip < (u64)agent_reissue || rip >= (u64)agent_reissue_end)
 		return;
+	if (rip >= (u64)agent_reissue_path) {
+		path_unwind(mc);
+		return;
+	}
 	if (agent_copy(slots, (void *)mc->rsp, sizeof(slots)))
 		return;
 	gate = gate_at(rip, mc, &found);

@@ -153,7 +153,7 @@ void trapped_syscall(struct frame *f)
 		return;
 	/* Our filters trap only these; a filter of the program's own may trap more, and
 	 * then the signal is the program's. */
-	if (!is_our_trap(f) || (!path_syscall(f) && !signal_syscall(f) &&
-				!process_syscall(f)))
+	if (!is_our_trap(f) || (!reissue_late(f) && !path_syscall(f) &&
+				!signal_syscall(f) && !process_syscall(f)))
 		deliver(f);
 }

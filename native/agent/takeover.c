@@ -10,7 +10,6 @@
 #define MADV_DONTNEED_ 4
 #define PASSES 200
 #define STATUS_SIZE 2048
-#define O_DIRECTORY_ 0200000
 
 /* A signal that asks its thread to open its mask; only the value tells it from others. */
 #define OPEN_MASK_VALUE 0x736f667473677861ul
@@ -48,31 +47,27 @@ static struct sock_filter sgx_filter[] = {
 
 static volatile u32 begun;
 
-struct k_fprog {
-	u16 len;
-	struct sock_filter *filter;
-};
-
-static void install_filter(void)
+void install_filter(const struct k_fprog *prog)
 {
-	struct k_fprog prog = {ARRAY_SIZE(sgx_filter), sgx_filter};
-
-	if (sys(NR_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &prog) == 0)
+	if (sys(NR_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, prog) == 0)
 		return;
 	sys(NR_prctl, PR_SET_NO_NEW_PRIVS_, 1, 0, 0, 0);
-	if (sys(NR_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &prog) != 0)
-		sys(NR_seccomp, SECCOMP_SET_MODE_FILTER, 0, &prog);
+	if (sys(NR_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, prog) != 0)
+		sys(NR_seccomp, SECCOMP_SET_MODE_FILTER, 0, prog);
 }
 
-/* The second filter, once.  Before the first one of the program's own, so that all threads
- * can have it, and so that the program's is the newer one. */
+/* The second filter and that of views, once.  Before the first one of the program's own,
+ * so that all threads can have them, and so that the program's is the newer one. */
 void filter_first(void)
 {
-	if (A.config.filtered)
+	static const struct k_fprog prog = {ARRAY_SIZE(sgx_filter), sgx_filter};
+
+	views_filter();
+	if (A.config.filtered & FILTERED_SGX)
 		return;
-	install_filter();
+	install_filter(&prog);
 	if (!borrowed_memory())
-		A.config.filtered = 1;
+		A.config.filtered |= FILTERED_SGX;
 }
 
 /* ---- the other threads' masks ---- */

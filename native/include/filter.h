@@ -33,9 +33,10 @@
 	LOAD(nr), IF_EQ(CALL_NR, 0, 1), agent_call,                           \
 	BPF_STMT(BPF_LD | BPF_W | BPF_ABS,                                    \
 		 offsetof(struct seccomp_data, instruction_pointer) + 4),     \
-	IF_EQ((AGENT_BASE) >> 32, 0, 6),                                      \
+	IF_EQ((AGENT_BASE) >> 32, 0, 8),                                      \
 	BPF_STMT(BPF_LD | BPF_W | BPF_ABS,                                    \
 		 offsetof(struct seccomp_data, instruction_pointer)),         \
-	IF_GE((AGENT_BASE & 0xffffffff) + VDSO_OFFSET, 4, 0),                 \
-	LOAD(nr), IF_EQ(NR_EXECVE, 0, 1), agent_call, ALLOW, LOAD(nr)
+	IF_GE((AGENT_BASE & 0xffffffff) + VDSO_OFFSET, 6, 0),                 \
+	LOAD(nr), IF_EQ(NR_EXECVE, 0, 1), agent_call,                         \
+	IF_EQ(LATE_NR, 0, 1), TRAP, ALLOW, LOAD(nr)
 #define NR_EXECVE 59

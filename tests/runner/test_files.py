@@ -186,7 +186,7 @@ def test_all_of_the_epc_comes_back() -> None:
 
 def test_lost_news_make_every_file_suspect() -> None:
     watch = Watch()
-    memories = [SharedMemory() for _ in range(3)]
+    memories = [SharedMemory("memory") for _ in range(3)]
     fds = [memory.reopen(os.O_RDWR) for memory in memories]
     for memory in memories:
         watch.add(memory)
@@ -211,7 +211,7 @@ def test_lost_news_make_every_file_suspect() -> None:
 
 
 def test_a_program_cannot_cut_enclave_memory() -> None:
-    memory = SharedMemory()
+    memory = SharedMemory("memory")
     fd = memory.reopen(os.O_RDWR)
     memory.resize(16 * PAGE)
     for size in (0, 1 << 30):
@@ -230,7 +230,7 @@ def test_a_program_cannot_cut_enclave_memory() -> None:
 
 
 def test_an_open_while_it_is_judged_sends_no_signal() -> None:
-    memory = SharedMemory()
+    memory = SharedMemory("memory")
     fcntl.fcntl(memory.fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
     with pytest.raises(BlockingIOError):
         os.open(f"/proc/self/fd/{memory.fd}", os.O_RDWR | os.O_NONBLOCK)

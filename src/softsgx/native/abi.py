@@ -33,7 +33,7 @@ CALL_NR = 0x5358
 class Call(IntEnum):
     """First argument of the agent's system call: what it asks."""
 
-    OPEN = 1
+    PATH = 1
     IOCTL = 2
     MMAP = 3
     MPROTECT = 4
@@ -53,20 +53,11 @@ class Call(IntEnum):
     RESUMED = 17
 
 
-class Node(IntEnum):
-    """Device nodes that the agent knows by path."""
-
-    ENCLAVE = 1
-    PROVISION = 2
-
-
 class ConfigFlag(IntFlag):
     """Bits of the agent's configuration."""
 
     EXACT = 1
     PATCH = 2
-    ENCLAVE_NODE = 4
-    PROVISION_NODE = 8
     CPUID_FAULTING = 16
     REWRITE_CPUID = 32
     NO_RDTSC = 64
@@ -208,11 +199,18 @@ class Masked(Layout, size=32):
     pending:  int = at(24, 8)
 
 
+class Listed(Layout, size=16):
+    """A directory of this machine that has more entries for the program."""
+
+    dev:      int = at( 0, 8)
+    ino:      int = at( 8, 8)
+
+
 class Config(Layout, size=72):
     """The head of the agent's data, written when it is injected.
 
-    Behind it: MAX_OVERLAYS overlays, four words, MAX_SITES addresses of CPUIDs.  The
-    program begins at *entry*; *blocked*, *pending* and *filtered* survive an execve.
+    Behind it: MAX_OVERLAYS overlays, four words, MAX_LISTED directories, MAX_SITES
+    CPUIDs.  Begins at *entry*; *blocked*, *pending*, *filtered* survive an execve.
     """
 
     flags:    int = at( 0, 4)
@@ -230,12 +228,21 @@ class Config(Layout, size=72):
 # fmt: on
 
 MAX_OVERLAYS = 40
+MAX_LISTED = 8
+LATE_NR = 0x5359
+"""The call by which the agent's own text says that a path was not found."""
 MAX_MASKED = 1024
 """Threads that may have fault signals blocked at a time; the agent forgets the rest."""
 MAX_SITES = 256
 """Rewritten CPUIDs that the agent is told of when it begins, at most."""
 
-MASKED_OFFSET = Config.SIZE + MAX_OVERLAYS * Overlay.SIZE + 4 * 8 + MAX_SITES * 8
+MASKED_OFFSET = (
+    Config.SIZE
+    + MAX_OVERLAYS * Overlay.SIZE
+    + 4 * 8
+    + MAX_LISTED * Listed.SIZE
+    + MAX_SITES * 8
+)
 """Where the agent's data hold MAX_MASKED masks, if Config.masked is not 0."""
 
 _CODES = {1: "B", 2: "H", 4: "I", 8: "Q"}

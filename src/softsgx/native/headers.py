@@ -15,11 +15,10 @@ _CONSTANTS = (
     *("AGENT_BASE", "VDSO_OFFSET", "DATA_OFFSET", "FORK_OFFSET", "AGENT_SIZE"),
     *("BLOCKS_OFFSET", "BLOCK_SIZE", "BLOCKS"),
     *("RESTORER_OFFSET", "CALL_NR", "MAX_OPS", "MAX_OVERLAYS", "MAX_SITES"),
-    *("MAX_MASKED", "MASKED_OFFSET"),
+    *("MAX_MASKED", "MASKED_OFFSET", "MAX_LISTED", "LATE_NR"),
 )
 _ENUMS: tuple[type[IntEnum] | type[IntFlag], ...] = (
     abi.Call,
-    abi.Node,
     abi.ConfigFlag,
     abi.Outcome,
     abi.Trap,
@@ -33,6 +32,7 @@ _STRUCTS: tuple[type[Layout], ...] = (
     abi.Context,
     abi.Overlay,
     abi.Masked,
+    abi.Listed,
     abi.Config,
 )
 _OFFSETS: tuple[type[Layout], ...] = (Tcs, Gprsgx, Exinfo)

@@ -20,7 +20,6 @@ _IN_CLOSE = 0x08 | 0x10
 _LOST_EVENTS = -1
 _RECHECKS = 10
 _EVENT = struct.Struct("iIII")
-_NAME = "sgx_enclave"
 
 
 @cache
@@ -45,8 +44,8 @@ def _checked(result: int) -> int:
 class SharedMemory:
     """The bytes of one enclave, offset = address - base, then its EPCM words."""
 
-    def __init__(self) -> None:
-        first = os.memfd_create(_NAME, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    def __init__(self, name: str) -> None:
+        first = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         try:
             # The kernel counts who writes by opens, and memfd_create is none.
             self.fd = os.open(f"/proc/self/fd/{first}", os.O_RDWR | os.O_CLOEXEC)
@@ -109,6 +108,18 @@ class SharedMemory:
         self._view = memoryview(b"")
         self._map = None
         os.close(self.fd)
+
+
+def sealed(name: str, content: bytes) -> int:
+    """Return a descriptor, to read, of memory with a content that nobody can change."""
+    kind = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
+    with os.fdopen(os.memfd_create(name, kind), "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fchmod(file.fileno(), 0o444)
+        seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+        fcntl.fcntl(file.fileno(), fcntl.F_ADD_SEALS, seals | fcntl.F_SEAL_SEAL)
+        return os.open(f"/proc/self/fd/{file.fileno()}", os.O_RDONLY | os.O_CLOEXEC)
 
 
 class Watch:

@@ -17,6 +17,21 @@ TAIL_OFFSET, _TAIL = abi.packer(abi.Context, "nops")
 """Where the operations are announced: the end of a context."""
 
 
+NOT_OURS = 4095
+"""The agent's error for: this is none of softsgx's, let the kernel do it."""
+
+
+@dataclass(frozen=True)
+class NewFd:
+    """An answer that is a descriptor: ours, to be copied into the process."""
+
+    fd: int
+    flags: int
+
+
+Result = int | NewFd
+
+
 @dataclass
 class Answer:
     """The operations that follow from one call, for one process."""

@@ -5,42 +5,27 @@ table, memory is copied once, and nothing it says about enclaves is believed.
 """
 
 import errno
-import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from softsgx.arch.addr import PAGE_SIZE
 from softsgx.driver.device import Provision
 from softsgx.driver.driver import Driver
 from softsgx.driver.encl import Encl
-from softsgx.native.abi import Call, Node
-from softsgx.runner.answers import Answer
+from softsgx.native.abi import Call
+from softsgx.runner.answers import NOT_OURS, Answer, Result
 from softsgx.runner.context import Context
 from softsgx.runner.files import Files
 from softsgx.runner.leaves import Leaves
+from softsgx.runner.paths import Paths
 from softsgx.runner.process import Process, UserTask
 from softsgx.runner.sites import Sites
+from softsgx.runner.views import Views
 
 if TYPE_CHECKING:
     from softsgx.runner.tracing import Tracer
 
-NOT_OURS = 4095
-"""The agent's error for: this is none of softsgx's, let the kernel do it."""
-
-_O_CLOEXEC = os.O_CLOEXEC
 _U32 = (1 << 32) - 1
-
-
-@dataclass(frozen=True)
-class NewFd:
-    """An answer that is a descriptor: ours, to be copied into the process."""
-
-    fd: int
-    flags: int
-
-
-Result = int | NewFd
 
 
 class Calls:
@@ -50,17 +35,18 @@ class Calls:
         self,
         driver: Driver,
         files: Files,
+        views: Views,
         leaves: Leaves,
         sites: Sites,
         tracer: "Tracer | None" = None,
     ):
         self._driver = driver
         self._files = files
+        self._paths = Paths(views, files)
         self._leaves = leaves
         self.sites = sites
         self._tracer = tracer
         self._handlers: dict[int, Callable[[UserTask, tuple[int, ...]], Result]] = {
-            Call.OPEN: self._open,
             Call.IOCTL: self._ioctl,
             Call.MMAP: self._mmap,
             Call.MPROTECT: self._mprotect,
@@ -78,6 +64,8 @@ class Calls:
 
     def carry_out(self, task: UserTask, args: tuple[int, ...]) -> Result:
         """Return the call's value; OSError has its errno."""
+        if args[0] & _U32 == Call.PATH:
+            return self._paths.carry_out(task, args)
         handler = self._handlers.get(args[0])
         if handler is None:
             raise OSError(errno.ENOSYS, "no such call")
@@ -86,17 +74,6 @@ class Calls:
         return handler(task, args[1:])
 
     # ---- files ----
-
-    def _open(self, task: UserTask, args: tuple[int, ...]) -> Result:
-        del task
-        node, flags = args[0], args[1] & _U32
-        if node == Node.ENCLAVE:
-            fd = self._files.open_enclave(flags)
-        elif node == Node.PROVISION:
-            fd = self._files.open_provision(flags)
-        else:
-            raise OSError(errno.ENOENT, "no such node")
-        return NewFd(fd, flags & _O_CLOEXEC)
 
     def _ioctl(self, task: UserTask, args: tuple[int, ...]) -> Result:
         fd, cmd, arg, answer_at = args[0] & _U32, args[1], args[2], args[3]

@@ -7,10 +7,11 @@ inode tells the enclave, whatever became of the descriptor: dup, fork, a socket.
 import os
 from dataclasses import dataclass
 
-from softsgx.driver.device import Provision
+from softsgx.driver.device import ENCLAVE, PROVISION, Provision
 from softsgx.driver.driver import Driver
 from softsgx.driver.encl import Encl
 from softsgx.native.memory import SharedMemory, Watch
+from softsgx.runner.marks import mark_memory
 
 _UNKNOWN = object()
 
@@ -30,18 +31,19 @@ class Files:
         self._driver = driver
         self._by_inode: dict[int, OpenFile] = {}
         self.watch = Watch()
-        probe = SharedMemory()
+        probe = SharedMemory("softsgx")
         self.device = probe.device
         probe.close()
 
     def open_enclave(self, flags: int) -> int:
         """Open /dev/sgx_enclave: a new enclave.  Returns our descriptor of it."""
-        memory = SharedMemory()
+        memory = SharedMemory(mark_memory(f"/dev/{ENCLAVE}"))
         return self._opened(self._driver.open(memory, flags), memory, flags)
 
     def open_provision(self, flags: int) -> int:
         """Open /dev/sgx_provision."""
-        return self._opened(self._driver.open_provision(), SharedMemory(), flags)
+        memory = SharedMemory(mark_memory(f"/dev/{PROVISION}"))
+        return self._opened(self._driver.open_provision(), memory, flags)
 
     def _opened(self, file: Encl | Provision, memory: SharedMemory, flags: int) -> int:
         try:

@@ -1,16 +1,18 @@
 """What the agent is told when it is put into a process."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
-from softsgx.driver.device import ENCLAVE, PROVISION, nodes
 from softsgx.machine.machine import Machine
 from softsgx.native import lib
 from softsgx.native.abi import (
     AGENT_BASE,
+    MAX_LISTED,
     MAX_OVERLAYS,
     VDSO_OFFSET,
     Config,
     ConfigFlag,
+    Listed,
     Overlay,
 )
 from softsgx.runner.cpuid import overlays
@@ -27,7 +29,12 @@ class Abilities:
 
 
 def agent_config(
-    machine: Machine, device: int, abilities: Abilities, *, exact: bool
+    machine: Machine,
+    device: int,
+    listed: list[str],
+    abilities: Abilities,
+    *,
+    exact: bool,
 ) -> bytes:
     """Return the head of the agent's data: configuration, CPUID, vDSO addresses."""
     views = overlays(machine.model)
@@ -56,6 +63,7 @@ def agent_config(
         + b"".join(map(bytes, views))
         + padding
         + b"".join(word.to_bytes(8, "little") for word in words)
+        + _directories(listed)
     )
 
 
@@ -73,9 +81,10 @@ def _flags(machine: Machine, abilities: Abilities, *, exact: bool) -> ConfigFlag
         flags |= ConfigFlag.REWRITE_CPUID
     if not machine.model.sgx2:
         flags |= ConfigFlag.NO_RDTSC
-    present = nodes(machine)
-    if ENCLAVE in present:
-        flags |= ConfigFlag.ENCLAVE_NODE
-    if PROVISION in present:
-        flags |= ConfigFlag.PROVISION_NODE
     return flags
+
+
+def _directories(paths: list[str]) -> bytes:
+    found = (Path(path).stat() for path in paths[:MAX_LISTED])
+    raw = b"".join(bytes(Listed(dev=st.st_dev, ino=st.st_ino)) for st in found)
+    return raw.ljust(MAX_LISTED * Listed.SIZE, b"\0")

@@ -3,10 +3,15 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from softsgx.arch.addr import PAGE_SIZE
+from softsgx.driver.mm import Vma
 from softsgx.native import lib
+from softsgx.runner.views import FIRST_INODE
+
+if TYPE_CHECKING:
+    from softsgx.runner.process import Process
 
 
 class Mapping(NamedTuple):
@@ -108,3 +113,26 @@ def is_modified(pid: int, addr: int, pages: int) -> bool:
     return len(entries) < pages or any(
         entry & _PRESENT_OR_SWAPPED and not entry & _FILE_OR_SHARED for entry in entries
     )
+
+
+def maps(process: "Process") -> str:
+    """Return the text of /proc/PID/maps as the program knows its enclave mappings."""
+    vmas = process.mm.vmas
+    near = os.stat("/dev")  # noqa: PTH116 -- a number is wanted
+    device = f"{os.major(near.st_dev):02x}:{os.minor(near.st_dev):02x}"
+    lines = [(vma.start, _enclave_line(vma, device)) for vma in vmas]
+    try:
+        text = Path(f"/proc/{process.pid}/maps").read_text(errors="surrogateescape")
+    except OSError:
+        text = ""
+    for line in text.splitlines():
+        start, end = (int(part, 16) for part in line.split(maxsplit=1)[0].split("-"))
+        if not process.mm.overlapping(start, end):
+            lines.append((start, line))
+    return "".join(f"{line}\n" for _, line in sorted(lines))
+
+
+def _enclave_line(vma: Vma, device: str) -> str:
+    letters = "".join(c if vma.prot & 1 << n else "-" for n, c in enumerate("rwx"))
+    head = f"{vma.start:08x}-{vma.end:08x} {letters}s 00000000 {device} {FIRST_INODE}"
+    return f"{head:<72} /dev/sgx_enclave"

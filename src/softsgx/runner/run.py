@@ -29,6 +29,7 @@ from softsgx.runner.options import MASK_PF_SGX, RunOptions
 from softsgx.runner.sites import Sites
 from softsgx.runner.supervisor import Supervisor
 from softsgx.runner.tree import Tree
+from softsgx.runner.views import Views
 
 if TYPE_CHECKING:
     from softsgx.runner.tracing import Tracer
@@ -56,8 +57,9 @@ def run(argv: list[str], options: RunOptions) -> int:
     )
     sites = Sites(driver, cpuid=not abilities.cpuid_faulting)
     leaves = Leaves(driver, exact=exact, mask_pf_sgx=MASK_PF_SGX in options.inject)
-    calls = Calls(driver, files, leaves, sites, tracer)
-    config = agent_config(machine, files.device, abilities, exact=exact)
+    views = Views(machine)
+    calls = Calls(driver, files, views, leaves, sites, tracer)
+    config = agent_config(machine, files.device, views.listed, abilities, exact=exact)
     path = _program(argv[0])
     pid, listener_fd, errors = lib.launch(path, argv, _environment())
     listener = Listener(listener_fd)

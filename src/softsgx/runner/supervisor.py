@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 from softsgx.native.abi import AGENT_BASE, CALL_NR, VDSO_OFFSET, Call
 from softsgx.native.notify import Listener, Notification
-from softsgx.runner.calls import Calls, NewFd
+from softsgx.runner.answers import NewFd
+from softsgx.runner.calls import Calls
 from softsgx.runner.execs import EXECS, Execs
 from softsgx.runner.files import Files
 from softsgx.runner.loop import Loop, is_hung_up

@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Views that are open: descriptors that stand for a node, a directory or a text of a
+ * machine with SGX, and directories of this machine that have more entries.
+ *
+ * Only a process that opened one of these pays for it, by a filter of its own: for
+ * reading directories, and for fstat.
+ */
+#include "agent.h"
+#include "filter.h"
+
+#define NOT_OURS_CODE 4095
+#define RESERVE 512	/* bytes of our entries, at most */
+#define LARGEST 280	/* bytes of one entry */
+#define SEEK_SET_ 0
+#define SEEK_CUR_ 1
+#define END 4096	/* offset of an empty directory behind our entries */
+
+enum { ST_DEV = 0, ST_INO = 1, ST_NLINK = 2, ST_MODE = 3 }; /* words of struct stat */
+
+static struct sock_filter view_filter[] = {
+	FILTER_HEAD(ALLOW),
+	IF_EQ(NR_getdents64, 6, 0),
+	IF_EQ(NR_fstat, 5, 0),
+	IF_EQ(NR_newfstatat, 0, 2),
+	LOAD_LOW(3),
+	IF_SET(AT_EMPTY_PATH_, 2, 3),
+	IF_EQ(NR_statx, 2, 0),
+	ALLOW,
+	TRAP,
+	LOAD_LOW(2),
+	IF_SET(AT_EMPTY_PATH_, 0, 1),
+	TRAP,
+	ALLOW,
+};
+
+HIDDEN u32 views_watched; /* entry.S looks at it */
+
+/* The filter, once. */
+void views_filter(void)
+{
+	static const struct k_fprog prog = {ARRAY_SIZE(view_filter), view_filter};
+
+	if (A.config.filtered & FILTERED_VIEWS)
+		return;
+	install_filter(&prog);
+	if (!borrowed_memory())
+		A.config.filtered |= FILTERED_VIEWS;
+}
+
+void views_watch(void)
+{
+	if (borrowed_memory())
+		return;
+	__atomic_store_n(&views_watched, 1, __ATOMIC_RELEASE);
+	views_filter();
+}
+
+long status_of(u64 fd, u64 *status)
+{
+	return sys(NR_fstat, (int)fd, status);
+}
+
+int is_listed(const u64 *status)
+{
+	for (u64 i = 0; i < MAX_LISTED; i++)
+		if (A.listed[i].ino && A.listed[i].ino == status[ST_INO] &&
+		    A.listed[i].dev == status[ST_DEV])
+			return 1;
+	return 0;
+}
+
+/* A descriptor that may be of ours: no name leads to it any more. */
+int view_is_open(u64 fd)
+{
+	u64 status[18];
+	u32 type;
+
+	if (status_of(fd, status) || (u32)status[ST_NLINK])
+		return 0;
+	type = (u32)status[ST_MODE] & S_IFMT_;
+	return type == S_IFDIR_ ||
+	       (type == S_IFREG_ && status[ST_DEV] == A.config.shmdev);
+}
+
+/* What the supervisor gave is open, and was asked for as O_PATH: such a descriptor only
+ * its own process can make. */
+static void make_path(long fd, int close_on_exec)
+{
+	char name[32] = "/proc/self/fd/";
+	u64 end = 14, digits = 1;
+	long only;
+
+	for (u64 n = (u64)fd; n >= 10; n /= 10)
+		digits++;
+	for (u64 n = (u64)fd, at = end + digits; at > end; n /= 10)
+		name[--at] = (char)('0' + n % 10);
+	only = sys(NR_open, name, O_PATH_, 0);
+	if (only < 0)
+		return;
+	sys(NR_dup3, only, fd, close_on_exec ? O_CLOEXEC_ : 0);
+	sys(NR_close, only);
+}
+
+/* The supervisor opened one.  Texts are sealed and look as they should. */
+void views_opened(struct frame *f, long fd, u64 flags)
+{
+	long seals;
+
+	if (flags & O_PATH_) {
+		make_path(fd, (flags & O_CLOEXEC_) != 0);
+		views_watch();
+		return;
+	}
+	seals = sys(NR_fcntl, fd, F_GET_SEALS_);
+	if (seals >= 0 && (seals & F_SEAL_WRITE_))
+		return;
+	views_watch();
+	if (seals >= 0)
+		become_sgx_user(f);
+}
+
+static long ask_entries(u64 fd, u64 buffer, u64 size)
+{
+	long position = sys(NR_lseek, (int)fd, 0, SEEK_CUR_);
+
+	return call_supervisor(CALL_PATH | (u64)NR_getdents64 << 32, fd, buffer, size,
+			       (u64)position, 0);
+}
+
+/* Our entries follow the kernel's first ones, all at once: the position in the directory
+ * says what was read, whoever reads. */
+void do_getdents(struct frame *f)
+{
+	struct k_sigcontext *mc = &f->uc->mc;
+	u64 fd = mc->rdi, size = (u32)mc->rdx, status[18];
+	long got = 0, ours;
+	int is_view = view_is_open(fd);
+
+	if (sys(NR_lseek, (int)fd, 0, SEEK_CUR_) != 0 ||
+	    (!is_view && (size < RESERVE + LARGEST || status_of(fd, status) ||
+			  !is_listed(status)))) {
+		reissue(f);
+		return;
+	}
+	if (!is_view)
+		got = sys(NR_getdents64, (int)fd, mc->rsi, size - RESERVE);
+	if (got < 0) {
+		mc->rax = (u64)got;
+		return;
+	}
+	ours = ask_entries(fd, mc->rsi + (u64)got, size - (u64)got);
+	if (is_view && ours == -NOT_OURS_CODE) {
+		reissue(f);
+		return;
+	}
+	if (is_view && ours > 0)
+		sys(NR_lseek, (int)fd, END, SEEK_SET_);
+	mc->rax = (u64)(ours > 0 ? got + ours : is_view ? ours : got);
+}

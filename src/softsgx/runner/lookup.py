@@ -1,0 +1,171 @@
+"""Finds the view that a path of a process leads to, by the rules of path_resolution(7).
+
+Every directory and link on the way is looked up as the process sees it, except that
+views come first.  What does not lead to a view is the kernel's.
+"""
+
+import errno
+import os
+import re
+from dataclasses import dataclass
+
+from softsgx.runner.mappings import maps
+from softsgx.runner.marks import marked_path
+from softsgx.runner.process import UserTask
+from softsgx.runner.views import Kind, View, Views
+
+AT_FDCWD = -100
+PATH_MAX = 4096
+_PIECE = 256
+_MOST_LINKS = 40
+_FDS = re.compile(r"/proc/\d+(?:/task/\d+)?/fd")
+_MAPS = re.compile(r"/proc/(\d+)(?:/task/\d+)?/maps")
+
+
+def read_path(task: UserTask, address: int) -> str:
+    """Copy a path in; OSError(EFAULT, ENAMETOOLONG)."""
+    raw = b""
+    while b"\0" not in raw and len(raw) < PATH_MAX:
+        at = address + len(raw)
+        raw += task.copy_from_user(at, _PIECE - at % _PIECE)
+    path, end, _ = raw.partition(b"\0")
+    if not end or len(path) >= PATH_MAX:
+        raise OSError(errno.ENAMETOOLONG, "a path without an end")
+    return os.fsdecode(path)
+
+
+class _NotOursError(Exception):
+    """The way leads to what the kernel knows best."""
+
+
+@dataclass
+class _Walk:
+    """One resolution: where it is, what is left, and how often it may still turn."""
+
+    at: str
+    left: list[str]
+    turns: int = _MOST_LINKS
+    passed: bool = False
+    """A directory of ours was on the way: the kernel cannot go it."""
+
+    def follow(self, target: str) -> None:
+        """Go where a link says."""
+        self.turns -= 1
+        if self.turns < 0:
+            raise OSError(errno.ELOOP, "too many links")
+        if target.startswith("/"):
+            self.at = ""
+        self.left = _parts(target) + self.left
+
+
+def _parts(path: str) -> list[str]:
+    parts = [part for part in path.split("/") if part and part != "."]
+    # A path that ends in a slash, or in a dot, is of a directory.
+    if parts and (path.endswith(("/", "/."))):
+        parts.append(".")
+    return parts
+
+
+class Lookup:
+    """Resolves paths of one thread."""
+
+    def __init__(self, views: Views, task: UserTask):
+        self._views = views
+        self._tid = task.tid
+        self._process = task.process
+
+    def path(self, directory: int, path: str, *, follow: bool) -> View | None:
+        """Return the view at a path; OSError if the way to it is wrong; None: not ours.
+
+        *follow* False: a link at the end is itself what is meant.  What has no inode
+        number is the kernel's but for what is in it.
+        """
+        start = "" if path.startswith("/") else self._start(directory)
+        if not path or start is None or self._link("root") != "/":
+            return None
+        walk = _Walk(start, _parts(path))
+        try:
+            while walk.left:
+                link = self._enter(walk, walk.left.pop(0), follow=follow)
+                if link is not None:
+                    return link
+        except _NotOursError:
+            return None
+        view = self._views.get(walk.at) or self._of_process(walk.at)
+        if view is None and walk.passed:
+            return View(path=walk.at, kind=Kind.DIRECTORY)
+        return view
+
+    def opened(self, fd: int) -> View | None:
+        """Return the view that a descriptor of the thread is open on."""
+        link = self._link(f"fd/{fd & 0xFFFF_FFFF}")
+        path = marked_path(link) if link else None
+        return self._views.get(path) if path else None
+
+    def _start(self, directory: int) -> str | None:
+        link = self._link("cwd" if directory == AT_FDCWD else f"fd/{directory}")
+        link = marked_path(link or "") or link or ""
+        return link.rstrip("/") if link.startswith("/") else None
+
+    def _link(self, name: str) -> str | None:
+        try:
+            return os.readlink(f"/proc/{self._tid}/{name}")  # noqa: PTH115 -- a string
+        except OSError:
+            return None
+
+    def _enter(self, walk: _Walk, name: str, *, follow: bool) -> View | None:
+        """Go one part further; return a link that is not to be followed."""
+        if name == ".":
+            return None
+        if name == "..":
+            walk.at = walk.at.rpartition("/")[0]
+            return None
+        path = f"{walk.at}/{name}"
+        view = self._views.get(path)
+        if view is not None and view.kind is Kind.ABSENT:
+            raise OSError(errno.ENOENT, "the model has no SGX")
+        if view is not None and view.kind is not Kind.LINK:
+            if walk.left and view.kind is not Kind.DIRECTORY:
+                raise OSError(errno.ENOTDIR, "not a directory")
+            walk.at = path
+            walk.passed = True
+            return None
+        target = view.target if view else self._target(path)
+        if target is None:
+            walk.at = path
+        elif walk.left or follow:
+            walk.follow(target)
+        elif view is not None:
+            return view
+        elif _FDS.fullmatch(walk.at):
+            return View(path=path, kind=Kind.LINK, target=target)
+        else:
+            raise _NotOursError
+        return None
+
+    def _target(self, path: str) -> str | None:
+        """Return where a link of the process's world leads; None if it is none."""
+        if path == "/proc/self":
+            return str(self._process.pid)
+        if path == "/proc/thread-self":
+            return f"{self._process.pid}/task/{self._tid}"
+        try:
+            target = os.readlink(f"/proc/{self._tid}/root{path}")  # noqa: PTH115 -- same
+        except OSError as error:
+            if error.errno == errno.EINVAL:
+                return None
+            raise _NotOursError from error
+        if not _FDS.fullmatch(path.rpartition("/")[0]):
+            return target
+        marked = marked_path(target)
+        if marked is None:
+            raise _NotOursError
+        return marked
+
+    def _of_process(self, path: str) -> View | None:
+        """Return the list of mappings of a process with enclaves."""
+        found = _MAPS.fullmatch(path)
+        process = self._process
+        if not found or int(found[1]) != process.pid or not process.mm.vmas:
+            return None
+        return View(path=path, kind=Kind.TEXT, mode=0o444, text=lambda: maps(process))

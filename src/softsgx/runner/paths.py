@@ -1,0 +1,238 @@
+"""System calls about paths that may be views: open, stat, access, readlink and others.
+
+The agent asks for a call whose path looks like one of them, and the kernel carries out
+what turns out to be none.  Numbers are those of syscalls(2) for x86-64.
+"""
+
+import errno
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from softsgx.driver.device import ENCLAVE
+from softsgx.native.memory import sealed
+from softsgx.runner.answers import NOT_OURS, NewFd, Result
+from softsgx.runner.credentials import R_OK, W_OK, X_OK, Credentials
+from softsgx.runner.files import Files
+from softsgx.runner.lookup import AT_FDCWD, Lookup, read_path
+from softsgx.runner.marks import mark_directory, mark_memory
+from softsgx.runner.process import UserTask
+from softsgx.runner.stats import dirents, dots, stat_of, statx_of
+from softsgx.runner.views import Kind, View, Views
+
+_AT_SYMLINK_NOFOLLOW = 0x100
+_AT_EACCESS = 0x200
+_AT_EMPTY_PATH = 0x1000
+_O_TMPFILE_BIT = 0o20000000
+_U32 = (1 << 32) - 1
+_ACCESS = {os.O_RDONLY: R_OK, os.O_WRONLY: W_OK, os.O_RDWR: R_OK | W_OK}
+
+Args = tuple[int, ...]
+Handler = Callable[["_Asked", Args], Result]
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """One call: the thread that makes it, and where it looks."""
+
+    task: UserTask
+    lookup: Lookup
+
+    def at(self, directory: int, address: int, *, follow: bool) -> View:
+        """Return the view at a path; OSError(NOT_OURS) if there is none."""
+        path = read_path(self.task, address)
+        return _found(self.lookup.path(_signed(directory), path, follow=follow))
+
+    def at_or_open(self, directory: int, address: int, flags: int) -> View:
+        """Do so, or with AT_EMPTY_PATH and no path take what is open."""
+        follow = not flags & _AT_SYMLINK_NOFOLLOW
+        if not flags & _AT_EMPTY_PATH:
+            return self.at(directory, address, follow=follow)
+        if address and read_path(self.task, address):
+            return self.at(directory, address, follow=follow)
+        return _found(self.lookup.opened(directory))
+
+
+def _signed(number: int) -> int:
+    number &= _U32
+    return number - (1 << 32) if number >> 31 else number
+
+
+def _found(view: View | None) -> View:
+    if view is None:
+        raise OSError(NOT_OURS, "no view")
+    return view
+
+
+def _with_inode(view: View) -> View:
+    if not view.number:
+        raise OSError(NOT_OURS, "the kernel's own")
+    return view
+
+
+class Paths:
+    """Answers them for one machine."""
+
+    def __init__(self, views: Views, files: Files):
+        self._views = views
+        self._files = files
+        self._handlers: dict[int, Handler] = {
+            2: lambda a, r: self._open(a, AT_FDCWD, r[0], r[1]),
+            4: lambda a, r: self._stat(a, a.at(AT_FDCWD, r[0], follow=True), r[1]),
+            5: lambda a, r: self._stat(a, _found(a.lookup.opened(r[0])), r[1]),
+            6: lambda a, r: self._stat(a, a.at(AT_FDCWD, r[0], follow=False), r[1]),
+            21: lambda a, r: self._access(a, AT_FDCWD, r[0], r[1], 0),
+            89: lambda a, r: self._readlink(a, AT_FDCWD, *r[:3]),
+            191: lambda a, r: self._getxattr(a, r[0], follow=True),
+            192: lambda a, r: self._getxattr(a, r[0], follow=False),
+            194: lambda a, r: self._listxattr(a, r[0], follow=True),
+            195: lambda a, r: self._listxattr(a, r[0], follow=False),
+            217: self._getdents,
+            257: lambda a, r: self._open(a, r[0], r[1], r[2]),
+            262: lambda a, r: self._stat(a, a.at_or_open(r[0], r[1], r[3]), r[2]),
+            267: lambda a, r: self._readlink(a, *r[:4]),
+            269: lambda a, r: self._access(a, r[0], r[1], r[2], 0),
+            332: lambda a, r: self._statx(a, a.at_or_open(r[0], r[1], r[2]), r[4]),
+            437: self._openat2,
+            439: lambda a, r: self._access(a, r[0], r[1], r[2], r[3]),
+        }
+
+    def carry_out(self, task: UserTask, args: Args) -> Result:
+        """Return the call's value; OSError has its errno, or NOT_OURS.
+
+        The first of *args* holds the number of the call in its upper half.
+        """
+        handler = self._handlers.get(args[0] >> 32)
+        if handler is None:
+            raise OSError(NOT_OURS, "no call about paths")
+        return handler(_Asked(task, Lookup(self._views, task)), args[1:])
+
+    # ---- open ----
+
+    def _openat2(self, asked: _Asked, args: Args) -> Result:
+        how = asked.task.copy_from_user(args[2], 8)
+        return self._open(asked, args[0], args[1], int.from_bytes(how, "little"))
+
+    def _open(self, asked: _Asked, directory: int, address: int, flags: int) -> NewFd:
+        exclusive = flags & os.O_CREAT and flags & os.O_EXCL
+        follow = not (flags & os.O_NOFOLLOW or exclusive)
+        view = asked.at(directory, address, follow=follow)
+        if view.kind is not Kind.TEXT:
+            _with_inode(view)
+        if exclusive:
+            raise OSError(errno.EEXIST, "there already")
+        if flags & (os.O_DIRECTORY | _O_TMPFILE_BIT) and view.kind in _NO_DIRECTORY:
+            raise OSError(errno.ENOTDIR, "not a directory")
+        if flags & os.O_PATH:
+            fd = _open_name(view)
+        else:
+            self._check_open(asked, view, flags)
+            fd = self._open_view(view, flags)
+        return NewFd(fd, flags & os.O_CLOEXEC)
+
+    def _check_open(self, asked: _Asked, view: View, flags: int) -> None:
+        wanted = _ACCESS.get(flags & os.O_ACCMODE, R_OK | W_OK)
+        if view.kind is Kind.LINK:
+            raise OSError(errno.ELOOP, "a link")
+        if view.kind is Kind.DIRECTORY and (wanted & W_OK or flags & os.O_CREAT):
+            raise OSError(errno.EISDIR, "a directory")
+        who = Credentials.of(asked.task.tid)
+        if not who.may(wanted, view.mode, view.gid):
+            raise OSError(errno.EACCES, "the mode forbids it")
+        if view.kind is Kind.TEXT and (wanted & W_OK or flags & os.O_TRUNC):
+            raise OSError(errno.EACCES, "nobody writes it")
+
+    def _open_view(self, view: View, flags: int) -> int:
+        if view.kind is Kind.DIRECTORY:
+            return _open_directory(view)
+        if view.kind is Kind.TEXT:
+            text = view.text().encode("latin-1", "replace")
+            return sealed(mark_memory(view.path), text)
+        if view.name == ENCLAVE:
+            return self._files.open_enclave(flags)
+        return self._files.open_provision(flags)
+
+    # ---- look ----
+
+    def _stat(self, asked: _Asked, view: View, buffer: int) -> int:
+        asked.task.copy_to_user(buffer, stat_of(_with_inode(view)))
+        return 0
+
+    def _statx(self, asked: _Asked, view: View, buffer: int) -> int:
+        asked.task.copy_to_user(buffer, statx_of(_with_inode(view)))
+        return 0
+
+    def _access(
+        self, asked: _Asked, directory: int, address: int, mode: int, flags: int
+    ) -> int:
+        view = _with_inode(asked.at_or_open(directory, address, flags))
+        if mode & ~(R_OK | W_OK | X_OK):
+            raise OSError(errno.EINVAL, "no such mode")
+        who = Credentials.of(asked.task.tid, real=not flags & _AT_EACCESS)
+        if not who.may(mode, view.mode, view.gid):
+            raise OSError(errno.EACCES, "the mode forbids it")
+        return 0
+
+    def _readlink(
+        self, asked: _Asked, directory: int, address: int, buffer: int, size: int
+    ) -> int:
+        view = asked.at(directory, address, follow=False)
+        if view.kind is not Kind.LINK or _signed(size) <= 0:
+            raise OSError(errno.EINVAL, "not a link")
+        target = os.fsencode(view.target)[: size & _U32]
+        asked.task.copy_to_user(buffer, target)
+        return len(target)
+
+    def _getxattr(self, asked: _Asked, address: int, *, follow: bool) -> int:
+        _with_inode(asked.at(AT_FDCWD, address, follow=follow))
+        raise OSError(errno.ENODATA, "no attribute")
+
+    def _listxattr(self, asked: _Asked, address: int, *, follow: bool) -> int:
+        _with_inode(asked.at(AT_FDCWD, address, follow=follow))
+        return 0
+
+    # ---- list ----
+
+    def _getdents(self, asked: _Asked, args: Args) -> int:
+        """Write what a directory has of ours: all of a view, or what else it has."""
+        fd, buffer, size, position = args[:4]
+        view = asked.lookup.opened(fd)
+        if view is not None:
+            entries = dots(view, position)
+            path = view.path
+        else:
+            entries = b""
+            link = f"/proc/{asked.task.tid}/fd/{fd & _U32}"
+            path = os.readlink(link)  # noqa: PTH115 -- a string
+            if path not in self._views.listed:
+                raise OSError(NOT_OURS, "no directory of ours")
+        entries += dirents(self._views.entries(path), position)
+        if len(entries) > size & _U32:
+            raise OSError(errno.EINVAL, "a small buffer")
+        asked.task.copy_to_user(buffer, entries)
+        return len(entries)
+
+
+_NO_DIRECTORY = {Kind.NODE, Kind.TEXT, Kind.LINK}
+
+
+def _open_name(view: View) -> int:
+    """Open what stands for a view that is only named; the agent makes it O_PATH."""
+    if view.kind is Kind.DIRECTORY:
+        return _open_directory(view)
+    if view.kind is Kind.LINK:
+        raise OSError(errno.ELOOP, "a link has no descriptor here")
+    return sealed(mark_memory(view.path), b"")
+
+
+def _open_directory(view: View) -> int:
+    """Open a directory that is gone from the file system as soon as it is open."""
+    path = tempfile.mkdtemp(prefix=mark_directory(view.path))
+    place = Path(path)
+    try:
+        place.chmod(0o755)
+        return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    finally:
+        place.rmdir()

@@ -1,0 +1,175 @@
+"""The files that a machine with SGX has and this one has not, by their paths.
+
+Device nodes as Linux makes them and Intel's udev rules name them, what sysfs and procfs
+say of them, and /proc/cpuinfo.  See decision record 20.
+"""
+
+import grp
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+from functools import partial
+from pathlib import Path
+
+from softsgx.driver.device import ENCLAVE, PROVISION, nodes
+from softsgx.machine.machine import Machine
+from softsgx.runner.cpuinfo import cpuinfo
+
+MISC_MAJOR = 10
+MINORS = {ENCLAVE: 125, PROVISION: 126}
+PROVISION_GROUP = "sgx_prv"
+
+_NODE0 = "/sys/devices/system/node/node0"
+_SYSFS_SIZE = 4096
+
+
+FIRST_INODE = 0x5358_0000
+"""Number of the inode of the first view; no file system here has such."""
+
+
+class Kind(Enum):
+    """What stands at a path."""
+
+    NODE = 1
+    DIRECTORY = 2
+    LINK = 3
+    TEXT = 4
+    ABSENT = 5
+    """This machine has it, the model has not."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """One file; its mode is permission bits, *size* bytes as stat tells it."""
+
+    path: str
+    kind: Kind
+    mode: int = 0
+    gid: int = 0
+    size: int = 0
+    minor: int = 0
+    target: str = ""
+    text: Callable[[], str] = str
+    number: int = 0
+    """Its inode's."""
+
+    @property
+    def name(self) -> str:
+        """The last part of its path."""
+        return self.path.rpartition("/")[2]
+
+    @property
+    def parent(self) -> str:
+        """The directory that it is in."""
+        return self.path.rpartition("/")[0]
+
+
+class Views:
+    """All of them, and the directories of this machine in which they appear."""
+
+    def __init__(self, machine: Machine, gid: int | None = None):
+        group = provision_group() if gid is None else gid
+        made = [*_devices(machine, group), *_processor(machine)]
+        if not nodes(machine):
+            made += _absent()
+        self._by_path = {
+            view.path: View(**{**vars(view), "number": FIRST_INODE + number})
+            for number, view in enumerate(made)
+        }
+        self.listed = [path for path in self._parents() if Path(path).is_dir()]
+
+    def get(self, path: str) -> View | None:
+        """Return what stands at a path without links in it."""
+        return self._by_path.get(path)
+
+    def entries(self, directory: str) -> list[View]:
+        """Return what a directory has that this machine's has not."""
+        ours = directory in self._by_path
+        return [
+            view
+            for view in self._by_path.values()
+            if view.parent == directory
+            and view.kind is not Kind.ABSENT
+            and (ours or not os.path.lexists(view.path))
+        ]
+
+    def _parents(self) -> list[str]:
+        parents = {view.parent for view in self._by_path.values()}
+        return sorted(p for p in parents if p not in self._by_path and self.entries(p))
+
+
+def provision_group() -> int:
+    """Return the group of /dev/sgx_provision: sgx_prv, or that of softsgx's user."""
+    try:
+        return grp.getgrnam(PROVISION_GROUP).gr_gid
+    except KeyError:
+        return os.getegid()
+
+
+def _processor(machine: Machine) -> Iterator[View]:
+    path = "/proc/cpuinfo"
+    yield _text(path, lambda: cpuinfo(_native(path), machine), size=0)
+
+
+def _devices(machine: Machine, group: int) -> Iterator[View]:
+    found = nodes(machine)
+    if not found:
+        return
+    for name in found:
+        yield from _device(name, group if name == PROVISION else 0)
+    yield _directory("/dev/sgx")
+    yield _directory(f"{_NODE0}/x86")
+    epc = f"{machine.model.epc_bytes}\n"
+    yield _text(f"{_NODE0}/x86/sgx_total_bytes", lambda: epc)
+    yield _text("/proc/misc", partial(_misc, found), size=0)
+
+
+def _device(name: str, group: int) -> Iterator[View]:
+    minor = MINORS[name]
+    mode = 0o660 if name == PROVISION else 0o666
+    yield View(path=f"/dev/{name}", kind=Kind.NODE, mode=mode, gid=group, minor=minor)
+    yield _link(f"/dev/sgx/{name.removeprefix('sgx_')}", f"../{name}")
+    number = f"{MISC_MAJOR}:{minor}"
+    for place in ("/dev/char", "/sys/dev/char"):
+        up = ".." if place == "/dev/char" else "../../devices/virtual/misc"
+        yield _link(f"{place}/{number}", f"{up}/{name}")
+    yield _link(f"/sys/class/misc/{name}", f"../../devices/virtual/misc/{name}")
+    device = f"/sys/devices/virtual/misc/{name}"
+    event = f"MAJOR={MISC_MAJOR}\nMINOR={minor}\nDEVNAME={name}\n"
+    yield _directory(device)
+    yield _link(f"{device}/subsystem", "../../../../class/misc")
+    yield _text(f"{device}/dev", lambda: f"{number}\n")
+    yield _text(f"{device}/uevent", lambda: event, mode=0o644)
+
+
+def _absent() -> list[View]:
+    """Name what a machine with SGX shows, for a model that has none."""
+    paths = ["/dev/sgx", f"{_NODE0}/x86", *(f"/dev/{name}" for name in MINORS)]
+    return [
+        View(path=path, kind=Kind.ABSENT) for path in paths if os.path.lexists(path)
+    ]
+
+
+def _misc(found: tuple[str, ...]) -> str:
+    lines = _native("/proc/misc").splitlines(keepends=True)
+    others = [line for line in lines if line.split()[-1] not in MINORS]
+    return "".join(f"{MINORS[name]:3} {name}\n" for name in found) + "".join(others)
+
+
+def _native(path: str) -> str:
+    return Path(path).read_text(encoding="latin-1")
+
+
+def _directory(path: str) -> View:
+    return View(path=path, kind=Kind.DIRECTORY, mode=0o755)
+
+
+def _link(path: str, target: str) -> View:
+    return View(path=path, kind=Kind.LINK, mode=0o777, size=len(target), target=target)
+
+
+def _text(
+    path: str, text: Callable[[], str], size: int = _SYSFS_SIZE, mode: int = 0o444
+) -> View:
+    return View(path=path, kind=Kind.TEXT, mode=mode, size=size, text=text)

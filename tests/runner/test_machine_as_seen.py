@@ -1,0 +1,75 @@
+"""The machine as programs of this system see it under softsgx."""
+
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from tests.conformance.run import SOFTSGX, Outcome, run
+
+pytestmark = [pytest.mark.runner, pytest.mark.slow]
+
+
+def under(where: Path, *command: str, cpu: str = "full") -> Outcome:
+    return run([SOFTSGX, "run", "--cpu", cpu, "--", *command], where)
+
+
+def sh(where: Path, script: str, cpu: str = "full") -> str:
+    outcome = under(where, "sh", "-c", script, cpu=cpu)
+    assert (outcome.code, outcome.stderr) == (0, "")
+    return outcome.stdout
+
+
+def test_a_shell_sees_the_device(tmp_path: Path) -> None:
+    script = "cd /dev; echo sgx*; test -c sgx/enclave && ls -l /dev/sgx_enclave"
+    names, listing = sh(tmp_path, script).splitlines()
+    assert names == "sgx sgx_enclave sgx_provision"
+    assert listing.startswith("crw-rw-rw- 1 root root 10, 125 ")
+
+
+def test_a_shell_sees_nothing_on_a_locked_processor(tmp_path: Path) -> None:
+    script = "echo /dev/sgx*; test -e /dev/sgx_enclave || grep -c sgx_lc /proc/cpuinfo"
+    outcome = under(tmp_path, "sh", "-c", script, cpu="skylake-client")
+    assert outcome.stdout == "/dev/sgx*\n0\n"
+
+
+def test_find_goes_into_a_directory_of_ours(tmp_path: Path) -> None:
+    script = "find /dev -name '*sgx*' -o -name enclave; find /dev/sgx -type l | wc -l"
+    found = sh(tmp_path, script).splitlines()
+    assert {"/dev/sgx", "/dev/sgx_enclave", "/dev/sgx/enclave"} <= {*found}
+    assert found[-1] == "2"
+
+
+def test_python_sees_the_device(tmp_path: Path) -> None:
+    script = (
+        "import os, stat; s = os.stat('/dev/sgx_enclave'); "
+        "print(stat.S_ISCHR(s.st_mode), os.major(s.st_rdev), "
+        "sorted(e.name for e in os.scandir('/dev/sgx') if e.is_symlink()), "
+        "os.path.realpath('/dev/sgx/provision'), "
+        "sum('sgx' in e.name for e in os.scandir('/dev')), "
+        "'GenuineIntel' in open('/proc/cpuinfo').read())"
+    )
+    outcome = under(tmp_path, sys.executable, "-c", script)
+    assert outcome.stderr == ""
+    expected = "True 10 ['enclave', 'provision'] /dev/sgx_provision 3 True\n"
+    assert outcome.stdout == expected
+
+
+def test_a_child_sees_what_its_parent_opened(tmp_path: Path) -> None:
+    script = "exec 5<>/dev/sgx_enclave; readlink /proc/self/fd/5; stat -Lc %t /dev/fd/5"
+    assert sh(tmp_path, script) == "/dev/sgx_enclave\na\n"
+
+
+def test_tools_see_the_models_processor(tmp_path: Path) -> None:
+    script = "grep -m1 'model name' /proc/cpuinfo; cat < /proc/cpuinfo | wc -l"
+    name, lines = sh(tmp_path, script, "icelake-server").splitlines()
+    assert name == "model name\t: Intel(R) Xeon(R) Ice Lake (softsgx)"
+    assert int(lines) > 20
+
+
+def test_nothing_is_left_in_the_file_system(tmp_path: Path) -> None:
+    script = f"TMPDIR={tmp_path}; ls /dev/sgx /sys/class/misc/sgx_enclave/ >/dev/null"
+    sh(tmp_path, script)
+    assert not list(tmp_path.iterdir())
+    assert not list(Path(tempfile.gettempdir()).glob("softsgx:*"))
