@@ -32,6 +32,8 @@ def test_the_ids_are_those_that_others_read() -> None:
         "start_true_s",
         "compile_slowdown_ratio",
         "inside_compute_ratio",
+        "policy_decide_10_us",
+        "policy_decide_10k_us",
     ]
 
 

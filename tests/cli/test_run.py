@@ -138,18 +138,21 @@ def test_a_failed_start_is_one_line_and_its_code(
     assert ("softsgx doctor" in str(error)) == (code == 125)
 
 
-def test_a_platform_that_is_off_starts_nothing(
+def test_a_platform_that_is_off_is_a_machine_without_sgx(
     module: ModuleType, calls: list[Call], tmp_path: Path
 ) -> None:
     where = tmp_path / "p"
     platform = Platform.create(where)
-    error = failure(invoke(module, "--platform", where, "true"))
-    assert error.exit_code == 125
-    assert f"softsgx platform enable {where}" in str(error)
-    assert not calls
+    result = invoke(module, "--platform", where, "true")
+    assert result.return_value == 42
+    assert f"softsgx platform enable {where}" in result.output
+    assert result.output.count("\n") == 1
+    assert not calls[0][1].platform.model.sgx1
     platform.switch(on=True)
-    assert invoke(module, "--platform", where, "true").return_value == 42
-    assert calls[0][1].platform.identity == platform.identity
+    result = invoke(module, "--platform", where, "true")
+    assert (result.return_value, result.output) == (42, "")
+    assert calls[1][1].platform.identity == platform.identity
+    assert calls[1][1].platform.model.sgx1
 
 
 def test_no_platform_is_125(module: ModuleType, tmp_path: Path) -> None:

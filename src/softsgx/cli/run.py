@@ -4,6 +4,7 @@ import errno
 import os
 import stat
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
 
@@ -115,8 +116,9 @@ def _platform(directory: Path | None, model: Model) -> Platform:
     except PlatformError as error:
         raise Failure(str(error), NOT_STARTED) from error
     if not platform.is_on:
-        hint = f"off; turn it on with `softsgx platform enable {directory}`"
-        raise Failure(f"{directory}: {hint}", NOT_STARTED)
+        hint = f"it is off; turn it on with `softsgx platform enable {directory}`"
+        click.echo(f"softsgx: {directory}: no SGX here: {hint}", err=True)
+        return Platform.ephemeral(replace(platform.model, sgx1=False))
     return platform
 
 

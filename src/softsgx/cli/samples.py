@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from softsgx.cli.policy_samples import decide_us
+
 TIMEOUT_S = 300
 COMPILES = 10
 
@@ -210,5 +212,7 @@ FIGURES = (
     Figure("start_true_s", "s", _start_true),
     Figure("compile_slowdown_ratio", "ratio", _compile),
     Figure("inside_compute_ratio", "ratio", _program("compute", "16", "7")),
+    Figure("policy_decide_10_us", "us", decide_us(10)),
+    Figure("policy_decide_10k_us", "us", decide_us(10_000)),
 )
 """The figures, in the order in which they are shown."""
