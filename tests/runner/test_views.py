@@ -126,6 +126,23 @@ def test_paths_begin_at_descriptors_and_links_of_the_programs_own(
         lookup(VIEWS).path(AT_FDCWD, f"{tmp_path}/round/enclave", follow=True)
 
 
+def test_file_systems_that_somebody_serves_are_not_walked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sgx").symlink_to("/dev/sgx")
+    path = f"{tmp_path}/sgx/enclave"
+    assert lookup(VIEWS).path(AT_FDCWD, path, follow=True)
+    line = f"30 1 0:30 / {tmp_path} rw,nosuid shared:7 - fuse.sshfs there rw\n"
+    real = Path.read_text
+
+    def read(self: Path, **options: str) -> str:
+        return line if self.name == "mountinfo" else real(self, **options)
+
+    monkeypatch.setattr(Path, "read_text", read)
+    assert lookup(VIEWS).path(AT_FDCWD, path, follow=True) is None
+    assert lookup(VIEWS).path(AT_FDCWD, "/dev/sgx_enclave", follow=True)
+
+
 def test_what_is_open_tells_what_it_stands_for() -> None:
     fd = os.memfd_create(mark_memory("/dev/sgx_enclave"))
     place = tempfile.mkdtemp(prefix=mark_directory("/dev/sgx"))

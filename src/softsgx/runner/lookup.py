@@ -8,6 +8,8 @@ import errno
 import os
 import re
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 
 from softsgx.runner.mappings import maps
 from softsgx.runner.marks import marked_path
@@ -18,6 +20,7 @@ AT_FDCWD = -100
 PATH_MAX = 4096
 _PIECE = 256
 _MOST_LINKS = 40
+_SERVED = ("fuse", "nfs", "cifs", "smb3", "9p", "autofs", "ceph")
 _FDS = re.compile(r"/proc/\d+(?:/task/\d+)?/fd")
 _MAPS = re.compile(r"/proc/(\d+)(?:/task/\d+)?/maps")
 
@@ -149,6 +152,8 @@ class Lookup:
             return str(self._process.pid)
         if path == "/proc/thread-self":
             return f"{self._process.pid}/task/{self._tid}"
+        if path.rpartition("/")[0] in self._served:
+            raise _NotOursError
         try:
             target = os.readlink(f"/proc/{self._tid}/root{path}")  # noqa: PTH115 -- same
         except OSError as error:
@@ -161,6 +166,24 @@ class Lookup:
         if marked is None:
             raise _NotOursError
         return marked
+
+    @cached_property
+    def _served(self) -> set[str]:
+        """Where file systems are mounted that somebody else answers for.
+
+        That may be a program of the tree, which waits for us while we wait for it.
+        """
+        try:
+            text = Path(f"/proc/{self._tid}/mountinfo").read_text(
+                errors="surrogateescape"
+            )
+        except OSError:
+            return set()
+        return {
+            line.split()[4]
+            for line in text.splitlines()
+            if line.partition(" - ")[2].startswith(_SERVED)
+        }
 
     def _of_process(self, path: str) -> View | None:
         """Return the list of mappings of a process with enclaves."""
