@@ -189,6 +189,7 @@ HIDDEN void reissue_path(struct frame *f, int has_directory);
 HIDDEN int reissue_late(struct frame *f);
 HIDDEN int path_syscall(struct frame *f);
 HIDDEN void path_not_found(struct frame *f);
+HIDDEN void paths_init(const u64 *stack);
 HIDDEN void views_opened(struct frame *f, long fd, u64 flags);
 HIDDEN int is_listed(const u64 *status);
 HIDDEN void views_watch(void);

@@ -277,5 +277,6 @@ __attribute__((used)) HIDDEN void agent_init(void)
 	sites_init();
 	actions_init();
 	masks_inherit(A.config.blocked, A.config.pending);
+	paths_init((const u64 *)A.config.stack);
 	begin_program();
 }

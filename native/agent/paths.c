@@ -8,6 +8,7 @@
 
 #define PATH_SIZE 256
 #define NOT_OURS_CODE 4095
+#define IN_PART_OURS_CODE 4094
 
 static int same(const char *a, const char *b)
 {
@@ -133,10 +134,27 @@ static u64 open_flags(const struct k_sigcontext *mc)
 	return flags;
 }
 
-static long ask(const struct k_sigcontext *mc)
+/* Whoever meets a view may go on to read links and directories around it. */
+static long ask(const struct k_sigcontext *mc, int opens)
 {
-	return call_supervisor(CALL_PATH | mc->rax << 32, mc->rdi, mc->rsi, mc->rdx,
-			       mc->r10, mc->r8);
+	long ret = call_supervisor(CALL_PATH | mc->rax << 32, mc->rdi, mc->rsi, mc->rdx,
+				   mc->r10, mc->r8);
+
+	if (ret != -NOT_OURS_CODE && !opens)
+		views_watch();
+	return ret == -IN_PART_OURS_CODE ? -NOT_OURS_CODE : ret;
+}
+
+/* A program that is told of a view by its arguments may read links first. */
+void paths_init(const u64 *stack)
+{
+	u64 count = stack[0];
+
+	for (u64 i = 1; i <= count; i++)
+		if (likely_at(stack[i]) == A_VIEW) {
+			views_watch();
+			return;
+		}
 }
 
 /* ---- the calls ---- */
@@ -175,7 +193,7 @@ static void do_path(struct frame *f, const struct where *w)
 	struct k_sigcontext *mc = &f->uc->mc;
 	enum likely likely = is_fstat(mc) ? view_is_open(w->directory) ? A_VIEW : NO_VIEW :
 					    likely_at(w->path);
-	long ret = likely == A_VIEW ? ask(mc) : -NOT_OURS_CODE;
+	long ret = likely == A_VIEW ? ask(mc, (int)w->opens) : -NOT_OURS_CODE;
 
 	if (ret != -NOT_OURS_CODE) {
 		if (ret >= 0 && w->opens)
@@ -210,7 +228,7 @@ void path_not_found(struct frame *f)
 	long ret = -NOT_OURS_CODE;
 
 	if (where_of(mc, &w) && may_be_found(&w))
-		ret = ask(mc);
+		ret = ask(mc, (int)w.opens);
 	if (ret == -NOT_OURS_CODE)
 		ret = -ENOENT_;
 	else if (ret >= 0 && w.opens)
@@ -241,7 +259,7 @@ int path_syscall(struct frame *f)
 		return 1;
 	}
 	if (mc->rax == NR_fstat) {
-		long ret = view_is_open(mc->rdi) ? ask(mc) : -NOT_OURS_CODE;
+		long ret = view_is_open(mc->rdi) ? ask(mc, 0) : -NOT_OURS_CODE;
 
 		if (ret == -NOT_OURS_CODE)
 			reissue(f);

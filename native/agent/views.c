@@ -3,8 +3,9 @@
  * Views that are open: descriptors that stand for a node, a directory or a text of a
  * machine with SGX, and directories of this machine that have more entries.
  *
- * Only a process that opened one of these pays for it, by a filter of its own: for
- * reading directories, and for fstat.
+ * Only a process that opened or found one of these, or is told of one in its arguments,
+ * pays for it, by a filter of its own: for reading directories and links, and for fstat.
+ * Compilers read a thousand links for each file.
  */
 #include "agent.h"
 #include "filter.h"
@@ -20,7 +21,9 @@ enum { ST_DEV = 0, ST_INO = 1, ST_NLINK = 2, ST_MODE = 3 }; /* words of struct s
 
 static struct sock_filter view_filter[] = {
 	FILTER_HEAD(ALLOW),
-	IF_EQ(NR_getdents64, 6, 0),
+	IF_EQ(NR_getdents64, 8, 0),
+	IF_EQ(NR_readlink, 7, 0),
+	IF_EQ(NR_readlinkat, 6, 0),
 	IF_EQ(NR_fstat, 5, 0),
 	IF_EQ(NR_newfstatat, 0, 2),
 	LOAD_LOW(3),

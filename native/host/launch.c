@@ -94,8 +94,6 @@ static struct sock_filter first_filter[] = {
 	TRAP_ALWAYS(__NR_faccessat),
 	TRAP_ALWAYS(NR_faccessat2),
 	TRAP_ALWAYS(NR_openat2),
-	TRAP_ALWAYS(__NR_readlink),
-	TRAP_ALWAYS(__NR_readlinkat),
 	TRAP_ALWAYS(__NR_getxattr),
 	TRAP_ALWAYS(__NR_lgetxattr),
 	TRAP_ALWAYS(__NR_listxattr),

@@ -61,6 +61,11 @@ def test_a_child_sees_what_its_parent_opened(tmp_path: Path) -> None:
     assert sh(tmp_path, script) == "/dev/sgx_enclave\na\n"
 
 
+def test_a_program_that_is_told_of_the_device_reads_its_links(tmp_path: Path) -> None:
+    script = "realpath /dev/sgx/enclave; readlink /dev/sgx/provision"
+    assert sh(tmp_path, script) == "/dev/sgx_enclave\n../sgx_provision\n"
+
+
 def test_tools_see_the_models_processor(tmp_path: Path) -> None:
     script = "grep -m1 'model name' /proc/cpuinfo; cat < /proc/cpuinfo | wc -l"
     name, lines = sh(tmp_path, script, "icelake-server").splitlines()

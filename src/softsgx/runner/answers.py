@@ -21,6 +21,10 @@ NOT_OURS = 4095
 """The agent's error for: this is none of softsgx's, let the kernel do it."""
 
 
+IN_PART_OURS = 4094
+"""The kernel's too, but what it leads to is ours."""
+
+
 @dataclass(frozen=True)
 class NewFd:
     """An answer that is a descriptor: ours, to be copied into the process."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from softsgx.driver.device import ENCLAVE
 from softsgx.native.memory import sealed
-from softsgx.runner.answers import NOT_OURS, NewFd, Result
+from softsgx.runner.answers import IN_PART_OURS, NOT_OURS, NewFd, Result
 from softsgx.runner.credentials import R_OK, W_OK, X_OK, Credentials
 from softsgx.runner.files import Files
 from softsgx.runner.lookup import AT_FDCWD, Lookup, read_path
@@ -68,7 +68,7 @@ def _found(view: View | None) -> View:
 
 def _with_inode(view: View) -> View:
     if not view.number:
-        raise OSError(NOT_OURS, "the kernel's own")
+        raise OSError(IN_PART_OURS, "the kernel's own")
     return view
 
 
