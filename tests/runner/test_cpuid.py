@@ -10,7 +10,7 @@ from softsgx.machine.model import Model
 from softsgx.native import lib
 from softsgx.native.abi import MAX_OVERLAYS
 from softsgx.platform.models import MODELS as NAMED
-from softsgx.runner.cpuid import overlays, view
+from softsgx.runner.cpuid import constants, overlays, view
 from tests.support import changed
 
 MODELS = [
@@ -185,4 +185,29 @@ def test_no_model_claims_what_the_machine_cannot_execute(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(NAMED))
 def test_they_fit_where_the_agent_looks(name: str) -> None:
     for host in (amd, intel, lib.cpuid):
-        assert len(overlays(NAMED[name], host)) <= MAX_OVERLAYS
+        changes = overlays(NAMED[name], host)
+        assert len([*constants(changes, host), *changes]) <= MAX_OVERLAYS
+
+
+@pytest.mark.parametrize("name", sorted(NAMED))
+def test_constants_are_what_a_program_sees(name: str) -> None:
+    for host in (amd, intel, lib.cpuid):
+        for whole in constants(overlays(NAMED[name], host), host):
+            assert whole.keep_eax == whole.keep_ebx == 0
+            assert whole.keep_ecx == whole.keep_edx == 0
+            seen = view(NAMED[name], whole.leaf, whole.subleaf, host)
+            added = (whole.add_eax, whole.add_ebx, whole.add_ecx, whole.add_edx)
+            assert added == seen
+
+
+def test_nothing_of_one_processors_own_is_constant() -> None:
+    found = constants(overlays(ICELAKE, intel), intel)
+    assert not {1, 2, 4, 0xB, 0x1F} & {whole.leaf for whole in found}
+
+
+def test_a_leaf_that_the_machine_has_not_is_not_constant() -> None:
+    def small(leaf: int, subleaf: int) -> tuple[int, int, int, int]:
+        return (leaf & 0x8000_0000 | 6, subleaf, 0, 0)
+
+    found = {whole.leaf for whole in constants([], small)}
+    assert found == {0, *range(0x8000_0000, 0x8000_0007)}

@@ -227,7 +227,7 @@ class Config(Layout, size=72):
     pid:      int = at(64, 4)
 # fmt: on
 
-MAX_OVERLAYS = 40
+MAX_OVERLAYS = 104
 MAX_LISTED = 8
 LATE_NR = 0x5359
 """The call by which the agent's own text says that a path was not found."""

@@ -37,6 +37,16 @@ _LAST_EXTENDED = 0x8000_0008
 _SEE_CACHES = CpuidRegs(eax=0x00FE_FF01, ebx=0xF0)
 """Leaf 2 of processors that describe caches and TLBs in leaves 4 and 18H."""
 
+_CONSTANT: tuple[tuple[int, int | None], ...] = (
+    (0, None),
+    *((7, subleaf) for subleaf in range(3)),
+    (0xD, 0),
+    *((0xD, subleaf) for subleaf in range(2, 32)),
+    *((0x14, subleaf) for subleaf in range(2)),
+    *((0x8000_0000 + leaf, None) for leaf in range(9)),
+)
+"""Leaves and sub-leaves without anything of one processor's own, or of a task's."""
+
 _EXTENDED_ECX = 1 << 0 | 1 << 5 | 1 << 8
 """LAHF and SAHF, LZCNT, PREFETCHW."""
 _EXTENDED_EDX = 1 << 11 | 1 << 20 | 1 << 26 | 1 << 27 | 1 << 29
@@ -55,8 +65,30 @@ def overlays(model: Model, host: Host = lib.cpuid) -> list[Overlay]:
 
 def view(model: Model, leaf: int, subleaf: int, host: Host = lib.cpuid) -> CpuidRegs:
     """Return what a program sees."""
-    native = CpuidRegs(*host(leaf, subleaf))
-    for change in overlays(model, host):
+    return _seen(overlays(model, host), CpuidRegs(*host(leaf, subleaf)), leaf, subleaf)
+
+
+def constants(changes: list[Overlay], host: Host = lib.cpuid) -> list[Overlay]:
+    """Return whole answers, under some changes, that are alike on all processors.
+
+    The agent then need not ask the processor, which takes long in a virtual machine; a
+    program's loader asks some forty times.
+    """
+    known = {0: host(0, 0)[0], 0x8000_0000: host(0x8000_0000, 0)[0]}
+    found = []
+    for leaf, subleaf in _CONSTANT:
+        if leaf > known[leaf & 0x8000_0000]:
+            continue
+        native = CpuidRegs(*host(leaf, subleaf or 0))
+        regs = _seen(changes, native, leaf, subleaf or 0)
+        found.append(_overlay(leaf, regs, subleaf=subleaf))
+    return found
+
+
+def _seen(
+    changes: list[Overlay], native: CpuidRegs, leaf: int, subleaf: int
+) -> CpuidRegs:
+    for change in changes:
         if change.leaf <= leaf <= change.last and (
             change.anysub or change.subleaf == subleaf
         ):

@@ -15,7 +15,7 @@ from softsgx.native.abi import (
     Listed,
     Overlay,
 )
-from softsgx.runner.cpuid import overlays
+from softsgx.runner.cpuid import constants, overlays
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,8 @@ def agent_config(
     exact: bool,
 ) -> bytes:
     """Return the head of the agent's data: configuration, CPUID, vDSO addresses."""
-    views = overlays(machine.model)
+    changes = overlays(machine.model)
+    views = [*constants(changes), *changes]
     flags = _flags(machine, abilities, exact=exact)
     head = Config(
         flags=int(flags),
