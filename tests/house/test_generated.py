@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 
-from softsgx.native import abi, headers
+from softsgx.native import headers, numbers
 from tests.house.tree import ROOT
 
 NATIVE = ROOT / "native"
@@ -45,7 +45,7 @@ def test_the_generated_header_is_up_to_date() -> None:
 
 
 def test_the_linkers_symbols_are_pythons_constants() -> None:
-    assert not wrong_symbols((NATIVE / "Makefile").read_text(), vars(abi))
+    assert not wrong_symbols((NATIVE / "Makefile").read_text(), vars(numbers))
 
 
 def test_a_stale_header_and_a_wrong_symbol_are_seen() -> None:

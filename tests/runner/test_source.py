@@ -14,7 +14,8 @@ PLAIN, NOEXEC = "/lib/plain", "/noexec/file"
 
 
 def line(start: int, end: int, path: str) -> Mapping:
-    return Mapping(1, start, end, "r--p", 0, 7 if path.startswith("/") else 0, path)
+    mapping = Mapping(1, start, end, "r--p")
+    return mapping.of(0, 7 if path.startswith("/") else 0, path)
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from softsgx.runner.text import CPUID, TextScanner
+from softsgx.runner.host_code import TextScanner
+from softsgx.runner.text import CPUID
 
 SOURCE = r"""
 #include <cpuid.h>

@@ -1,50 +1,43 @@
-"""What people type.  Commands are imported when they are called, and not before."""
+"""What people type.  A run without options comes to its program the short way."""
 
-import importlib
+import os
+import sys
 from collections.abc import Sequence
-from types import MappingProxyType
-from typing import NoReturn
-
-import click
-
-from softsgx import __version__
-from softsgx.cli.failure import exit_reporting
-
-COMMANDS = MappingProxyType(
-    {
-        "run": "softsgx.cli.run",
-        "sign": "softsgx.cli.sign",
-        "doctor": "softsgx.cli.doctor",
-        "bench": "softsgx.cli.bench",
-        "platform": "softsgx.cli.platform",
-        "policy": "softsgx.cli.policy",
-        "audit": "softsgx.cli.audit",
-    }
-)
-"""Each command's module, which holds it by the name `command`."""
 
 
-class _Commands(click.Group):
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Name the commands, in the order in which people need them."""
-        del ctx
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import a command."""
-        del ctx
-        if cmd_name not in COMMANDS:
-            return None
-        command: click.Command = importlib.import_module(COMMANDS[cmd_name]).command
-        return command
-
-
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="softsgx")
-def cli() -> None:
-    """Run programs made for Intel SGX on a machine that has none."""
-
-
-def main(args: Sequence[str] | None = None) -> NoReturn:
+def main(args: Sequence[str] | None = None) -> None:
     """Run the command line and exit; prints every error in one line, on stderr."""
+    argv = _plain_run(list(sys.argv[1:] if args is None else args))
+    if argv:
+        _run_quickly(argv)
+    # The short way needs none of these, and they take longer than all of it.
+    from softsgx.cli.failure import exit_reporting  # noqa: PLC0415 -- see above
+    from softsgx.cli.group import cli  # noqa: PLC0415 -- see above
+
     exit_reporting(cli, args)
+
+
+def _plain_run(words: list[str]) -> list[str]:
+    """Return the program and its arguments of a `run` without options, or nothing."""
+    if words[:1] != ["run"]:
+        return []
+    argv = words[1:]
+    if argv[:1] == ["--"]:
+        return argv[1:]
+    return [] if argv and argv[0].startswith("-") else argv
+
+
+def _run_quickly(argv: list[str]) -> None:
+    """Run a program and exit as it does; return if it needs the long way."""
+    from softsgx.runner.quick import quick_run  # noqa: PLC0415 -- others need it not
+
+    try:
+        code = quick_run(argv)
+    except Exception as error:  # noqa: BLE001 -- nothing may reach the user raw
+        from softsgx.cli.failure import exit_for  # noqa: PLC0415 -- as in main
+        from softsgx.cli.run import not_started  # noqa: PLC0415 -- as in main
+
+        exit_for(not_started(argv[0], error))
+    if code is not None:
+        sys.stdout.flush()
+        os._exit(code)

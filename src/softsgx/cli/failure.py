@@ -38,6 +38,11 @@ def exit_reporting(command: click.Command, args: Sequence[str] | None) -> NoRetu
     sys.exit(code if isinstance(code, int) else 0)
 
 
+def exit_for(error: BaseException) -> NoReturn:
+    """Print what went wrong, and exit."""
+    sys.exit(_report(error))
+
+
 def _report(error: BaseException) -> int:
     """Print an error, where there is something to print; return the exit code."""
     code = FAILED

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TextIO
 
 import click
+from click.core import ParameterSource
 
 from softsgx.cli.failure import NOT_EXECUTABLE, NOT_FOUND, NOT_STARTED, Failure
 from softsgx.cli.options import model_of, model_options, path_type
@@ -16,8 +17,8 @@ from softsgx.machine.model import Model
 from softsgx.native.lib import NotBuilt
 from softsgx.platform.errors import PlatformError
 from softsgx.platform.platform import Platform
-from softsgx.runner import run
 from softsgx.runner.options import MASK_PF_SGX, RunOptions
+from softsgx.runner.run import run
 
 _DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
 
@@ -69,19 +70,30 @@ def command(  # noqa: PLR0913 -- one for each option
             trace=_trace_to(trace_file, trace=trace),
             counts=counts,
             inject=frozenset(inject),
+            is_plain=_is_plain(),
         )
         return run(list(argv), options)
-    except OSError as error:
-        raise _not_started(argv[0], error) from error
-    except NotBuilt as error:
-        raise Failure(str(error), NOT_STARTED) from error
+    except (OSError, NotBuilt) as error:
+        raise not_started(argv[0], error) from error
+
+
+def _is_plain() -> bool:
+    """Say whether the user gave no option."""
+    context = click.get_current_context()
+    sources = map(context.get_parameter_source, context.params.keys() - {"argv"})
+    return all(source is ParameterSource.DEFAULT for source in sources)
 
 
 _START_CODES = {errno.ENOEXEC: NOT_EXECUTABLE, errno.ENOENT: NOT_FOUND}
 """Exit codes for what execve says after the file itself was found."""
 
 
-def _not_started(program: str, error: OSError) -> Failure:
+def not_started(program: str, error: Exception) -> Exception:
+    """Return an error as the user is to read it, if it is about the start."""
+    if isinstance(error, NotBuilt):
+        return Failure(str(error), NOT_STARTED)
+    if not isinstance(error, OSError):
+        return error
     code = _START_CODES.get(error.errno or 0, NOT_STARTED)
     hint = " (see `softsgx doctor`)" if code == NOT_STARTED else ""
     what = f"{error.filename or program}: {error.strerror or error}"

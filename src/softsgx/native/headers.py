@@ -9,16 +9,15 @@ from softsgx.arch.leaves import Enclu
 from softsgx.arch.secinfo import PageType
 from softsgx.arch.ssa import Exinfo, Gprsgx
 from softsgx.arch.tcs import Tcs
-from softsgx.native import abi
+from softsgx.native import abi, numbers
 
 _CONSTANTS = (
-    *("AGENT_BASE", "VDSO_OFFSET", "DATA_OFFSET", "FORK_OFFSET", "AGENT_SIZE"),
-    *("BLOCKS_OFFSET", "BLOCK_SIZE", "BLOCKS"),
-    *("RESTORER_OFFSET", "CALL_NR", "MAX_OPS", "MAX_OVERLAYS", "MAX_SITES"),
-    *("MAX_MASKED", "MASKED_OFFSET", "MAX_LISTED", "LATE_NR"),
+    *((numbers, name) for name in vars(numbers) if name.isupper()),
+    *((abi, name) for name in ("MAX_OPS", "MAX_OVERLAYS", "MAX_SITES")),
+    *((abi, name) for name in ("MAX_MASKED", "MASKED_OFFSET", "MAX_LISTED", "LATE_NR")),
 )
 _ENUMS: tuple[type[IntEnum] | type[IntFlag], ...] = (
-    abi.Call,
+    numbers.Call,
     abi.ConfigFlag,
     abi.Outcome,
     abi.Trap,
@@ -61,8 +60,8 @@ def _struct(kind: type[Layout]) -> Iterator[str]:
 def _lines() -> Iterator[str]:
     yield "/* Generated from softsgx.native.abi and softsgx.arch: do not edit. */"
     yield "#pragma once"
-    for name in _CONSTANTS:
-        yield f"#define {name} {getattr(abi, name):#x}"
+    for module, name in _CONSTANTS:
+        yield f"#define {name} {getattr(module, name):#x}"
     for kind in _ENUMS:
         prefix = kind.__name__.upper()
         for member in kind:

@@ -5,19 +5,13 @@ Every function raises OSError with the errno of the call that failed.
 
 import ctypes
 import errno
-import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
-
-from softsgx.arch.addr import PAGE_SIZE
-from softsgx.machine.measurement import PAGE_STREAM_SIZE
 
 _SECINFO_MEASURED = 48
 
-_HERE = Path(__file__).parent
+_HERE = os.path.dirname(__file__)  # noqa: PTH120 -- pathlib is slow to import
 _LIB_NAME = "libsoftsgx.so"
 
 
@@ -98,7 +92,7 @@ _PROTOTYPES: dict[str, tuple[type, ...]] = {
 @cache
 def _lib() -> ctypes.CDLL:
     try:
-        lib = ctypes.CDLL(str(_HERE / _LIB_NAME), use_errno=True)
+        lib = ctypes.CDLL(f"{_HERE}/{_LIB_NAME}", use_errno=True)
     except OSError as error:
         raise NotBuilt(f"{_LIB_NAME} is not built: run `make build`") from error
     for name, argtypes in _PROTOTYPES.items():
@@ -143,6 +137,10 @@ def lay_out(stream: bytearray, offset: int, secinfo: bytes, pages: memoryview) -
     *pages* are writable memory of ours; ValueError if *stream* is too short.
     """
     size = pages.nbytes
+    # Imported where enclaves are: a start has other things to do.
+    from softsgx.arch.addr import PAGE_SIZE  # noqa: PLC0415 -- see above
+    from softsgx.machine.measurement import PAGE_STREAM_SIZE  # noqa: PLC0415 -- see above
+
     if size % PAGE_SIZE or len(secinfo) < _SECINFO_MEASURED:
         raise ValueError("not whole pages, or no SECINFO")
     if len(stream) < size // PAGE_SIZE * PAGE_STREAM_SIZE:
@@ -234,17 +232,28 @@ def wait_child(pid: int) -> int | None:
     return None if status == -1 else status
 
 
-@dataclass(frozen=True)
 class Images:
     """The agent and the vDSO image, and the addresses in them that matter."""
 
-    agent: bytes
-    vdso: bytes
-    data: int
-    enclu: int
-    fault: int
-    restorer: int
-    slots: int
+    def __init__(self) -> None:
+        self.agent = _built("agent.bin")
+        self.vdso = _built("vdso.bin")
+        # {"name": "0x..", ...}; json takes longer to import than all this.
+        words = _built("images.json").decode().split('"')[1::2]
+        known = dict(zip(words[::2], words[1::2], strict=True))
+        self.data = int(known["A"], 16)
+        self.enclu = int(known["sgx_enclu"], 16)
+        self.fault = int(known["sgx_fault"], 16)
+        self.restorer = int(known["sgx_restorer"], 16)
+        self.slots = int(known["vdso_slots"], 16)
+
+
+def _built(name: str) -> bytes:
+    try:
+        with open(f"{_HERE}/{name}", "rb") as file:  # noqa: PTH123 -- as above
+            return file.read()
+    except FileNotFoundError as error:
+        raise NotBuilt(f"{error.filename} is not built: run `make build`") from error
 
 
 class Injector:
@@ -290,18 +299,4 @@ class Injector:
 @cache
 def images() -> Images:
     """Load the images that were built with the package."""
-    try:
-        known = json.loads((_HERE / "images.json").read_text())
-        agent = (_HERE / "agent.bin").read_bytes()
-        vdso = (_HERE / "vdso.bin").read_bytes()
-    except FileNotFoundError as error:
-        raise NotBuilt(f"{error.filename} is not built: run `make build`") from error
-    return Images(
-        agent=agent,
-        vdso=vdso,
-        data=int(known["A"], 16),
-        enclu=int(known["sgx_enclu"], 16),
-        fault=int(known["sgx_fault"], 16),
-        restorer=int(known["sgx_restorer"], 16),
-        slots=int(known["vdso_slots"], 16),
-    )
+    return Images()

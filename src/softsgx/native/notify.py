@@ -6,7 +6,6 @@ See seccomp_unotify(2).
 import errno
 import fcntl
 import struct
-from dataclasses import dataclass
 
 _RECV = 0xC0502100
 _SEND = 0xC0182101
@@ -22,15 +21,14 @@ _FD = struct.Struct("=QIIII")
 _EMPTY = bytes(_NOTIF.size)
 
 
-@dataclass(frozen=True, slots=True)
 class Notification:
     """A thread that waits: its number, the system call it made, and from where."""
 
-    id: int
-    tid: int
-    nr: int
-    ip: int
-    args: tuple[int, ...]
+    __slots__ = ("args", "id", "ip", "nr", "tid")
+
+    def __init__(self, fields: tuple[int, ...]) -> None:
+        self.id, self.tid, _, self.nr, _, self.ip, *args = fields
+        self.args = tuple(args)
 
 
 class Listener:
@@ -55,8 +53,7 @@ class Listener:
             if error.errno in (errno.ENOENT, errno.EINTR):
                 return None
             raise
-        number, tid, _, nr, _, ip, *args = _NOTIF.unpack(self._buffer)
-        return Notification(number, tid, nr, ip, tuple(args))
+        return Notification(_NOTIF.unpack(self._buffer))
 
     def answer(self, number: int, value: int, error: int = 0) -> None:
         """Return a value, or an errno, from the call."""

@@ -12,7 +12,7 @@ from softsgx.arch.addr import PAGE_SIZE
 from softsgx.driver.device import Provision
 from softsgx.driver.driver import Driver
 from softsgx.driver.encl import Encl
-from softsgx.native.abi import Call
+from softsgx.native.numbers import Call
 from softsgx.runner.answers import NOT_OURS, Answer, Result
 from softsgx.runner.context import Context
 from softsgx.runner.files import Files

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from softsgx.native import lib
-from softsgx.native.abi import AGENT_BASE
 from softsgx.native.notify import Listener, Notification
-from softsgx.runner.process import pid_of
-from softsgx.runner.sites import Sites
+from softsgx.native.numbers import AGENT_BASE
+from softsgx.runner.host_code import HostCode
+from softsgx.runner.threads import pid_of
 
 EXECS = frozenset({59, 322})
 """System calls: execve and execveat."""
@@ -27,35 +27,36 @@ class Execs:
     def __init__(
         self,
         listener: Listener,
-        sites: Sites,
+        code: HostCode,
         injector: lib.Injector,
-        executed: Callable[[int], None],
         complain: Callable[[str], None],
     ):
         self._listener = listener
-        self._sites = sites
+        self._code = code
         self._injector = injector
-        self._executed = executed
         self._complain = complain
         self._starting: dict[int, lib.Start] = {}
 
-    def follow(self, call: Notification) -> None:
-        """Let an execve happen, and have what comes of it call before it begins."""
+    def follow(self, call: Notification) -> int:
+        """Let an execve happen, and have what comes of it call before it begins.
+
+        Returns the pid; 0 if it failed.
+        """
         tid = call.tid
         try:
             pid = tid if lib.is_leader(tid) else pid_of(tid)
             start = self._injector.follow(self._listener.fd, call.id, tid, pid)
         except OSError as error:
             self._refuse(call, gone=error.errno in _GONE)
-            return
+            return 0
         if start is None:
-            return
-        self._executed(pid)
+            return 0
         if not start.error:
             self._expect(pid, start)
         elif start.error != errno.ENOEXEC:
             # A program of 32 bits goes on alone; this one was killed.
             self._complain_of(pid, OSError(start.error, os.strerror(start.error)))
+        return pid
 
     def start(self, call: Notification) -> None:
         """Put the agent into a program that called; *call* has where it mapped it."""
@@ -77,13 +78,13 @@ class Execs:
         """Rewrite what a file's code that was just mapped has of CPUIDs."""
         _, start, length, fd, offset, *_ = call.args
         path = f"/proc/{call.tid}/fd/{fd & 0xFFFF_FFFF}"
-        self._sites.patch_text(call.tid, path, start, length, offset)
+        self._code.rewrite_text(call.tid, path, start, length, offset)
         self._listener.answer(call.id, 0)
 
     def _inject(self, start: lib.Start, memory: int) -> None:
         if memory != AGENT_BASE:
             raise OSError(_errno_of(memory), "its memory is not free")
-        self._injector.inject(start, self._sites.of_program(start.pid))
+        self._injector.inject(start, self._code.of_program(start.pid))
 
     def _expect(self, pid: int, start: lib.Start) -> None:
         if len(self._starting) >= _WAITING:

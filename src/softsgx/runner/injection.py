@@ -6,15 +6,14 @@ from pathlib import Path
 from softsgx.machine.machine import Machine
 from softsgx.native import lib
 from softsgx.native.abi import (
-    AGENT_BASE,
     MAX_LISTED,
     MAX_OVERLAYS,
-    VDSO_OFFSET,
     Config,
     ConfigFlag,
     Listed,
     Overlay,
 )
+from softsgx.native.numbers import AGENT_BASE, VDSO_OFFSET
 from softsgx.runner.cpuid import constants, overlays
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from softsgx.runner.mappings import maps
+from softsgx.runner.maps import maps
 from softsgx.runner.marks import marked_path
 from softsgx.runner.process import UserTask
 from softsgx.runner.views import Kind, View, Views

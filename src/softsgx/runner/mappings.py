@@ -2,28 +2,27 @@
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
 
-from softsgx.arch.addr import PAGE_SIZE
-from softsgx.driver.mm import Vma
 from softsgx.native import lib
-from softsgx.runner.views import FIRST_INODE
-
-if TYPE_CHECKING:
-    from softsgx.runner.process import Process
 
 
-class Mapping(NamedTuple):
-    """A line of /proc/PID/maps; *offset* is bytes into the file *path*."""
+class Mapping:
+    """A line of /proc/PID/maps."""
 
-    pid: int
-    start: int
-    end: int
-    perms: str
-    offset: int
-    inode: int
-    path: str
+    def __init__(self, pid: int, start: int, end: int, perms: str):
+        self.pid = pid
+        self.start = start
+        self.end = end
+        self.perms = perms
+        self.offset = self.inode = 0
+        self.path = ""
+
+    def of(self, offset: int, inode: int, path: str) -> "Mapping":
+        """Say that it is of a file, from *offset* bytes on; return it."""
+        self.offset = offset
+        self.inode = inode
+        self.path = path
+        return self
 
     @property
     def is_file(self) -> bool:
@@ -74,7 +73,7 @@ def code_mappings(pid: int) -> list[Mapping]:
     except OSError:
         return [one for one in mappings(pid) if "x" in one.perms and one.is_file]
     return [
-        Mapping(pid, start, end, "", offset, inode, path)
+        Mapping(pid, start, end, "r-xp").of(offset, inode, path)
         for start, end, offset, inode, path in found
         if path.startswith("/") or not path
     ]
@@ -82,7 +81,10 @@ def code_mappings(pid: int) -> list[Mapping]:
 
 def _maps(pid: int) -> str:
     try:
-        return Path(f"/proc/{pid}/maps").read_text(errors="surrogateescape")
+        with open(  # noqa: PTH123 -- every start comes by here
+            f"/proc/{pid}/maps", errors="surrogateescape"
+        ) as file:
+            return file.read()
     except OSError:
         return ""
 
@@ -93,9 +95,11 @@ def mappings(pid: int) -> Iterator[Mapping]:
         where, perms, offset, _, inode, *rest = line.split(maxsplit=5)
         start, end = (int(part, 16) for part in where.split("-"))
         path = rest[0] if rest else ""
-        yield Mapping(pid, start, end, perms, int(offset, 16), int(inode), path)
+        mapping = Mapping(pid, start, end, perms)
+        yield mapping.of(int(offset, 16), int(inode), path)
 
 
+_PAGE_SIZE = 4096
 _PAGEMAP_ENTRY = 8
 _PRESENT_OR_SWAPPED = 0b11 << 62
 _FILE_OR_SHARED = 1 << 61
@@ -104,35 +108,15 @@ _FILE_OR_SHARED = 1 << 61
 def is_modified(pid: int, addr: int, pages: int) -> bool:
     """Say whether any of some pages is a private copy; yes if it cannot be seen."""
     try:
-        with Path(f"/proc/{pid}/pagemap").open("rb", buffering=0) as file:
-            file.seek(addr // PAGE_SIZE * _PAGEMAP_ENTRY)
-            raw = file.read(pages * _PAGEMAP_ENTRY)
+        fd = os.open(f"/proc/{pid}/pagemap", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            at = addr // _PAGE_SIZE * _PAGEMAP_ENTRY
+            raw = os.pread(fd, pages * _PAGEMAP_ENTRY, at)
+        finally:
+            os.close(fd)
     except OSError:
         return True
     entries = memoryview(raw).cast("Q")
     return len(entries) < pages or any(
         entry & _PRESENT_OR_SWAPPED and not entry & _FILE_OR_SHARED for entry in entries
     )
-
-
-def maps(process: "Process") -> str:
-    """Return the text of /proc/PID/maps as the program knows its enclave mappings."""
-    vmas = process.mm.vmas
-    near = os.stat("/dev")  # noqa: PTH116 -- a number is wanted
-    device = f"{os.major(near.st_dev):02x}:{os.minor(near.st_dev):02x}"
-    lines = [(vma.start, _enclave_line(vma, device)) for vma in vmas]
-    try:
-        text = Path(f"/proc/{process.pid}/maps").read_text(errors="surrogateescape")
-    except OSError:
-        text = ""
-    for line in text.splitlines():
-        start, end = (int(part, 16) for part in line.split(maxsplit=1)[0].split("-"))
-        if not process.mm.overlapping(start, end):
-            lines.append((start, line))
-    return "".join(f"{line}\n" for _, line in sorted(lines))
-
-
-def _enclave_line(vma: Vma, device: str) -> str:
-    letters = "".join(c if vma.prot & 1 << n else "-" for n, c in enumerate("rwx"))
-    head = f"{vma.start:08x}-{vma.end:08x} {letters}s 00000000 {device} {FIRST_INODE}"
-    return f"{head:<72} /dev/sgx_enclave"

@@ -18,3 +18,5 @@ class RunOptions:
     trace: TextIO | None = None
     counts: bool = False
     inject: frozenset[str] = field(default_factory=frozenset)
+    is_plain: bool = False
+    """There were no options: `runner.quick` does the same, faster."""

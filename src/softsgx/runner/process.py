@@ -31,38 +31,6 @@ class Process:
     """Operations that did not fit in an answer, by thread."""
 
 
-def is_thread_of(tid: int, pid: int) -> bool:
-    """Say whether a thread is one of a process's."""
-    if tid == pid:
-        return True
-    try:
-        os.stat(f"/proc/{pid}/task/{tid}")  # noqa: PTH116 -- often called
-    except OSError:
-        return False
-    return True
-
-
-def pid_of(tid: int) -> int:
-    """Return the process that a thread belongs to; OSError(ESRCH) if it is gone."""
-    try:
-        status = Path(f"/proc/{tid}/status").read_text()
-    except OSError as error:
-        raise OSError(errno.ESRCH, "the thread is gone") from error
-    for line in status.splitlines():
-        if line.startswith("Tgid:"):
-            return int(line.split()[1])
-    raise OSError(errno.ESRCH, "no Tgid")
-
-
-def parent_of(pid: int) -> int:
-    """Return the parent of a process, 0 if unknown."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return 0
-    return int(text.rpartition(")")[2].split()[1])
-
-
 def fresh_mm(pid: int) -> Mm:
     """Return an address space without enclaves, with the personality's rule."""
     try:

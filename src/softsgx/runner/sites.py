@@ -5,8 +5,6 @@ MRENCLAVE are as they were.  In a program's text it is a private copy of the pag
 """
 
 import errno
-import os
-from contextlib import suppress
 from pathlib import Path
 
 from softsgx.arch.addr import PAGE_SIZE
@@ -15,14 +13,13 @@ from softsgx.driver.encl import Encl
 from softsgx.native import lib
 from softsgx.native.abi import Trap
 from softsgx.runner.enclave_code import EnclaveCode
-from softsgx.runner.mappings import code_mappings, mappings
+from softsgx.runner.host_code import CPUID_BYTES, stands_in_file
 from softsgx.runner.process import UserTask
-from softsgx.runner.text import TextScanner
 
 INT3 = 0xCC
 ENCLU, CPUID, WINDOW = 1, 2, 3
 """Kinds of breakpoints; the last one ends what `enclave_code` calls a window."""
-_BYTES = {ENCLU: b"\x0f\x01\xd7", CPUID: b"\x0f\xa2"}
+_BYTES = {ENCLU: b"\x0f\x01\xd7", CPUID: CPUID_BYTES}
 
 
 class Sites:
@@ -30,7 +27,6 @@ class Sites:
 
     def __init__(self, driver: Driver, *, cpuid: bool):
         self.code = EnclaveCode(driver.machine.epc, cpuid=cpuid)
-        self._scanner = TextScanner() if cpuid else None
 
     def patch(self, task: UserTask, address: int, kind: int) -> None:
         """Put a breakpoint over an instruction that trapped; OSError if it cannot."""
@@ -60,7 +56,7 @@ class Sites:
         known = task.process.sites.get(address)
         if known is None:
             # A copy of a process that put it there: its file knows what it was.
-            return _stands_in_file(task.process.pid, address, _BYTES[kind])
+            return stands_in_file(task.process.pid, address, _BYTES[kind])
         return known == kind
 
     def trap(self, task: UserTask, address: int) -> Trap:
@@ -76,56 +72,9 @@ class Sites:
         if vma is not None:
             self.code.resumed(vma.encl, address)
 
-    def patch_text(
-        self, tid: int, path: str, start: int, length: int, offset: int
-    ) -> None:
-        """Put breakpoints over the CPUIDs in a mapping of a file's code."""
-        if self._scanner is None:
-            return
-        places = [
-            start + site - offset
-            for site in self._scanner.sites(path)
-            if offset <= site < offset + length
-        ]
-        if places:
-            with suppress(OSError):
-                lib.rewrite_cpuid(tid, places)
-
-    def of_program(self, pid: int) -> list[int]:
-        """Return the CPUIDs in what the kernel mapped at execve.
-
-        That is the program and its loader.
-        """
-        if self._scanner is None:
-            return []
-        places: list[int] = []
-        for mapping in code_mappings(pid):
-            path = mapping.path_of_file()
-            if path is not None:
-                shift = mapping.start - mapping.offset
-                begin, end = mapping.offset, mapping.end - shift
-                sites = self._scanner.sites(path)
-                places += [site + shift for site in sites if begin <= site < end]
-        return places
-
     def forget(self, encl: Encl) -> None:
         """Drop what is known of an enclave that is gone."""
         self.code.forget(encl)
-
-
-def _stands_in_file(pid: int, address: int, expected: bytes) -> bool:
-    """Say whether a mapped file has certain bytes where memory has a breakpoint."""
-    for mapping in mappings(pid):
-        if mapping.start <= address < mapping.end and mapping.is_file:
-            fd = mapping.open()
-            if fd is None:
-                return False
-            try:
-                at = mapping.offset + address - mapping.start
-                return os.pread(fd, len(expected), at) == expected
-            finally:
-                os.close(fd)
-    return False
 
 
 def _is_traced(tid: int) -> bool:

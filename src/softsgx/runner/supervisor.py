@@ -1,47 +1,63 @@
 """The supervisor: answers the tree's calls until the program has ended."""
 
 import errno
-import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
-from softsgx.native.abi import AGENT_BASE, CALL_NR, VDSO_OFFSET, Call
 from softsgx.native.notify import Listener, Notification
-from softsgx.runner.answers import NewFd
-from softsgx.runner.calls import Calls
+from softsgx.native.numbers import AGENT_BASE, CALL_NR, VDSO_OFFSET, Call
 from softsgx.runner.execs import EXECS, Execs
-from softsgx.runner.files import Files
 from softsgx.runner.loop import Loop, is_hung_up
-from softsgx.runner.process import UserTask
-from softsgx.runner.tree import Tree
+from softsgx.runner.threads import pid_of
+
+
+class Sgx(ABC):
+    """What stands behind the devices and ENCLU: `serving.Serving`."""
+
+    watch_fd: int
+
+    @property
+    @abstractmethod
+    def recheck_ms(self) -> int | None:
+        """After how long to call `release_gone` unasked; None: not at all."""
+
+    @abstractmethod
+    def answer(self, listener: Listener, call: Notification) -> None:
+        """Carry out an agent's call and answer it; OSError has the errno instead."""
+
+    @abstractmethod
+    def executed(self, pid: int) -> None:
+        """Take note of an execve."""
+
+    @abstractmethod
+    def release_gone(self) -> None:
+        """Release what nobody has any more."""
 
 
 class Supervisor:
-    """One tree of processes on one machine."""
+    """One tree of processes; what answers for SGX is made at the first such call."""
 
     def __init__(
         self,
         listener: Listener,
         loop: Loop,
-        files: Files,
-        tree: Tree,
-        calls: Calls,
         execs: Execs,
+        make_sgx: Callable[[Loop], Sgx],
     ):
         self._listener = listener
         self._loop = loop
-        self._files = files
-        self._tree = tree
-        self._calls = calls
         self._execs = execs
+        self._make_sgx = make_sgx
+        self._sgx: Sgx | None = None
         self._is_done = False
         loop.on_readable(listener.fd, self._call)
-        loop.on_readable(files.watch.fd, self._release_gone)
 
     def serve(self, until: Callable[[], bool]) -> bool:
         """Answer calls until told; False: nobody is left who could make one."""
         while not self._is_done and not until():
-            if not self._loop.turn(self._files.watch.recheck_ms):
-                self._release_gone()
+            sgx = self._sgx
+            if not self._loop.turn(sgx.recheck_ms if sgx else None) and sgx:
+                sgx.release_gone()
         return not self._is_done
 
     def has_callers(self) -> bool:
@@ -53,7 +69,9 @@ class Supervisor:
         if call is None:
             self._is_done = not self.has_callers()
         elif call.nr in EXECS:
-            self._execs.follow(call)
+            pid = self._execs.follow(call)
+            if pid and self._sgx:
+                self._sgx.executed(pid)
         elif call.nr == CALL_NR:
             self._our_call(call)
         else:
@@ -62,35 +80,24 @@ class Supervisor:
     def _our_call(self, call: Notification) -> None:
         if call.args[0] == Call.START:
             self._execs.start(call)
-        elif call.args[0] == Call.TEXT:
-            self._execs.text(call)
-        elif AGENT_BASE <= call.ip < AGENT_BASE + VDSO_OFFSET:
-            self._agent_call(call)
-        else:
+        elif not AGENT_BASE <= call.ip < AGENT_BASE + VDSO_OFFSET:
             # The program's own: Linux has no such call.
             self._listener.answer(call.id, 0, errno.ENOSYS)
+        elif call.args[0] == Call.TEXT:
+            self._execs.text(call)
+        else:
+            self._agent_call(call)
 
     def _agent_call(self, call: Notification) -> None:
+        # Until somebody uses SGX there is nothing that a child could have inherited.
+        is_needed = call.args[0] != Call.FORKED
+        if self._sgx is None and is_needed:
+            self._sgx = self._make_sgx(self._loop)
+            self._loop.on_readable(self._sgx.watch_fd, self._sgx.release_gone)
         try:
-            result = self._carry_out(call)
+            if self._sgx:
+                self._sgx.answer(self._listener, call)
+            else:
+                self._listener.answer(call.id, pid_of(call.tid))
         except OSError as error:
             self._listener.answer(call.id, 0, error.errno or errno.EIO)
-            return
-        if isinstance(result, NewFd):
-            self._listener.answer_fd(call.id, result.fd, result.flags)
-            os.close(result.fd)
-        else:
-            self._listener.answer(call.id, result)
-
-    def _carry_out(self, call: Notification) -> int | NewFd:
-        if call.args[0] == Call.FORKED:
-            return self._tree.forked(call.tid, call.args[1])
-        process = self._tree.of(call.tid)
-        return self._calls.carry_out(
-            UserTask(call.tid, process, self._files), call.args
-        )
-
-    def _release_gone(self) -> None:
-        for encl in self._files.release_gone():
-            self._calls.sites.forget(encl)
-            self._tree.forget_enclave(encl)

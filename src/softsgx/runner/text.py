@@ -37,44 +37,8 @@ _EHDR_SIZE = 64
 _SDATA4_DATAREL = 0x3B
 _UDATA4 = 0x03
 
-Identity = tuple[int, int, int, int, int]
 _Segment = tuple[int, int, int, int]
 """File offset, address, file size and flags of a PT_LOAD."""
-
-
-class TextScanner:
-    """Finds CPUID sites in files, each file once."""
-
-    def __init__(self) -> None:
-        self._known: dict[Identity, tuple[int, ...]] = {}
-
-    def sites(self, path: str) -> tuple[int, ...]:
-        """Return file offsets of the CPUIDs in an ELF's code; none if it is gone."""
-        try:
-            known = self._known.get(_identity(os.stat(path)))  # noqa: PTH116 -- often
-            return self._scan(path) if known is None else known
-        except OSError:
-            return ()
-
-    def _scan(self, path: str) -> tuple[int, ...]:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        try:
-            status = os.fstat(fd)
-            sites = _scan(fd, status.st_size)
-        finally:
-            os.close(fd)
-        self._known[_identity(status)] = sites
-        return sites
-
-
-def _identity(status: os.stat_result) -> Identity:
-    return (
-        status.st_dev,
-        status.st_ino,
-        status.st_mtime_ns,
-        status.st_ctime_ns,
-        status.st_size,
-    )
 
 
 def _read_at(fd: int, size: int, offset: int) -> bytes:
@@ -87,7 +51,8 @@ def _read_at(fd: int, size: int, offset: int) -> bytes:
         return b""
 
 
-def _scan(fd: int, size: int) -> tuple[int, ...]:
+def scan(fd: int, size: int) -> tuple[int, ...]:
+    """Return file offsets of the CPUIDs in an ELF's code."""
     candidates: list[int] = []
     segments = _segments(fd)
     left = _MOST_TEXT

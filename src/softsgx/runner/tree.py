@@ -14,13 +14,8 @@ from softsgx.runner.files import Files
 from softsgx.runner.insiders import Insiders
 from softsgx.runner.loop import Loop
 from softsgx.runner.mappings import mappings
-from softsgx.runner.process import (
-    Process,
-    fresh_mm,
-    is_thread_of,
-    parent_of,
-    pid_of,
-)
+from softsgx.runner.process import Process, fresh_mm
+from softsgx.runner.threads import is_thread_of, parent_of, pid_of
 
 _THREADS_KNOWN = 10000
 """Most threads whose process is remembered; the others are looked up again."""

@@ -1,0 +1,144 @@
+"""CPUIDs in the code of programs and libraries: breakpoints over them.
+
+Each file is looked through once; what was found is kept for later runs.  A place counts
+only where the two bytes of CPUID stand in the process's memory too.
+"""
+
+import os
+import time
+from contextlib import suppress
+
+from softsgx.native import lib
+from softsgx.runner.kept import Kept
+from softsgx.runner.mappings import code_mappings, mappings
+
+CPUID_BYTES = b"\x0f\xa2"
+KEPT = "cpuid-sites-1"
+"""Where the places are kept; another number for another way to find them."""
+
+_SETTLED_NS = 2_000_000_000
+_MOST_DIGITS = 18
+
+Identity = tuple[int, int, int, int, int]
+
+
+class TextScanner:
+    """Finds CPUID sites in files, each file once: *kept* is of earlier runs."""
+
+    def __init__(self, kept: Kept | None = None) -> None:
+        self._kept = kept
+        self._known: dict[Identity, tuple[int, ...]] = {}
+
+    def sites(self, path: str) -> tuple[int, ...]:
+        """Return file offsets of the CPUIDs in an ELF's code; none if it is gone."""
+        try:
+            identity = _identity(os.stat(path))  # noqa: PTH116 -- often called
+            known = self._known.get(identity)
+            if known is None:
+                known = self._recall(identity)
+            return self._scan(path) if known is None else known
+        except OSError:
+            return ()
+
+    def _recall(self, identity: Identity) -> tuple[int, ...] | None:
+        word = self._kept.get(_key(identity)) if self._kept else None
+        sites = None if word is None else _read_sites(word)
+        if sites is not None:
+            self._known[identity] = sites
+        return sites
+
+    def _scan(self, path: str) -> tuple[int, ...]:
+        # Imported when a file is met that was not seen in any run.
+        from softsgx.runner.text import scan  # noqa: PLC0415 -- see above
+
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            status = os.fstat(fd)
+            sites = scan(fd, status.st_size)
+        finally:
+            os.close(fd)
+        identity = _identity(status)
+        self._known[identity] = sites
+        # Within a tick of the clock a file can change and show the same times.
+        if self._kept and time.time_ns() - status.st_ctime_ns > _SETTLED_NS:
+            self._kept.keep(_key(identity), ",".join(map(str, sites)) or "none")
+        return sites
+
+
+def _identity(status: os.stat_result) -> Identity:
+    return (
+        status.st_dev,
+        status.st_ino,
+        status.st_mtime_ns,
+        status.st_ctime_ns,
+        status.st_size,
+    )
+
+
+def _key(identity: Identity) -> str:
+    return " ".join(map(str, identity))
+
+
+def _read_sites(word: str) -> tuple[int, ...] | None:
+    """Read places as they are kept, rising; None if this is something else."""
+    if word == "none":
+        return ()
+    parts = word.split(",")
+    if not all(part.isdecimal() and len(part) <= _MOST_DIGITS for part in parts):
+        return None
+    sites = tuple(map(int, parts))
+    return sites if sorted(set(sites)) == list(sites) else None
+
+
+class HostCode:
+    """The CPUIDs in the code of the tree's programs."""
+
+    def __init__(self, scanner: TextScanner | None) -> None:
+        self._scanner = scanner
+
+    def rewrite_text(
+        self, tid: int, path: str, start: int, length: int, offset: int
+    ) -> None:
+        """Put breakpoints over the CPUIDs in a mapping of a file's code."""
+        if self._scanner is None:
+            return
+        places = [
+            start + site - offset
+            for site in self._scanner.sites(path)
+            if offset <= site < offset + length
+        ]
+        if places:
+            with suppress(OSError):
+                lib.rewrite_cpuid(tid, places)
+
+    def of_program(self, pid: int) -> list[int]:
+        """Return the CPUIDs in what the kernel mapped at execve.
+
+        That is the program and its loader.
+        """
+        if self._scanner is None:
+            return []
+        places: list[int] = []
+        for mapping in code_mappings(pid):
+            path = mapping.path_of_file()
+            if path is not None:
+                shift = mapping.start - mapping.offset
+                begin, end = mapping.offset, mapping.end - shift
+                sites = self._scanner.sites(path)
+                places += [site + shift for site in sites if begin <= site < end]
+        return places
+
+
+def stands_in_file(pid: int, address: int, expected: bytes) -> bool:
+    """Say whether a mapped file has certain bytes where memory has a breakpoint."""
+    for mapping in mappings(pid):
+        if mapping.start <= address < mapping.end and mapping.is_file:
+            fd = mapping.open()
+            if fd is None:
+                return False
+            try:
+                at = mapping.offset + address - mapping.start
+                return os.pread(fd, len(expected), at) == expected
+            finally:
+                os.close(fd)
+    return False

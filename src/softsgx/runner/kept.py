@@ -1,0 +1,79 @@
+"""Lines that are kept from run to run: a file of the user's own cache directory.
+
+What is in there only saves time.  A file that somebody else could have written, or
+that is not in order, is as good as none.
+"""
+
+import os
+import stat
+from collections.abc import Callable, Mapping
+
+_LARGEST = 1 << 20
+_OTHERS_WRITE = 0o022
+
+
+class Kept:
+    """Lines of a key, a space and a word, in a file that only we can write."""
+
+    def __init__(self, name: str, environ: Mapping[str, str] = os.environ) -> None:
+        self._fd = _opened(name, environ)
+        self._lines = self._read()
+
+    def get(self, key: str) -> str | None:
+        """Return the word that stands behind a key."""
+        return self._lines.get(key)
+
+    def keep(self, key: str, word: str) -> None:
+        """Write a line down; the last one of a key holds."""
+        self._lines[key] = word
+        if self._fd is None:
+            return
+        try:
+            os.write(self._fd, f"{key} {word}\n".encode())
+        except OSError:
+            self._fd = None
+
+    def _read(self) -> dict[str, str]:
+        if self._fd is None:
+            return {}
+        try:
+            if os.fstat(self._fd).st_size > _LARGEST:
+                os.ftruncate(self._fd, 0)
+            whole, _, torn = os.pread(self._fd, _LARGEST, 0).rpartition(b"\n")
+            if torn:
+                os.write(self._fd, b"\n")
+        except OSError:
+            return {}
+        lines = whole.decode("ascii", "replace").split("\n")
+        pairs = (line.rpartition(" ") for line in lines)
+        return {key: word for key, _, word in pairs if key}
+
+
+def _opened(name: str, environ: Mapping[str, str]) -> int | None:
+    home = environ.get("HOME", "")
+    caches = environ.get("XDG_CACHE_HOME") or (home and f"{home}/.cache")
+    if not caches.startswith("/"):
+        return None
+    directory = f"{caches}/softsgx"
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    fd = None
+    try:
+        os.makedirs(directory, 0o700, exist_ok=True)  # noqa: PTH103 -- at each start
+        fd = os.open(f"{directory}/{name}", flags | os.O_NONBLOCK, 0o600)
+        if _is_ours(os.lstat(directory), stat.S_ISDIR) and _is_ours(
+            os.fstat(fd), stat.S_ISREG
+        ):
+            return fd
+    except OSError:
+        pass
+    if fd is not None:
+        os.close(fd)
+    return None
+
+
+def _is_ours(status: os.stat_result, is_kind: Callable[[int], bool]) -> bool:
+    return (
+        is_kind(status.st_mode)
+        and status.st_uid == os.geteuid()
+        and not status.st_mode & _OTHERS_WRITE
+    )

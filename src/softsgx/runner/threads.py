@@ -1,0 +1,41 @@
+"""Threads and processes by their numbers, as /proc tells."""
+
+import errno
+import os
+
+
+def is_thread_of(tid: int, pid: int) -> bool:
+    """Say whether a thread is one of a process's."""
+    if tid == pid:
+        return True
+    try:
+        os.stat(f"/proc/{pid}/task/{tid}")  # noqa: PTH116 -- often called
+    except OSError:
+        return False
+    return True
+
+
+def pid_of(tid: int) -> int:
+    """Return the process that a thread belongs to; OSError(ESRCH) if it is gone."""
+    try:
+        status = _text(f"/proc/{tid}/status")
+    except OSError as error:
+        raise OSError(errno.ESRCH, "the thread is gone") from error
+    for line in status.splitlines():
+        if line.startswith("Tgid:"):
+            return int(line.split()[1])
+    raise OSError(errno.ESRCH, "no Tgid")
+
+
+def parent_of(pid: int) -> int:
+    """Return the parent of a process, 0 if unknown."""
+    try:
+        text = _text(f"/proc/{pid}/stat")
+    except OSError:
+        return 0
+    return int(text.rpartition(")")[2].split()[1])
+
+
+def _text(path: str) -> str:
+    with open(path) as file:  # noqa: PTH123 -- every start comes by here
+        return file.read()

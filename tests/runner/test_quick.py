@@ -1,0 +1,99 @@
+"""A run without options: the short way, and when it is not taken."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from softsgx.runner import quick
+
+SHOW = """
+import os, sys
+def leave(code):
+    print(code, *sys.modules)
+    sys.stdout.flush()
+    os.kill(os.getpid(), 9)
+os._exit = leave
+from softsgx.cli import main
+main(["run", *sys.argv[1:]])
+"""
+SLOW = {"click", "typing", "dataclasses", "pathlib", "json", "inspect", "capstone"}
+
+
+def modules(home: Path, *words: str) -> set[str]:
+    """Return the code and the modules of a run that went the short way."""
+    command = [sys.executable, "-I", "-c", SHOW, *words]
+    environ = {**os.environ, "XDG_CACHE_HOME": str(home)}
+    done = subprocess.run(
+        command, env=environ, check=False, capture_output=True, text=True
+    )
+    return set(done.stdout.split())
+
+
+@pytest.fixture
+def warm(tmp_path: Path) -> Path:
+    assert modules(tmp_path, "--", "sh", "-c", "true") == set()
+    return tmp_path
+
+
+@pytest.mark.runner
+def test_a_run_without_options_imports_little(warm: Path) -> None:
+    seen = modules(warm, "--", "sh", "-c", "exit 7")
+    assert "7" in seen
+    assert not seen & SLOW
+    assert not {name for name in seen if name.startswith("softsgx.machine")}
+
+
+@pytest.mark.runner
+@pytest.mark.parametrize("words", [("--exact", "true"), ("--", "no-such-program")])
+def test_everything_else_goes_the_long_way(warm: Path, words: tuple[str, ...]) -> None:
+    assert modules(warm, *words) == set()
+
+
+@pytest.mark.runner
+def test_what_cannot_be_executed_is_said_in_one_line(warm: Path) -> None:
+    broken = warm / "broken"
+    broken.write_text("no program\n")
+    broken.chmod(0o755)
+    environ = {**os.environ, "XDG_CACHE_HOME": str(warm)}
+    command = [sys.executable, "-m", "softsgx", "run", str(broken)]
+    done = subprocess.run(
+        command, env=environ, check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 126
+    assert done.stderr == f"softsgx: {broken}: Exec format error\n"
+
+
+def test_a_configuration_is_kept_for_this_machine_and_these_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    started: list[bytes] = []
+
+    def start(argv: list[str], config: bytes, *_: object, **__: object) -> int:
+        started.append(config)
+        return len(argv)
+
+    monkeypatch.setattr(quick, "start", start)
+    assert quick.quick_run(["true"]) is None
+    quick.keep_config(b"configuration", rewrite_cpuid=True)
+    assert quick.quick_run(["true", "x"]) == 2
+    assert started == [b"configuration"]
+    monkeypatch.setattr(quick, "_processor", lambda: iter([1]))
+    assert quick.quick_run(["true"]) is None
+    quick.keep_config(b"other", rewrite_cpuid=True)
+    assert quick.quick_run(["true"]) == 1
+    monkeypatch.setattr(quick, "_ourselves", lambda: 1)
+    assert quick.quick_run(["true"]) is None
+
+
+def test_a_configuration_that_was_cut_short_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    quick.keep_config(b"configuration", rewrite_cpuid=True)
+    path = next((tmp_path / "softsgx").iterdir())
+    path.write_bytes(path.read_bytes()[:-3] + b"\n")
+    assert quick.quick_run(["true"]) is None
