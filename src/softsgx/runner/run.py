@@ -51,7 +51,7 @@ def run(argv: list[str], options: RunOptions) -> int:
 def plain_sgx(loop: Loop, kept: bytes) -> Sgx:
     """Make the machine of a run without any options.
 
-    *kept* is the agent's configuration that the run began with; OSError if it was wrong.
+    *kept* is the agent's configuration that the run began with; OSError: it was wrong.
     """
     whole = _Whole(RunOptions(platform=Platform.ephemeral(MODELS[DEFAULT_CPU])))
     if whole.config != kept:
