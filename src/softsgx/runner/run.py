@@ -90,11 +90,8 @@ class _Whole:
 
     def sgx(self, loop: Loop) -> Sgx:
         """Return what answers the tree's calls."""
-        return Serving(
-            self._files,
-            Tree(self._driver, self._files, loop, self._insiders),
-            self._calls,
-        )
+        tree = Tree(self._driver, self._files, loop, self._insiders)
+        return Serving(self._files, tree, self._calls)
 
     def ended(self) -> None:
         """Print what was counted."""
