@@ -7,8 +7,8 @@ from struct import pack
 import pytest
 from click.testing import CliRunner, Result
 
-from softsgx.cli import cli
 from softsgx.cli.failure import Failure
+from softsgx.cli.group import cli
 from softsgx.crypto.sha256 import sha256
 from softsgx.platform.platform import Platform
 from tests.platform.test_policies import Owner
