@@ -85,7 +85,10 @@ def test_a_configuration_is_kept_for_this_machine_and_these_files(
     assert quick.quick_run(["true"]) is None
     quick.keep_config(b"other", rewrite_cpuid=True)
     assert quick.quick_run(["true"]) == 1
-    monkeypatch.setattr(quick, "_ourselves", lambda: 1)
+    monkeypatch.setattr(quick, "_ourselves", lambda: iter([1]))
+    assert quick.quick_run(["true"]) is None
+    quick.keep_config(b"third", rewrite_cpuid=True)
+    monkeypatch.setattr(quick, "_places", lambda: iter([1]))
     assert quick.quick_run(["true"]) is None
 
 
