@@ -51,10 +51,12 @@ def _key() -> str:
     """Return all that the configuration follows from, in short."""
     boot = _text("/proc/sys/kernel/random/boot_id").strip()
     abilities = _text("/proc/self/status").partition("CapEff:")[2].split(maxsplit=1)[0]
-    numbers = (
-        f"{hash(tuple(_places())):x} {hash(tuple(_processor())):x} {_ourselves():x}"
-    )
+    numbers = f"{_number(_places())} {_number(_processor())} {_number(_ourselves())}"
     return f"{__version__} {boot} {os.geteuid()} {abilities} {numbers}"
+
+
+def _number(facts: Iterator[int]) -> str:
+    return f"{hash(tuple(facts)):x}"
 
 
 def _text(path: str) -> str:

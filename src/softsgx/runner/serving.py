@@ -4,7 +4,8 @@ import os
 
 from softsgx.native.notify import Listener, Notification
 from softsgx.native.numbers import Call
-from softsgx.runner.calls import Calls, NewFd
+from softsgx.runner.answers import NewFd
+from softsgx.runner.calls import Calls
 from softsgx.runner.files import Files
 from softsgx.runner.process import UserTask
 from softsgx.runner.supervisor import Sgx
