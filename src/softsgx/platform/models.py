@@ -24,13 +24,13 @@ class Named:
 
 def _cpu(number: int, stepping: int, name: str) -> Identity:
     """Return one of family 6; its brand says that this is no hardware."""
-    brand = f"Intel(R) {name} (softsgx)"
+    brand = f"Intel(R) {name} (emulated)"
     return Identity(family=6, model=number, stepping=stepping, brand=brand)
 
 
 _FULL = Model(
     xfrm=_AVX512 | _PKRU | _AMX,
-    identity=_cpu(0x8F, 8, "Processor with all of SGX"),
+    identity=_cpu(0x8F, 8, "Processor of all generations"),
 )
 _SKYLAKE = Model(
     flc=False,

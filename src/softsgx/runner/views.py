@@ -1,7 +1,7 @@
 """The files that a machine with SGX has and this one has not, by their paths.
 
 Device nodes as Linux makes them and Intel's udev rules name them, what sysfs and procfs
-say of them, and /proc/cpuinfo.  See decision record 22.
+say of them, and /proc/cpuinfo.  See decision record 20.
 """
 
 import grp
