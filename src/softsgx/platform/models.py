@@ -30,7 +30,7 @@ def _cpu(number: int, stepping: int, name: str) -> Identity:
 
 _FULL = Model(
     xfrm=_AVX512 | _PKRU | _AMX,
-    identity=_cpu(0x8F, 8, "Processor of all generations"),
+    identity=_cpu(0x8F, 8, "Processor, every feature"),
 )
 _SKYLAKE = Model(
     flc=False,
