@@ -302,11 +302,12 @@ static int crossed_natively(struct frame *f, u32 leaf)
 	return done;
 }
 
-/* The handler of a forbidden instruction is done, or has left it where it was. */
+/* Who resumes at a forbidden instruction, which nobody stepped over, meets it again. */
 static void at_lifted(struct frame *f)
 {
-	if (f->th->inside && f->uc->mc.rip == f->th->lifted)
-		call_supervisor(CALL_RESUMED, f->th->lifted, 0, 0, 0, 0);
+	if (!f->th->inside || f->uc->mc.rip != f->th->lifted)
+		return;
+	call_supervisor(CALL_RESUMED, f->th->lifted, 0, 0, 0, 0);
 	f->th->lifted = 0;
 }
 

@@ -7,6 +7,7 @@
 
 #define VECTOR_DB 1
 #define VECTOR_BP 3
+#define FEW_TRIES 8
 #define VECTOR_OF 4
 #define VECTOR_UD 6
 #define VECTOR_TS 10
@@ -109,6 +110,7 @@ static int before_instruction(u64 vector)
 static int our_breakpoint(struct frame *f)
 {
 	struct k_sigcontext *mc = &f->uc->mc;
+	struct k_timespec nap = {0, 200000};
 	u64 at = mc->rip - 1;
 	long what;
 
@@ -117,8 +119,15 @@ static int our_breakpoint(struct frame *f)
 		inside_enclu(f, 0);
 		return 1;
 	}
-	while ((what = call_supervisor(CALL_TRAP, at, 0, 0, 0, 0)) == TRAP_WAIT)
-		sys(NR_sched_yield, 0);
+	for (int tries = 0; ; tries++) {
+		what = call_supervisor(CALL_TRAP, at, 0, 0, 0, 0);
+		if (what != TRAP_WAIT)
+			break;
+		if (tries < FEW_TRIES)
+			sys(NR_sched_yield, 0);
+		else
+			sys(NR_nanosleep, &nap, 0);
+	}
 	if (what != TRAP_FORBIDDEN && what != TRAP_AGAIN)
 		return 0;
 	mc->rip = at;

@@ -42,7 +42,8 @@ static void check_answers(uint32_t leaf, uint32_t subleaf)
 
 static void through_vdso(uint32_t leaf, uint32_t subleaf)
 {
-	struct sgx_enclave_run run;
+	struct op divide = { .what = DO_DIVIDE }, skip = { .what = DO_SKIP, .value = 2 };
+	struct sgx_enclave_run run, inner;
 
 	running = (struct op){ .what = DO_CPUID, .address = leaf, .value = TIMES,
 			       .size = subleaf };
@@ -50,7 +51,12 @@ static void through_vdso(uint32_t leaf, uint32_t subleaf)
 	while (run.function == ERESUME) {
 		CHECK(run.exception_vector == UD && run.exception_error_code == 0);
 		CHECK(run.exception_addr == 0);
-		/* Nobody stepped over it: the same again. */
+		/* The handler is interrupted too; and nobody stepped over it: the same again. */
+		CHECK(vdso_call(host_tcs(&e, 0), EENTER, &divide, &inner) == 0);
+		CHECK(inner.function == ERESUME && inner.exception_vector == 0);
+		vdso_do(host_tcs(&e, 0), &skip);
+		CHECK(vdso_call(host_tcs(&e, 0), ERESUME, &divide, &inner) == 0);
+		CHECK(inner.function == EEXIT);
 		CHECK(vdso_call(host_tcs(&e, 0), ERESUME, &running, &run) == 0);
 		CHECK(run.function == ERESUME && run.exception_vector == UD);
 		emulate();
