@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from softsgx.driver.encl import Encl
 from softsgx.driver.mapping import Extent
@@ -55,6 +57,10 @@ class Bench:
 
 @pytest.fixture
 def bench() -> Bench:
+    return make_bench()
+
+
+def make_bench() -> Bench:
     world = World()
     world.build(4, secinfo=0x207)
     world.map(1, 4, RWX)
@@ -226,3 +232,39 @@ def test_an_enclave_that_is_gone_is_forgotten(bench: Bench) -> None:
     bench.run()
     bench.code.forget(bench.encl)
     assert bench.code.trap(bench.encl, SITE, A) == Trap.FOREIGN
+
+
+BUSY = b"\x31\xc0" + CPUID + b"\x89\x07" + CPUID + CPUID + b"\x89\x07\xcc\x74\xf4\xc3"
+NEAR = st.sampled_from([0, 2, 4, 6, 8, 10, 12])
+WHAT = st.sampled_from(["trap"] * 6 + ["fetched", "written", "resumed", "native"])
+STEPS = st.lists(st.tuples(WHAT, NEAR, st.integers(0, 2)), min_size=10, max_size=30)
+
+
+@settings(deadline=None, max_examples=60)
+@given(STEPS, st.sampled_from([0, 7, 100, PAGE - 9, PAGE - 3]))
+def test_whatever_happens_the_memory_is_known_without_us(
+    steps: list[tuple[str, int, int]], at: int
+) -> None:
+    bench = make_bench()
+    memory = bytearray(3 * PAGE)
+    memory[at : at + len(BUSY)] = BUSY
+    for index in (1, 2, 3):
+        bench.page(index)[:] = memory[(index - 1) * PAGE : index * PAGE]
+    encl, code, first = bench.encl, bench.code, BASE + PAGE
+    code.fetched(encl, first + at, first + at)
+    for what, place, other in steps:
+        near = first + at + place
+        if what == "fetched":
+            code.fetched(encl, near, near)
+        elif what == "written":
+            code.written(encl, near, first + other * PAGE)
+        elif what == "trap":
+            code.trap(encl, near, other)
+        elif what == "resumed":
+            code.resumed(encl, near)
+        else:
+            bench.native((R, R | X, RWX)[other])
+        now = b"".join(bytes(bench.page(index)) for index in (1, 2, 3))
+        assert code.original(encl, first, now) == memory
+    bench.native(R)
+    assert b"".join(bytes(bench.page(index)) for index in (1, 2, 3)) == memory
