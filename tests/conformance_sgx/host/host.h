@@ -48,6 +48,8 @@ extern uint8_t own_site[], own_aep[], own_back[];
 /* The same with 16 vectors of 16 or 32 bytes, or 32 of 64, in rows of 64 bytes. */
 uint64_t own_enter_vectors(struct op *op, uint64_t tcs, const void *in, void *out,
 			   int bytes);
+/* The same with these RFLAGS; returns those behind EEXIT. */
+uint64_t own_enter_flags(struct op *op, uint64_t tcs, uint64_t rflags);
 /* RSP and RBP as they were at the ENCLU of the last own_enter. */
 extern uint64_t own_stack[2];
 

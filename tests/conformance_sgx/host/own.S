@@ -66,6 +66,33 @@ own_aep:
 	movdqu	%xmm\n, 64 * \n(%rbx)
 .endm
 
+/* uint64_t own_enter_flags(op, tcs, rflags): own_enter with these RFLAGS; those that
+ * EEXIT leaves. */
+	.globl	own_enter_flags
+own_enter_flags:
+	push	%rbp
+	push	%rbx
+	push	%r12
+	push	%r13
+	push	%r14
+	push	%r15
+	mov	%rsi, %rbx
+	lea	own_aep(%rip), %rcx
+	mov	$2, %eax
+	push	%rdx
+	popfq
+	enclu
+	pushfq
+	pop	%rax
+	cld
+	pop	%r15
+	pop	%r14
+	pop	%r13
+	pop	%r12
+	pop	%rbx
+	pop	%rbp
+	ret
+
 /* uint64_t own_enter_vectors(op, tcs, in, out, bytes): own_enter with vectors from in,
  * which are stored to out at its end. */
 	.globl	own_enter_vectors
