@@ -37,7 +37,8 @@ static void on_alarm(int signo, siginfo_t *info, void *context)
 	struct op frame = { .what = DO_FRAME };
 
 	(void)signo, (void)info;
-	if (GREG(context, RIP) != (greg_t)own_aep || !op.started)
+	/* R15 tells an exit from a signal that came between a handler and ERESUME. */
+	if (GREG(context, RIP) != (greg_t)own_aep || !op.started || GREG(context, R15))
 		return;
 	shown = (uint64_t)GREG(context, EFL);
 	own_enter(&frame, host_tcs(&e, 0));
@@ -49,6 +50,7 @@ static void on_alarm(int signo, siginfo_t *info, void *context)
 	CHECK((saved & 0x202) == 0x202);
 	/* What the host does to its own flags is nothing to the enclave. */
 	GREG(context, EFL) = (GREG(context, EFL) & ~(greg_t)DF) | (shots & 1 ? 1 : 0x40);
+	GREG(context, R15) = 1;
 	if (++shots == 20)
 		op.stop = 1;
 }

@@ -31,9 +31,10 @@ static void on_alarm(int signo, siginfo_t *info, void *context)
 	CHECK(base_of(ARCH_GET_GS) == (uint64_t)shots);
 	shots++;
 	CHECK(syscall(SYS_arch_prctl, ARCH_SET_GS, (uint64_t)shots) == 0);
-	if (shots >= SHOTS && GREG(context, RIP) == (greg_t)own_aep) {
+	if (shots >= SHOTS && op.started) {
 		op.stop = 1;
-	} else if (shots % 16 == 3 && GREG(context, RIP) == (greg_t)own_aep) {
+	} else if (op.started && shots % 16 == 3 &&
+		   GREG(context, RIP) == (greg_t)own_aep) {
 		struct op frame = { .what = DO_FRAME };
 
 		own_enter(&frame, host_tcs(&e, 0));
