@@ -189,6 +189,11 @@ def test_entries_of_a_directory_lie_one_behind_the_other() -> None:
     assert names == [b"enclave", b"provision"]
 
 
+def test_a_position_that_no_directory_has_is_cut() -> None:
+    raw = dirents(VIEWS.entries("/dev/sgx"), (1 << 64) - 1)
+    assert unpack_from("<q", raw, 8)[0] == (1 << 63) - 1
+
+
 def test_cpuinfo_has_the_models_name_and_flags() -> None:
     text = cpuinfo(CPUINFO, machine())
     assert "vendor_id\t: GenuineIntel\n" in text

@@ -12,6 +12,7 @@ _STATX = Struct("<IIQIIIHxxQQQQ qIi qIi qIi qIi IIII 112x")
 _BASIC_STATS = 0x7FF
 _DIRENT = Struct("<QqHB")
 _PAGE = 4096
+_LARGEST = (1 << 63) - 1
 _NO_TIME = (0, 0, 0)
 _NS = 1_000_000_000
 
@@ -83,7 +84,7 @@ def dots(view: View, position: int) -> bytes:
 
 def _dirent(name: str, inode: int, kind: int, position: int) -> bytes:
     size = -(-(_DIRENT.size + len(name) + 1) // 8) * 8
-    head = _DIRENT.pack(inode, position, size, kind >> 12)
+    head = _DIRENT.pack(inode, position & _LARGEST, size, kind >> 12)
     return (head + name.encode()).ljust(size, b"\0")
 
 
