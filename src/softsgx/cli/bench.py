@@ -46,7 +46,8 @@ def command(
 ) -> None:
     """Measure what SGX costs on this machine: medians of several runs.
 
-    Cycles are those of RDTSC.  Shows progress on stderr.
+    Cycles are those of RDTSC; compile_slowdown_ratio is ten compiles in one run, with
+    its start, over the same alone.  Shows progress on stderr.
     """
     program = program or _build(_SOURCES)
     sources = Sources(program.absolute(), selftest)

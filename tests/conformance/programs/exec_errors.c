@@ -23,6 +23,40 @@ static int script(const char *text)
 	return WEXITSTATUS(status);
 }
 
+/* No register but RAX tells of it. */
+static int registers_stay(const char *path, char *const *words)
+{
+	register uint64_t r10 __asm__("r10") = 10;
+	register uint64_t r8 __asm__("r8") = 8;
+	register uint64_t r9 __asm__("r9") = 9;
+	long ret = SYS_execve;
+
+	__asm__ volatile("syscall"
+			 : "+a"(ret), "+r"(r10), "+r"(r8), "+r"(r9)
+			 : "D"(path), "S"(words), "d"(environ)
+			 : "rcx", "r11", "memory");
+	return ret == -ENOENT && r10 == 10 && r8 == 8 && r9 == 9;
+}
+
+/* What is not there is not there by any name. */
+static void missing(char *const *words)
+{
+	char directory[] = "/tmp/conformance-XXXXXX", long_name[300];
+
+	CHECK(mkdtemp(directory) && chdir(directory) == 0);
+	CHECK(symlink("nowhere", "dangling") == 0 && symlink("loop", "loop") == 0);
+	memset(long_name, 'x', sizeof(long_name) - 1);
+	long_name[sizeof(long_name) - 1] = 0;
+	CHECK_FAILS(execve("", words, environ), ENOENT);
+	CHECK_FAILS(execve("here", words, environ), ENOENT);
+	CHECK_FAILS(execve("dangling", words, environ), ENOENT);
+	CHECK_FAILS(execve("loop", words, environ), ELOOP);
+	CHECK_FAILS(execve(long_name, words, environ), ENAMETOOLONG);
+	CHECK(registers_stay("here", words));
+	CHECK(unlink("dangling") == 0 && unlink("loop") == 0);
+	CHECK(chdir("/") == 0 && rmdir(directory) == 0);
+}
+
 int main(int argc, char **argv)
 {
 	char *words[] = { "self", "again", NULL };
@@ -37,6 +71,7 @@ int main(int argc, char **argv)
 	CHECK_FAILS(syscall(SYS_execve, 8, words, environ), EFAULT);
 	CHECK_FAILS(syscall(SYS_execve, "/proc/self/exe", 8, environ), EFAULT);
 	CHECK_FAILS(syscall(SYS_execve, "/proc/self/exe", words, 8), EFAULT);
+	missing(words);
 	CHECK(script("#!/bin/sh\nexit 61\n") == 61);
 	CHECK(script("#!/no/such/interpreter\n") == 101);
 	CHECK(script("no header\n") == 100);
