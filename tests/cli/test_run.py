@@ -90,6 +90,14 @@ def test_options_reach_the_runner(
     options.trace.close()
 
 
+def test_directories_that_cannot_be_looked_into_are_passed_by(
+    module: ModuleType, calls: list[Call], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", f"/{'x' * 300}:/bin")
+    invoke(module, "true")
+    assert calls[0][0] == ["true"]
+
+
 def test_a_trace_without_a_file_goes_to_stderr(
     module: ModuleType, calls: list[Call]
 ) -> None:
