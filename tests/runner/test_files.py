@@ -1,8 +1,10 @@
 """An enclave is released when nobody has its file any more, and not before."""
 
+import errno
 import fcntl
 import mmap
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -12,10 +14,13 @@ from pathlib import Path
 
 import pytest
 
+from softsgx.driver import uapi
 from softsgx.driver.driver import Driver
 from softsgx.driver.encl import Encl
 from softsgx.native.memory import SharedMemory, Watch
 from softsgx.runner.files import Files
+from tests.driver.fakes import ARGS, SCRATCH, FakeTask, secs
+from tests.driver.invariants import assert_sound
 from tests.support import make_machine
 
 PAGE = 4096
@@ -174,14 +179,50 @@ def test_what_is_not_open_and_what_is_not_ours(files: Files) -> None:
     assert not released(files)
 
 
+def create(driver: Driver, encl: Encl) -> None:
+    task = FakeTask()
+    task.add(SCRATCH, bytes(secs()))
+    task.add(ARGS, bytes(uapi.sgx_enclave_create(src=SCRATCH)))
+    assert driver.ioctl(encl, task, uapi.SGX_IOC_ENCLAVE_CREATE, ARGS) == 0
+
+
 def test_all_of_the_epc_comes_back() -> None:
     driver = Driver(make_machine(pages=64))
     files = Files(driver)
     free = driver.section.free
     for _ in range(20):
-        os.close(files.open_enclave(os.O_RDWR))
+        fd = files.open_enclave(os.O_RDWR)
+        create(driver, file_of(files, fd))
+        assert driver.section.free < free
+        assert_sound(driver)
+        os.close(fd)
         assert released(files)
-    assert driver.section.free == free
+        assert driver.section.free == free
+    assert_sound(driver)
+
+
+def test_one_program_cannot_have_all_descriptors_of_ours(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (6, 6))
+    fds = [files.open_enclave(os.O_RDWR) for _ in range(3)]
+    with pytest.raises(OSError, match="too many") as refused:
+        files.open_provision(os.O_RDONLY)
+    assert refused.value.errno == errno.ENFILE
+    for fd in fds:
+        os.close(fd)
+    assert released(files)
+
+
+def test_memory_that_could_not_be_mapped_is_tried_again() -> None:
+    memory = SharedMemory()
+    fd = memory.reopen(os.O_RDWR)
+    with pytest.raises(OSError, match="Cannot allocate"):
+        memory.resize(1 << 47)
+    memory.resize(16 * PAGE)
+    assert len(memory.view()) == 16 * PAGE
+    os.close(fd)
+    memory.close()
 
 
 def test_lost_news_make_every_file_suspect() -> None:

@@ -66,13 +66,15 @@ class SharedMemory:
         whole = -(-(size + words) // PAGE_SIZE) * PAGE_SIZE
         os.ftruncate(self.fd, 0)
         os.ftruncate(self.fd, whole)
+        # What may fail comes before the seals: then it can be tried again.
+        mapped = mmap.mmap(
+            self.fd, whole, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE
+        )
         seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
         fcntl.fcntl(self.fd, fcntl.F_ADD_SEALS, seals)
         if os.fstat(self.fd).st_size != whole:
             raise OSError(errno.EIO, "the enclave's memory was cut while it was made")
-        self._map = mmap.mmap(
-            self.fd, whole, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE
-        )
+        self._map = mapped
         self._view = memoryview(self._map)
         self._size = size
 

@@ -4,7 +4,9 @@ An open of /dev/sgx_enclave is a memfd that the supervisor and the program share
 inode tells the enclave, whatever became of the descriptor: dup, fork, a socket.
 """
 
+import errno
 import os
+import resource
 from dataclasses import dataclass
 
 from softsgx.driver.device import ENCLAVE, PROVISION, Provision
@@ -14,6 +16,8 @@ from softsgx.native.memory import SharedMemory, Watch
 from softsgx.runner.marks import mark_memory
 
 _UNKNOWN = object()
+_MOST_OPEN = 1 << 14
+"""Each has a mapping of ours, of which the kernel gives 65530."""
 
 
 @dataclass
@@ -36,14 +40,22 @@ class Files:
         probe.close()
 
     def open_enclave(self, flags: int) -> int:
-        """Open /dev/sgx_enclave: a new enclave.  Returns our descriptor of it."""
+        """Open /dev/sgx_enclave: a new enclave.  Returns our descriptor; ENFILE."""
+        self._check_room()
         memory = SharedMemory(mark_memory(f"/dev/{ENCLAVE}"))
         return self._opened(self._driver.open(memory, flags), memory, flags)
 
     def open_provision(self, flags: int) -> int:
-        """Open /dev/sgx_provision."""
+        """Open /dev/sgx_provision; ENFILE."""
+        self._check_room()
         memory = SharedMemory(mark_memory(f"/dev/{PROVISION}"))
         return self._opened(self._driver.open_provision(), memory, flags)
+
+    def _check_room(self) -> None:
+        """Keep half of our descriptors for the processes that will come."""
+        limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if len(self._by_inode) >= min(limit // 2, _MOST_OPEN):
+            raise OSError(errno.ENFILE, "too many open enclaves")
 
     def _opened(self, file: Encl | Provision, memory: SharedMemory, flags: int) -> int:
         try:

@@ -42,6 +42,7 @@ def start(
     code = HostCode(TextScanner(Kept(KEPT)) if rewrite_cpuid else None)
     injector = lib.Injector(config)
     pid, listener_fd, errors = lib.launch(path, argv, _environment())
+    _use_all_descriptors()
     listener = Listener(listener_fd)
     loop = Loop(last=listener_fd)
     execs = Execs(listener, code, injector, complain)
@@ -54,6 +55,12 @@ def start(
     if others and supervisor.has_callers():
         _serve_on(supervisor)
     return _end_like(child.wait() if child.status is None else child.status)
+
+
+def _use_all_descriptors() -> None:
+    """Raise our own limit: each enclave and each process of the tree needs one."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _environment() -> list[bytes]:
