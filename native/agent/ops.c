@@ -155,23 +155,38 @@ static struct enclave *free_slot(void)
 	return 0;
 }
 
+/* The second mapping; 0.  The descriptor may have become another file's meanwhile: one
+ * that is too short, as enclave memory can never become, is not ours. */
+static u8 *map_alias(u64 length, int fd)
+{
+	long alias = sys(NR_mmap, 0, length, PROT_READ_ | PROT_WRITE_,
+			 MAP_SHARED_ | MAP_NORESERVE_, fd, 0);
+	u64 end;
+
+	if (alias < 0 && alias > -4096)
+		return 0;
+	if (!agent_copy(&end, (u8 *)alias + length - sizeof(end), sizeof(end)))
+		return (u8 *)alias;
+	sys(NR_munmap, alias, length);
+	return 0;
+}
+
 /* Without a slot or a mapping the enclave is entered by the model only. */
 static void add_enclave(const struct abi_op *op, const struct abi_context *ctx)
 {
 	u64 size = op->end - op->start;
 	u64 length = (size + (size >> 12) * 2 + 4095) & ~4095ul;
 	struct enclave *e = enclave_of(op->start);
-	long alias;
+	u8 *alias;
 
 	if (!e) {
 		e = free_slot();
 		if (!e)
 			return;
-		alias = sys(NR_mmap, 0, length, PROT_READ_ | PROT_WRITE_,
-			    MAP_SHARED_ | MAP_NORESERVE_, op->fd, 0);
-		if (alias < 0 && alias > -4096)
+		alias = map_alias(length, (int)op->fd);
+		if (!alias)
 			return;
-		e->alias = (u8 *)alias;
+		e->alias = alias;
 		e->alias_length = length;
 		e->base = op->start;
 	}

@@ -215,7 +215,7 @@ def test_one_program_cannot_have_all_descriptors_of_ours(
 
 
 def test_memory_that_could_not_be_mapped_is_tried_again() -> None:
-    memory = SharedMemory()
+    memory = SharedMemory("enclave")
     fd = memory.reopen(os.O_RDWR)
     with pytest.raises(OSError, match="Cannot allocate"):
         memory.resize(1 << 47)
