@@ -164,7 +164,7 @@ child(const char *path, char *const argv[], char *const envp[], int pipe_fd, pid
 	_exit(126);
 }
 
-static int take_listener(pid_t pid, int number)
+long softsgx_take_fd(pid_t pid, int number)
 {
 	int pidfd = syscall(SYS_pidfd_open, pid, 0), fd;
 
@@ -195,7 +195,7 @@ long softsgx_launch(const char *path, char *const argv[], char *const envp[],
 		close(fds[0]);
 		return -ECHILD;
 	}
-	listener[0] = report < 0 ? report : take_listener(pid, report);
+	listener[0] = report < 0 ? report : softsgx_take_fd(pid, report);
 	listener[1] = fds[0];
 	if (listener[0] < 0) {
 		kill(pid, SIGKILL);

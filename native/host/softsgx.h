@@ -55,6 +55,9 @@ struct softsgx_start {
 	int32_t pid, error;
 };
 
+/* launch.c: a descriptor of ours for one of a process's. */
+API long softsgx_take_fd(pid_t pid, int number);
+
 /* exec.c: have a new program begin with a call to us. */
 API long softsgx_follow_exec(int listener, uint64_t id, pid_t tid, pid_t tgid,
 			     uint64_t data, struct softsgx_start *start);

@@ -18,7 +18,7 @@ from softsgx.crypto.rsa import SigningKey, quotients
 from softsgx.driver import uapi
 from softsgx.driver.driver import Driver
 from softsgx.driver.mm import Mm
-from softsgx.driver.protocols import Source
+from softsgx.driver.protocols import Backing, Source
 from softsgx.machine.epc import Epc
 from softsgx.machine.machine import Machine
 from softsgx.machine.model import Model
@@ -83,6 +83,16 @@ class Region:
         return self.start + len(self.data)
 
 
+class FakeBacking:
+    """A file for evicted pages."""
+
+    def __init__(self) -> None:
+        self.closed = False
+
+    def close(self) -> None:
+        self.closed = True
+
+
 class FakeTask:
     """A thread with a few regions of memory, files and perhaps a signal."""
 
@@ -134,6 +144,12 @@ class FakeTask:
 
     def file(self, fd: int) -> object | None:
         return self.files.get(fd)
+
+    def backing(self, fd: int) -> Backing:
+        backing = self.files.get(fd)
+        if not isinstance(backing, FakeBacking):
+            raise OSError(errno.EINVAL, "no regular file")
+        return backing
 
     def source(self, addr: int) -> Source | None:
         for region in self.regions:

@@ -15,6 +15,7 @@ from tests.driver.fakes import (
     PAGE,
     SCRATCH,
     SIZE,
+    FakeBacking,
     World,
     refused,
     secs,
@@ -202,3 +203,48 @@ def test_a_model_without_a_feature_refuses_its_attribute() -> None:
     world = World(Model(kss=False))
     with refused(errno.EIO):
         world.create(AttributeFlags.KSS)
+
+
+def backed(world: World, fd: int, src: int = SCRATCH) -> int:
+    struct = uapi.sgx_enclave_create_backed(src=src, backing_fd=fd)
+    world.put(struct, bytes(secs()))
+    return world.ioctl(uapi.SGX_IOC_ENCLAVE_CREATE_BACKED)
+
+
+def test_a_backing_file_is_kept_while_the_enclave_is() -> None:
+    world, backing = World(), FakeBacking()
+    world.task.files[3] = backing
+    assert backed(world, 3) == 0
+    assert world.encl.backing is backing
+    world.driver.release(world.encl)
+    assert backing.closed
+
+
+def test_no_backing_file_is_as_before() -> None:
+    world = World()
+    assert backed(world, 0) == 0
+    assert world.encl.created
+    assert world.encl.backing is None
+
+
+def test_what_is_no_backing_file_is_refused() -> None:
+    world = World()
+    world.task.files[3] = object()
+    with refused(errno.EINVAL, "no regular file"):
+        backed(world, 3)
+    assert not world.encl.created
+
+
+def test_an_enclave_is_no_backing_file() -> None:
+    world = World()
+    world.task.files[3] = world.encl
+    with refused(errno.EINVAL, "a device"):
+        backed(world, 3)
+
+
+def test_a_create_that_fails_lets_the_backing_file_go() -> None:
+    world, backing = World(), FakeBacking()
+    world.task.files[3] = backing
+    with refused(errno.EFAULT):
+        backed(world, 3, src=1)
+    assert backing.closed

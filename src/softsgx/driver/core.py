@@ -92,6 +92,8 @@ class Core:
         self.section.give(encl.secs)
         self.shrink(encl, encl.page_cnt, list(encl.va_pages))
         self.machine.epcm.touched.clear()
+        if encl.backing is not None:
+            encl.backing.close()
         encl.created = encl.initialized = False
         encl.view = memoryview(b"")
 

@@ -22,7 +22,11 @@ from softsgx.driver.errnos import refuse
 from softsgx.driver.fault import Abort, Resolved, Signal, resolve
 from softsgx.driver.gate import check_map
 from softsgx.driver.init import ioc_enclave_init, ioc_enclave_init_token
-from softsgx.driver.ioctl import ioc_enclave_create, ioc_enclave_provision
+from softsgx.driver.ioctl import (
+    ioc_enclave_create,
+    ioc_enclave_create_backed,
+    ioc_enclave_provision,
+)
 from softsgx.driver.mapping import Extent
 from softsgx.driver.mm import Mm
 from softsgx.driver.protocols import EnclMemory, Task
@@ -31,6 +35,7 @@ Handler = Callable[[Core, Encl, Task, int], None]
 
 IOCTLS: dict[int, Handler] = {
     uapi.SGX_IOC_ENCLAVE_CREATE: ioc_enclave_create,
+    uapi.SGX_IOC_ENCLAVE_CREATE_BACKED: ioc_enclave_create_backed,
     uapi.SGX_IOC_ENCLAVE_ADD_PAGES: ioc_enclave_add_pages,
     uapi.SGX_IOC_ENCLAVE_INIT: ioc_enclave_init,
     uapi.SGX_IOC_ENCLAVE_INIT_TOKEN: ioc_enclave_init_token,

@@ -15,7 +15,7 @@ from softsgx.machine.columns import CHUNK, Columns
 
 if TYPE_CHECKING:
     from softsgx.driver.mm import Mm
-    from softsgx.driver.protocols import EnclMemory
+    from softsgx.driver.protocols import Backing, EnclMemory
 
 VA_SLOT_COUNT = 512
 """Version slots in a VA page: one VA page is kept for so many pages of an enclave."""
@@ -57,6 +57,7 @@ class Encl:
         self.base = self.size = 0
         self.attributes = self.attributes_mask = 0
         self.is_dynamic = True
+        self.backing: Backing | None = None
         self.secs = 0
         self.view = memoryview(b"")
         self.page_cnt = self.secs_child_cnt = 0

@@ -13,7 +13,11 @@ from softsgx.driver.device import Provision
 from softsgx.driver.encl import Encl
 from softsgx.driver.errnos import LEAF_ERRNOS, refuse
 from softsgx.driver.protocols import Task
-from softsgx.driver.uapi import sgx_enclave_create, sgx_enclave_provision
+from softsgx.driver.uapi import (
+    sgx_enclave_create,
+    sgx_enclave_create_backed,
+    sgx_enclave_provision,
+)
 
 ALLOWED_ATTRIBUTES = int(
     AttributeFlags.DEBUG
@@ -50,7 +54,30 @@ def ioc_enclave_create(core: Core, encl: Encl, task: Task, arg: int) -> None:
     if encl.created:
         raise refuse(errno.EINVAL, "created already")
     params = copy_in(task, arg, sgx_enclave_create)
-    raw = task.copy_from_user(params.src, Secs.SIZE)
+    _create_from(core, encl, task, params.src)
+
+
+def ioc_enclave_create_backed(core: Core, encl: Encl, task: Task, arg: int) -> None:
+    """CREATE with the descriptor of a file for evicted pages; 0 is none."""
+    if encl.created:
+        raise refuse(errno.EINVAL, "created already")
+    params = copy_in(task, arg, sgx_enclave_create_backed)
+    if not params.backing_fd:
+        _create_from(core, encl, task, params.src)
+        return
+    if isinstance(task.file(params.backing_fd), Encl | Provision):
+        raise refuse(errno.EINVAL, "a device cannot keep evicted pages")
+    backing = task.backing(params.backing_fd)
+    try:
+        _create_from(core, encl, task, params.src)
+    except OSError:
+        backing.close()
+        raise
+    encl.backing = backing
+
+
+def _create_from(core: Core, encl: Encl, task: Task, src: int) -> None:
+    raw = task.copy_from_user(src, Secs.SIZE)
     secs = Secs.from_bytes(raw)
     if secs.size.bit_count() != 1:
         raise refuse(errno.EINVAL, f"SECS.SIZE {secs.size:#x} is no power of two")

@@ -14,6 +14,13 @@ class Source(NamedTuple):
     is_executable: bool = False
 
 
+class Backing(Protocol):
+    """The file that an enclave's evicted pages go to, open for reading and writing."""
+
+    def close(self) -> None:
+        """Let go of it."""
+
+
 class EnclMemory(Protocol):
     """The bytes of one enclave: an enclave page lives at its address minus the base."""
 
@@ -51,6 +58,9 @@ class Task(Protocol):
 
     def file(self, fd: int) -> object | None:
         """Return what *fd* is open on: Encl, Provision, any other object; or None."""
+
+    def backing(self, fd: int) -> Backing:
+        """Return what *fd* is open on; EINVAL unless a regular file, read and write."""
 
     def source(self, addr: int) -> Source | None:
         """Return what pages from *addr* on would be copied from.

@@ -6,6 +6,7 @@ from softsgx.arch.layout import Layout, at
 SGX_MAGIC = 0xA4
 
 SGX_IOC_ENCLAVE_CREATE = 0x4008A400
+SGX_IOC_ENCLAVE_CREATE_BACKED = 0x4010A400
 SGX_IOC_ENCLAVE_ADD_PAGES = 0xC030A401
 SGX_IOC_ENCLAVE_INIT = 0x4008A402
 SGX_IOC_ENCLAVE_INIT_TOKEN = 0x4010A402
@@ -48,6 +49,13 @@ class sgx_enclave_create(Layout, size=8):
     """SGX_IOC_ENCLAVE_CREATE: the address of a SECS."""
 
     src:         int = at( 0, 8)
+
+
+class sgx_enclave_create_backed(Layout, size=16):
+    """CREATE with the file for evicted pages that was wished for in 2020, or 0."""
+
+    src:         int = at( 0, 8)
+    backing_fd:  int = at( 8, 8)
 
 
 class sgx_enclave_add_pages(Layout, size=48):

@@ -78,6 +78,7 @@ _PROTOTYPES: dict[str, tuple[type, ...]] = {
         *(ctypes.c_void_p, ctypes.c_void_p),
         *(ctypes.c_void_p, ctypes.c_size_t),
     ),
+    "softsgx_take_fd": (_PID, ctypes.c_int),
     "softsgx_wait_child": (_PID,),
     "softsgx_xcr0": (),
     "softsgx_cpuid": (ctypes.c_uint32, ctypes.c_uint32, ctypes.c_void_p),
@@ -149,6 +150,11 @@ def lay_out(stream: bytearray, offset: int, secinfo: bytes, pages: memoryview) -
     data = (ctypes.c_char * size).from_buffer(pages)
     filled: int = _lib().softsgx_lay_out(to, offset, secinfo, data, size)
     return filled
+
+
+def take_fd(pid: int, number: int) -> int:
+    """Return a descriptor of ours for what a process has open by that number."""
+    return _checked(_lib().softsgx_take_fd(pid, number), "pidfd_getfd")
 
 
 def poke(pid: int, address: int, byte: int) -> None:

@@ -1,14 +1,17 @@
 """Processes of the tree, as the supervisor knows them."""
 
 import errno
+import fcntl
 import os
+import stat
 from bisect import bisect_right
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from softsgx.driver.encl import Encl
+from softsgx.driver.errnos import refuse
 from softsgx.driver.mm import Mm
-from softsgx.driver.protocols import Source
+from softsgx.driver.protocols import Backing, Source
 from softsgx.driver.uapi import TASK_SIZE
 from softsgx.native import lib
 from softsgx.runner.files import Files
@@ -77,6 +80,10 @@ class UserTask:
         """Return what a descriptor is open on; None if it is not open."""
         return self._files.find(self.tid, fd)
 
+    def backing(self, fd: int) -> Backing:
+        """Take a regular file that the task has open for reading and writing."""
+        return BackingFile(self.process.pid, fd)
+
     def source(self, addr: int) -> Source | None:
         """Return the first mapping that ends above *addr*; None if there is none."""
         if self._maps is None:
@@ -90,6 +97,24 @@ class UserTask:
     def signal_pending(self) -> bool:
         """Say whether the task is about to die: other signals wait for the agent."""
         return False
+
+
+class BackingFile:
+    """The program's file for evicted pages, by a descriptor of ours."""
+
+    def __init__(self, pid: int, number: int):
+        try:
+            self._fd = lib.take_fd(pid, number & 0xFFFF_FFFF)
+        except OSError as error:
+            raise refuse(errno.EINVAL, f"fd {number} is not open") from error
+        mode = fcntl.fcntl(self._fd, fcntl.F_GETFL) & os.O_ACCMODE
+        if not stat.S_ISREG(os.fstat(self._fd).st_mode) or mode != os.O_RDWR:
+            self.close()
+            raise refuse(errno.EINVAL, f"fd {number} is no file to read and write")
+
+    def close(self) -> None:
+        """Let go of it."""
+        os.close(self._fd)
 
 
 _U64 = (1 << 64) - 1
