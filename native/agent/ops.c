@@ -8,6 +8,20 @@
 #define MAX_FAILURES 1000 /* in a row */
 #define FORK_PAGE ((volatile u32 *)(AGENT_BASE + FORK_OFFSET))
 
+/* Two threads may map and unmap enclaves at once. */
+static volatile u32 enclaves_lock;
+
+static void lock_enclaves(void)
+{
+	while (__atomic_exchange_n(&enclaves_lock, 1, __ATOMIC_ACQUIRE))
+		sys(NR_sched_yield, 0);
+}
+
+static void unlock_enclaves(void)
+{
+	__atomic_store_n(&enclaves_lock, 0, __ATOMIC_RELEASE);
+}
+
 /* The page at FORK_PAGE reads zero in a child of fork: it has an address space of its
  * own, and the supervisor learns whose copy it is before it hears anything else. */
 static void after_fork(void)
@@ -18,6 +32,7 @@ static void after_fork(void)
 	*FORK_PAGE = A.pid;
 	if (!parent)
 		return;
+	enclaves_lock = 0; /* whoever held it did not come along */
 	masks_forked();
 	actions_forked();
 	threads_forked();
@@ -194,7 +209,7 @@ static void add_enclave(const struct abi_op *op, const struct abi_context *ctx)
 	e->xfrm = ctx->xfrm;
 	e->ssaframesize = ctx->ssaframesize;
 	e->miscselect = ctx->miscselect;
-	e->size = size;
+	__atomic_store_n(&e->size, size, __ATOMIC_SEQ_CST);
 }
 
 static void drop_enclave(const struct abi_op *op)
@@ -223,11 +238,15 @@ static long carry_out_one(const struct abi_op *op, const struct abi_context *ctx
 				    MAP_SHARED_ | MAP_FIXED_ | MAP_NORESERVE_, op->fd,
 				    op->offset));
 	case OPKIND_ENCLAVE:
+		lock_enclaves();
 		add_enclave(op, ctx);
+		unlock_enclaves();
 		enclaves_changed();
 		break;
 	case OPKIND_UNALIAS:
+		lock_enclaves();
 		drop_enclave(op);
+		unlock_enclaves();
 		enclaves_changed();
 		break;
 	}
