@@ -38,12 +38,13 @@ struct softsgx_image {
 	uint64_t vdso_slots; /* offset in the vDSO image */
 };
 
-/* code.c: executable mappings of files; -ENOTTY where the kernel cannot say. */
+/* code.c: mappings; -ENOTTY where the kernel cannot say, -ENOENT if there is none. */
 struct softsgx_mapping {
 	uint64_t start, end, offset, inode;
 	char path[512];
 };
 API long softsgx_code_mappings(pid_t pid, struct softsgx_mapping *found, size_t max);
+API long softsgx_mapping_at(pid_t pid, uint64_t address, struct softsgx_mapping *to);
 
 #define STUB_SIZE 32
 /* A new program, from its execve to its first instruction. */

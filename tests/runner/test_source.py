@@ -1,16 +1,25 @@
 """Which of a task's mappings could ever be executed."""
 
+import errno
+import mmap
+import os
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
 from softsgx.driver.mm import Mm
 from softsgx.driver.uapi import TASK_SIZE
+from softsgx.native import lib
 from softsgx.runner import process
-from softsgx.runner.mappings import Mapping
+from softsgx.runner.mappings import Mapping, mappings
 from softsgx.runner.process import Process, UserTask
 
 PLAIN, NOEXEC = "/lib/plain", "/noexec/file"
+
+
+def cannot_say(pid: int, addr: int) -> tuple[int, int, bool, str]:
+    raise OSError(errno.ENOTTY, f"no questions about {pid} at {addr:#x}")
 
 
 def line(start: int, end: int, path: str) -> Mapping:
@@ -26,6 +35,7 @@ def task(monkeypatch: pytest.MonkeyPatch) -> UserTask:
         line(0x6000, 0x7000, "[heap]"),
         line(0xFFFF_FFFF_FF60_0000, 0xFFFF_FFFF_FF60_1000, "[vsyscall]"),
     ]
+    monkeypatch.setattr(lib, "mapping_at", cannot_say)
     monkeypatch.setattr(process, "mappings", lambda _: iter(lines))
     monkeypatch.setattr(process, "_is_noexec", NOEXEC.__eq__)
     return UserTask(1, Process(1, Mm()), cast(Any, None))
@@ -59,3 +69,18 @@ def test_a_file_is_judged_once(task: UserTask, monkeypatch: pytest.MonkeyPatch) 
     for page in range(0x1000, 0x3000, 0x1000):
         task.source(page)
     assert judged == [PLAIN]
+
+
+def test_a_question_about_one_mapping_gives_what_the_text_gives(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pid = os.getpid()
+    with Path(__file__).open("rb") as file, mmap.mmap(file.fileno(), 0, prot=1):
+        edges = {one.end + by for one in mappings(pid) for by in (-1, 0, 1)}
+        asked = UserTask(pid, Process(pid, Mm()), cast(Any, None))
+        by_one = {at: asked.source(at) for at in edges if at < TASK_SIZE}
+        monkeypatch.setattr(lib, "mapping_at", cannot_say)
+        read = UserTask(pid, Process(pid, Mm()), cast(Any, None))
+        by_text = {at: read.source(at) for at in by_one}
+    assert by_one == by_text
+    assert {one.is_file for one in by_one.values() if one} == {True, False}

@@ -86,6 +86,7 @@ _PROTOTYPES: dict[str, tuple[type, ...]] = {
     "softsgx_same_memory": (_PID, _PID),
     "softsgx_is_leader": (_PID,),
     "softsgx_code_mappings": (_PID, ctypes.c_void_p, ctypes.c_size_t),
+    "softsgx_mapping_at": (_PID, _U64, ctypes.c_void_p),
     "softsgx_rewrite_cpuid": (_PID, ctypes.c_void_p, ctypes.c_size_t),
 }
 
@@ -225,6 +226,18 @@ def code_mappings(pid: int) -> list[tuple[int, int, int, int, str]]:
         (one.start, one.end, one.offset, one.inode, os.fsdecode(one.path))
         for one in _found[:n]
     ]
+
+
+def mapping_at(pid: int, addr: int) -> tuple[int, int, bool, str]:
+    """Return end, inode, whether it is executable and path of a mapping.
+
+    The first that ends above *addr*.  OSError, ENOENT if there is none, ENOTTY where
+    the kernel cannot say.
+    """
+    executable = _lib().softsgx_mapping_at(pid, addr, _found)
+    _checked(executable, "mappings")
+    one = _found[0]
+    return one.end, one.inode, bool(executable), os.fsdecode(one.path)
 
 
 def is_leader(tid: int) -> bool:

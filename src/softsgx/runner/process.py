@@ -87,7 +87,10 @@ class UserTask:
     def source(self, addr: int) -> Source | None:
         """Return the first mapping that ends above *addr*; None if there is none."""
         if self._maps is None:
-            self._maps = _Maps(self.process.pid)
+            try:
+                return _source_at(self.process.pid, addr)
+            except OSError:
+                self._maps = _Maps(self.process.pid)
         return self._maps.source(addr)
 
     def is_modified(self, addr: int, pages: int) -> bool:
@@ -140,6 +143,20 @@ class _Maps:
             known = not (one.is_file and _is_noexec(one.path))
             self._may_exec[one.path] = known
         return Source(one.end, known, one.is_file, "x" in one.perms)
+
+
+def _source_at(pid: int, addr: int) -> Source | None:
+    """Do what _Maps does with one question; OSError where the kernel takes none."""
+    if addr >= TASK_SIZE:
+        return None
+    try:
+        end, inode, executable, path = lib.mapping_at(pid, addr)
+    except FileNotFoundError:
+        return None
+    if end > TASK_SIZE:
+        return None
+    is_file = bool(inode) and path.startswith("/")
+    return Source(end, not (is_file and _is_noexec(path)), is_file, executable)
 
 
 def _is_noexec(path: str) -> bool:
