@@ -11,17 +11,26 @@
 
 static struct enclave e;
 static struct op op;
-static volatile int shots;
+static volatile int shots, due;
 
+/* Each exit whose frame asks for it is told of by the ERESUME that follows.  R15 tells an
+ * exit from a signal that came between a handler and ERESUME. */
 static void on_alarm(int signo, siginfo_t *info, void *context)
 {
+	static uint64_t rsp;
+	struct op frame = { .what = DO_FRAME };
+
 	(void)signo, (void)info;
-	if (GREG(context, RIP) == (greg_t)own_aep) {
-		check_synthetic(context, host_tcs(&e, 0), own_aep);
-		CHECK((uint64_t)GREG(context, RSP) == own_stack[0]);
-		shots++;
-	}
-	if (shots >= SHOTS)
+	if (GREG(context, RIP) != (greg_t)own_aep || GREG(context, R15))
+		return;
+	check_synthetic(context, host_tcs(&e, 0), own_aep);
+	if (shots == 0)
+		rsp = own_stack[0];
+	CHECK((uint64_t)GREG(context, RSP) == rsp);
+	own_enter(&frame, host_tcs(&e, 0));
+	due += frame.data[167] & 1;
+	GREG(context, R15) = 1;
+	if (++shots >= SHOTS && (due >= 10 || op.value != 1))
 		op.stop = 1;
 }
 
@@ -29,12 +38,12 @@ static uint64_t storm(uint64_t notify)
 {
 	const struct itimerval often = { { 0, 2000 }, { 0, 2000 } }, never = { 0 };
 
-	shots = 0;
+	shots = due = 0;
 	op = (struct op){ .what = DO_NOTIFY, .value = notify };
 	CHECK(setitimer(ITIMER_REAL, &often, NULL) == 0);
 	CHECK(own_enter(&op, host_tcs(&e, 0)) == (uint64_t)own_aep);
 	CHECK(setitimer(ITIMER_REAL, &never, NULL) == 0);
-	CHECK(op.result == 1 && shots >= SHOTS);
+	CHECK(op.result == 1 && shots >= SHOTS && op.size == (uint64_t)due);
 	return op.size;
 }
 
@@ -83,7 +92,7 @@ int main(void)
 	e = host_load("notify");
 	catch_signal(SIGALRM, on_alarm, SA_RESTART);
 	CHECK(storm(0) == 0);
-	CHECK(storm(1) >= SHOTS / 4);
+	CHECK(storm(1) >= 10);
 	CHECK(storm(0xfe) == 0); /* its other bits mean nothing */
 	no_frame_for_it();
 	nothing_to_give_back();
