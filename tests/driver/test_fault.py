@@ -106,6 +106,25 @@ def test_what_the_mapping_forbids_has_no_sgx_bit(
     assert fault(world, 2, code) == segv(2, ACCERR, told)
 
 
+@pytest.mark.parametrize(("prot", "told"), [(R, 0x7), (R | X, 0x7), (0, WRITE)])
+def test_a_page_that_linux_augmented_is_present_if_its_mapping_has_rights(
+    prot: int, told: int
+) -> None:
+    world = built()
+    world.map(4, 1, RW)
+    assert fault(world, 4, READ) == Resolved()
+    world.map(4, 1, prot)
+    assert fault(world, 4, WRITE) == segv(4, ACCERR, told)
+
+
+def test_a_restricted_page_is_present() -> None:
+    world = built()
+    world.map(2, 1, R)
+    assert fault(world, 2, WRITE) == segv(2, ACCERR, WRITE)
+    call(world, RESTRICT, 2, 1)
+    assert fault(world, 2, WRITE) == segv(2, ACCERR, 0x7)
+
+
 def test_a_page_that_is_not_there_is_not_present() -> None:
     world = built()
     world.map(4, 1, R)

@@ -70,6 +70,9 @@ def ioc_enclave_restrict_permissions(
         _check(Encls.EMODPR, lambda: core.kernel.emodpr(epc_page, params.permissions))
         _same_for_rest(core, stretch)
         _etrack(core, encl)
+        # No access gets through before EACCEPT, whose own puts it there.
+        page = replace(stretch.page, in_tables=True)
+        encl.set_run(stretch.index, stretch.count, page)
 
     _report(task, arg, params, *_each_stretch(core, encl, params, restrict))
 

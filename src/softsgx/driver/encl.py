@@ -20,17 +20,23 @@ if TYPE_CHECKING:
 VA_SLOT_COUNT = 512
 """Version slots in a VA page: one VA page is kept for so many pages of an enclave."""
 
-_TYPE_SHIFT = 3
+_IN_TABLES = 1 << 3
+_TYPE_SHIFT = 4
 _WINDOW = 32 * CHUNK
 
 
 @dataclass(frozen=True, slots=True)
 class EnclPage:
-    """A page the enclave has: where it is, its type, and the most a VMA may ask."""
+    """A page the enclave has: where it is, its type, and the most a VMA may ask.
+
+    *in_tables* says that Linux has it in the page tables whatever is in the native
+    ones, where its EPCM state may have kept it out meanwhile.
+    """
 
     epc_page: int
     type: int
     vm_max_prot: int
+    in_tables: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +101,7 @@ class Encl:
     def set_run(self, index: int, count: int, page: EnclPage) -> None:
         """Record *count* pages, *page* the first of them, its EPC pages in a run."""
         info = page.type << _TYPE_SHIFT | page.vm_max_prot
+        info |= _IN_TABLES if page.in_tables else 0
         self._pages.fill(index, count, (page.epc_page, info), (1, 0))
         self._blocks.update(range(index // CHUNK, (index + count - 1) // CHUNK + 1))
 
@@ -179,4 +186,5 @@ class Encl:
 
 
 def _page(epc_page: int, info: int) -> EnclPage:
-    return EnclPage(epc_page, info >> _TYPE_SHIFT, info & PROT_RWX)
+    in_tables = bool(info & _IN_TABLES)
+    return EnclPage(epc_page, info >> _TYPE_SHIFT, info & PROT_RWX, in_tables)

@@ -128,6 +128,8 @@ def _refused(vma: Vma, page: EnclPage | None, access: _Access) -> Signal | None:
     writes = access.needed == PROT_WRITE
     if vma.prot == PROT_NONE or (writes and not vma.prot & PROT_WRITE):
         present = code & PFEC_P if page else 0
+        if page and page.in_tables and vma.prot != PROT_NONE:
+            present = PFEC_P
         return access.segv(SEGV_ACCERR, PFEC_U | access.kind | present)
     return None
 
@@ -170,6 +172,6 @@ def _eaug_page(core: Core, encl: Encl, linaddr: int) -> bool:
         core.take_back(epc_page, 1)
         return False
     # The enclave decides the permissions, by EACCEPT and EMODPE.
-    encl.set_run(index, 1, EnclPage(epc_page, PageType.REG, PROT_RWX))
+    encl.set_run(index, 1, EnclPage(epc_page, PageType.REG, PROT_RWX, in_tables=True))
     encl.secs_child_cnt += 1
     return True

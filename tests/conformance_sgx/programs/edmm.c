@@ -35,7 +35,7 @@ static void accept(uint64_t page, uint64_t flags, uint64_t code)
 	CHECK(!!(op.flags & ZF) == !!code);
 }
 
-/* The access stops with an EPCM fault; `then` makes it possible, and it goes on. */
+/* The access stops with a page fault; `then` makes it possible, and it goes on. */
 static void faults(struct op op, uint16_t code, void (*then)(uint64_t page))
 {
 	struct sgx_enclave_run run;
@@ -140,6 +140,27 @@ static void removed(void)
 	CHECK(op.result == 0);
 }
 
+static void give_back(uint64_t page)
+{
+	CHECK(mprotect((void *)page, PAGE, PROT_READ | PROT_WRITE) == 0);
+	CHECK(vdso_ask(other, DO_ENCLU, page, EMODPE, RW) == EMODPE);
+}
+
+/* As the SDK restricts: the mapping loses the right too, before the enclave accepts.  It
+ * is the page tables that refuse then, and the page has been in them all the time. */
+static void restricted_with_its_mapping(void)
+{
+	uint64_t page = map(3, PROT_READ | PROT_WRITE);
+
+	accept(page, FRESH, 0);
+	restrict_to(page, SECINFO_R);
+	CHECK(mprotect((void *)page, PAGE, PROT_READ) == 0);
+	accept(page, SECINFO_REG | SECINFO_R | PR, 0);
+	faults((struct op){ .what = DO_WRITE, .address = page + 7, .value = 3 },
+	       PF_U | PF_W | PF_P, give_back);
+	CHECK(vdso_ask(tcs, DO_READ, page + 7, 0, 0) == 3);
+}
+
 /* A page of data becomes a TCS, is entered, and ends. */
 static void new_thread(void)
 {
@@ -163,6 +184,7 @@ int main(void)
 	other = host_tcs(&e, 1);
 	added();
 	restricted();
+	restricted_with_its_mapping();
 	removed();
 	new_thread();
 	return 0;
