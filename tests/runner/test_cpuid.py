@@ -211,3 +211,10 @@ def test_a_leaf_that_the_machine_has_not_is_not_constant() -> None:
 
     found = {whole.leaf for whole in constants([], small)}
     assert found == {0, *range(0x8000_0000, 0x8000_0007)}
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_enclaves_may_use_the_state_that_the_machine_shows(name: str) -> None:
+    avx512 = 0xE7
+    assert amd(LEAF_FEATURES, 0)[1] & 1 << 16
+    assert view(NAMED[name], LEAF_SGX, 1, amd).ecx & avx512 == avx512

@@ -8,10 +8,12 @@ from softsgx.machine.model import Model
 
 DEFAULT_CPU = "full"
 
-_AVX512 = 0xE7
-_PKRU = 1 << 9
-_AMX = 0b11 << 17
-"""Extended state that enclaves may use; a run has only what its processor has too."""
+_XFRM = 0xE7 | 1 << 9 | 0b11 << 17
+"""AVX, AVX-512, PKRU and AMX: a run has only what its processor has too.
+
+All models have it: CPUID shows the machine's features, whatever the name, and enclaves
+take into XFRM what CPUID shows.
+"""
 
 
 @dataclass(frozen=True)
@@ -29,10 +31,11 @@ def _cpu(number: int, stepping: int, name: str) -> Identity:
 
 
 _FULL = Model(
-    xfrm=_AVX512 | _PKRU | _AMX,
+    xfrm=_XFRM,
     identity=_cpu(0x8F, 8, "Processor, every feature"),
 )
 _SKYLAKE = Model(
+    xfrm=_XFRM,
     flc=False,
     sgx2=False,
     kss=False,
@@ -53,14 +56,14 @@ _GEMINILAKE = replace(
     identity=_cpu(0x7A, 1, "Pentium(R) Gemini Lake"),
 )
 _ICELAKE = Model(
-    xfrm=_AVX512 | _PKRU,
+    xfrm=_XFRM,
     aexnotify=False,
     edeccssa=False,
     epc_bytes=2 << 30,
     identity=_cpu(0x6A, 6, "Xeon(R) Ice Lake"),
 )
 _SAPPHIRERAPIDS = Model(
-    xfrm=_AVX512 | _PKRU | _AMX,
+    xfrm=_XFRM,
     epc_bytes=2 << 30,
     identity=_cpu(0x8F, 8, "Xeon(R) Sapphire Rapids"),
 )
