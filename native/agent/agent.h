@@ -13,6 +13,8 @@
 #include "gen_abi.h"
 #include "linux_abi.h"
 
+struct sock_filter;
+
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 #define HIDDEN __attribute__((visibility("hidden")))
 #define PACKED __attribute__((packed))
@@ -34,6 +36,7 @@ HIDDEN long agent_copy_string(char *to, const char *from, u64 size);
 extern HIDDEN u8 agent_copy_begin[], agent_copy_end[], agent_copy_fault[];
 /* A system call that is made outside our handler, with the program's own mask. */
 extern HIDDEN u8 agent_reissue[], agent_reissue_rdi[], agent_reissue_r10[];
+extern HIDDEN u8 agent_reissue_wait[], agent_waited_end[];
 extern HIDDEN u8 agent_tail[], agent_tail_end[];
 extern HIDDEN u8 agent_border_begin[], agent_border_end[];
 extern HIDDEN u8 agent_reissue_r8[], agent_reissue_r9[], agent_reissue_path[];
@@ -115,6 +118,9 @@ struct frame {			/* one delivery of a signal to the agent */
 HIDDEN struct thread *thread_of_stack(void);
 HIDDEN struct thread *thread_new(struct k_ucontext *uc);
 HIDDEN struct k_ucontext *thread_keep_frame(struct thread *th, const struct k_ucontext *uc);
+extern HIDDEN u32 block_owner[]; /* a thread, by block */
+HIDDEN const u32 *thread_owner(u32 index);
+HIDDEN struct thread *thread_block(u32 index);
 HIDDEN int thread_known(const struct thread *th);
 HIDDEN struct thread *thread_of(u32 tid);
 HIDDEN int thread_is(const struct thread *th, u32 tid);
@@ -134,6 +140,7 @@ HIDDEN u64 masks_pending(void);
 HIDDEN void masks_set(u64 mask);
 HIDDEN void masks_hold(const struct k_siginfo *info);
 HIDDEN int masks_take(u64 set, struct k_siginfo *info);
+HIDDEN void masks_watched(void);
 HIDDEN void masks_use_sgx(void);
 HIDDEN void masks_inherit(u64 blocked, u64 pending);
 HIDDEN void masks_forked(void);
@@ -181,6 +188,7 @@ HIDDEN int is_our_trap(const struct frame *f);
 HIDDEN void trapped_syscall(struct frame *f);
 HIDDEN void reissue(struct frame *f);
 HIDDEN void reissue_masked(struct frame *f, u64 *reg, u8 *gate);
+HIDDEN void reissue_wait(struct frame *f);
 HIDDEN void reissue_pselect(struct frame *f);
 HIDDEN void reissue_unwind(struct k_sigcontext *mc);
 HIDDEN int reissue_stepped(const struct k_sigcontext *mc);
@@ -204,6 +212,24 @@ HIDDEN void do_mprotect(struct frame *f);
 HIDDEN void do_munmap(struct frame *f);
 HIDDEN void do_mremap(struct frame *f);
 HIDDEN void do_madvise(struct frame *f);
+
+/* ---- memfile.c: /proc/PID/mem ---- */
+HIDDEN void memory_opens(u64 path);
+HIDDEN void do_transfer(struct frame *f);
+
+/* ---- tracer.c, born.c: debuggers, and programs that begin under one ---- */
+#define BORN_VALUE 0x736f667473677862ul /* of the SIGTRAP that tells of it */
+HIDDEN void do_ptrace(struct frame *f);
+HIDDEN void do_waited(struct frame *f);
+HIDDEN void stop_for_tracer(void);
+HIDDEN int stop_of_ours(struct frame *f);
+HIDDEN void born_under_tracer(void);
+extern HIDDEN u64 visit_stop; /* the thread whose tracer waits for its visit to end */
+/* A signal that asks its thread to open its mask: only the value tells. */
+#define OPEN_MASK_VALUE 0x736f667473677861ul
+HIDDEN const u32 *abort_stepper(void);
+HIDDEN enum site_kind site_known(u64 site, u64 address);
+HIDDEN const u64 *site_slot(u64 address, u64 n);
 
 /* ---- crossing.c: into an enclave and out of it ---- */
 #define NO_VECTOR 0x100
@@ -255,6 +281,8 @@ HIDDEN void thread_outside(struct thread *th);
 HIDDEN void notice_fork(void);
 HIDDEN int borrowed_memory(void);
 HIDDEN long call_supervisor(u64 call, u64 a, u64 b, u64 c, u64 d, u64 e);
+/* No errno: the supervisor knows no such file or range. */
+#define NOT_OURS_CODE 4095
 HIDDEN u16 epcm_word(const struct enclave *e, u64 address);
 HIDDEN struct enclave *enclave_of(u64 address);
 HIDDEN struct enclave *enclave_hold(u64 address);
@@ -272,8 +300,7 @@ HIDDEN void carry_out_fault(struct answer *ans);
 HIDDEN int at_enclu(u64 rip);
 HIDDEN int at_cpuid(u64 rip);
 enum site_kind { SITE_NONE, SITE_ENCLU, SITE_CPUID, SITE_WINDOW };
-HIDDEN enum site_kind site_at(u64 address);
-HIDDEN int site_is_enclu(u64 address);
+HIDDEN enum site_kind site_of(struct frame *f);
 HIDDEN void sites_init(void);
 HIDDEN void sites_of_text(u64 start, u64 length, u64 fd, u64 offset);
 HIDDEN void site_unwind(struct frame *f);

@@ -71,6 +71,8 @@ agent_sigreturn:
 agent_tail:
 	cmpl $0, nr_deferred(%rip)
 	jne 1f
+	cmpq $0, visit_stop(%rip)
+	jne 1f
 	mov $NR_rt_sigreturn, %eax
 	syscall
 	ud2
@@ -197,6 +199,17 @@ agent_reissue_look:
 	syscall
 agent_reissue_end:
 	ud2
+
+/* A wait of a debugger's; the agent looks at what it brought (tracer.c).  Nothing is
+ * moved when a signal comes between the two calls. */
+	.globl agent_reissue_wait, agent_waited_end
+agent_reissue_wait:
+	syscall
+	mov %rax, -8(%rsp)
+	mov $WAITED_NR, %eax
+	syscall
+	ret $(REDZONE + 8)
+agent_waited_end:
 
 /* long agent_set_altstack(const struct k_stack *stack, u64 sp) */
 	.globl agent_set_altstack

@@ -105,8 +105,8 @@ static int before_instruction(u64 vector)
 	return vector >= VECTOR_TS && vector <= VECTOR_AC;
 }
 
-/* A breakpoint may stand for ENCLU, for an instruction that is forbidden, or for
- * nothing any more. */
+/* A breakpoint may stand for an instruction that is forbidden, or for nothing any
+ * more. */
 static int our_breakpoint(struct frame *f)
 {
 	struct k_sigcontext *mc = &f->uc->mc;
@@ -114,11 +114,6 @@ static int our_breakpoint(struct frame *f)
 	u64 at = mc->rip - 1;
 	long what;
 
-	if (site_is_enclu(at)) {
-		mc->rip = at;
-		inside_enclu(f, 0);
-		return 1;
-	}
 	for (int tries = 0; ; tries++) {
 		what = call_supervisor(CALL_TRAP, at, 0, 0, 0, 0);
 		if (what != TRAP_WAIT)
@@ -148,6 +143,8 @@ void inside_signal(struct frame *f)
 		deliver(f);
 	} else if (f->sig == SIGILL && at_enclu(mc->rip)) {
 		inside_enclu(f, 1);
+	} else if (f->sig == SIGSEGV && site_of(f) == SITE_ENCLU) {
+		inside_enclu(f, 0);
 	} else if (software_interrupt(f)) {
 		mc->rip -= 2;
 		undefined(f);

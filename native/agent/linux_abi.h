@@ -22,6 +22,8 @@
 #define NR_rt_sigreturn 15
 #define NR_ioctl 16
 #define NR_access 21
+#define NR_pread64 17
+#define NR_pwrite64 18
 #define NR_sched_yield 24
 #define NR_mremap 25
 #define NR_madvise 28
@@ -29,9 +31,12 @@
 #define NR_getpid 39
 #define NR_execve 59
 #define NR_exit 60
+#define NR_wait4 61
 #define NR_kill 62
 #define NR_fcntl 72
 #define NR_readlink 89
+#define NR_ptrace 101
+#define NR_waitid 247
 #define NR_prctl 157
 #define PR_SET_PDEATHSIG_ 1
 #define PR_GET_PDEATHSIG_ 2
@@ -101,6 +106,7 @@
 #define MAP_ANONYMOUS_ 0x20
 #define MAP_NORESERVE_ 0x4000
 
+#define MADV_DONTDUMP_ 16
 #define MADV_WIPEONFORK_ 18
 #define PR_SET_NO_NEW_PRIVS_ 38
 

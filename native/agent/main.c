@@ -77,15 +77,14 @@ static int vdso_fixup(struct frame *f)
 static int our_trap(struct frame *f)
 {
 	struct k_sigcontext *mc = &f->uc->mc;
-	enum site_kind kind = SITE_NONE;
+	enum site_kind kind = site_of(f);
 
 	if (f->info->code <= 0)
 		return 0;
 	if (f->sig == SIGILL && at_enclu(mc->rip)) {
 		kind = SITE_ENCLU;
-	} else if (f->sig == SIGTRAP && f->info->code == SI_KERNEL) {
-		kind = site_at(mc->rip - 1);
-		mc->rip -= kind != SITE_NONE;
+	} else if (kind != SITE_NONE) {
+		/* Known by what stands there. */
 	} else if (f->sig == SIGSEGV && f->info->code == SI_KERNEL &&
 		   (A.config.flags & CONFIGFLAG_CPUID_FAULTING) && at_cpuid(mc->rip)) {
 		kind = SITE_CPUID;
@@ -140,6 +139,10 @@ __attribute__((used)) HIDDEN void deferred_return(void)
 	u32 tid = (u32)sys(NR_gettid, 0);
 
 	sys(NR_rt_sigprocmask, 0, &faults, 0, 8);
+	if (visit_stop == tid) {
+		visit_stop = 0;
+		stop_for_tracer();
+	}
 	for (u64 i = 0; i < ARRAY_SIZE(deferred); i++) {
 		if (deferred[i].tid != tid)
 			continue;
@@ -172,9 +175,11 @@ static int is_within(u64 rip, const u8 *begin, const u8 *end)
 	return rip >= (u64)begin && rip < (u64)end;
 }
 
+/* A gate that may wait is the program's: the call is its own, and so is the mask. */
 static int in_agent(u64 rip)
 {
-	return rip >= AGENT_BASE && rip < AGENT_BASE + VDSO_OFFSET;
+	return rip >= AGENT_BASE && rip < AGENT_BASE + VDSO_OFFSET &&
+	       !is_within(rip, agent_reissue_wait, agent_waited_end);
 }
 
 static void while_agent_works(struct frame *f)
@@ -202,8 +207,8 @@ static void from_program(struct frame *f)
 		inside_signal(f);
 	else if (f->sig == SIGSYS && f->info->code == SYS_SECCOMP_)
 		trapped_syscall(f);
-	else if (!abort_step_ended(f) && !our_trap(f) && !outside_fault(f) &&
-		 !open_own_mask(f))
+	else if (!stop_of_ours(f) && !abort_step_ended(f) && !our_trap(f) &&
+		 !outside_fault(f) && !open_own_mask(f))
 		signal_program(f);
 }
 
@@ -260,7 +265,18 @@ static void __attribute__((noreturn)) begin_program(void)
 	uc.mc.cs = USER64_CS;
 	uc.mc.ss = USER64_SS;
 	uc.sigmask = masks_real(A.config.blocked);
+	if (A.config.flags & CONFIGFLAG_WATCHED)
+		born_under_tracer();
 	agent_sigreturn(&uc);
+}
+
+/* No tracer of ours has done it. */
+static void block_signals(void)
+{
+	u64 all = ~0ul, mask = 0;
+
+	sys(NR_rt_sigprocmask, 2, &all, &mask, 8);
+	A.config.blocked |= mask;
 }
 
 __attribute__((used)) HIDDEN void agent_init(void)
@@ -275,6 +291,10 @@ __attribute__((used)) HIDDEN void agent_init(void)
 		sys(NR_prctl, PR_SET_TSC_, PR_TSC_ENABLE_);
 	notice_fork();
 	sites_init();
+	if (A.config.flags & CONFIGFLAG_BORN_STOP)
+		block_signals();
+	if (A.config.flags & CONFIGFLAG_WATCHED)
+		masks_watched();
 	actions_init();
 	masks_inherit(A.config.blocked, A.config.pending);
 	paths_init((const u64 *)A.config.stack);

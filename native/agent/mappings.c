@@ -5,7 +5,6 @@
  */
 #include "agent.h"
 
-#define NOT_OURS_CODE 4095 /* no errno: the supervisor knows no such file or range */
 #define PAGES(length) (((length) + 4095) & ~4095ul)
 
 enum { MADV_FREE = 8, MADV_REMOVE = 9, MADV_DOFORK = 11, MADV_DODUMP = 17,

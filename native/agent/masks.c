@@ -45,6 +45,11 @@ u64 masks_hidden(u64 mask)
 	return mask & unblocked;
 }
 
+void masks_watched(void)
+{
+	unblocked |= SIGBIT(SIGSEGV);
+}
+
 void masks_use_sgx(void)
 {
 	unblocked = FAULT_SIGNALS;

@@ -201,6 +201,7 @@ static void add_enclave(const struct abi_op *op, const struct abi_context *ctx)
 		alias = map_alias(length, (int)op->fd);
 		if (!alias)
 			return;
+		sys(NR_madvise, alias, length, MADV_DONTDUMP_);
 		e->alias = alias;
 		e->alias_length = length;
 		e->base = op->start;
@@ -227,6 +228,19 @@ static long as_error(long ret)
 	return ret < 0 && ret > -4096 ? ret : 0;
 }
 
+/* Linux's mappings of enclaves are not dumped either. */
+static long map_enclave(const struct abi_op *op)
+{
+	u64 length = op->end - op->start;
+	long ret = as_error(sys(NR_mmap, op->start, length, op->prot,
+				MAP_SHARED_ | MAP_FIXED_ | MAP_NORESERVE_, op->fd,
+				op->offset));
+
+	if (ret == 0)
+		sys(NR_madvise, op->start, length, MADV_DONTDUMP_);
+	return ret;
+}
+
 static long carry_out_one(const struct abi_op *op, const struct abi_context *ctx)
 {
 	switch (op->kind) {
@@ -234,9 +248,7 @@ static long carry_out_one(const struct abi_op *op, const struct abi_context *ctx
 		return sys(NR_mprotect, op->start, op->end - op->start, op->prot);
 	case OPKIND_MAP:
 		widen_hull(op->start, op->end);
-		return as_error(sys(NR_mmap, op->start, op->end - op->start, op->prot,
-				    MAP_SHARED_ | MAP_FIXED_ | MAP_NORESERVE_, op->fd,
-				    op->offset));
+		return map_enclave(op);
 	case OPKIND_ENCLAVE:
 		lock_enclaves();
 		add_enclave(op, ctx);

@@ -20,6 +20,12 @@ static struct {
 	u64 mask, flags;
 } step;
 
+/* The thread whose step goes on. */
+const u32 *abort_stepper(void)
+{
+	return &step.tid;
+}
+
 static u64 anonymous(u64 at, u64 flags)
 {
 	long got = sys(NR_mmap, at, PAGE, PROT_READ_ | PROT_WRITE_,

@@ -7,7 +7,6 @@
 #include "agent.h"
 
 #define PATH_SIZE 256
-#define NOT_OURS_CODE 4095
 #define IN_PART_OURS_CODE 4094
 
 static int same(const char *a, const char *b)
@@ -202,6 +201,8 @@ static void do_path(struct frame *f, const struct where *w)
 	} else if (likely == A_DIRECTORY || (w->opens && open_flags(mc) & O_DIRECTORY_)) {
 		directory_call(f, w);
 	} else {
+		if (w->opens)
+			memory_opens(w->path);
 		reissue_path(f, (int)w->has_directory);
 	}
 }

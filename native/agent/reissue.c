@@ -157,6 +157,14 @@ void reissue_pselect(struct frame *f)
 	reissue_with(f, &mc->r9, agent_reissue_r9, arg, sizeof(arg));
 }
 
+/* A wait that the agent looks at when it ends; the slot keeps which one it is. */
+void reissue_wait(struct frame *f)
+{
+	u64 nr = f->uc->mc.rax;
+
+	reissue_with(f, &nr, agent_reissue_wait, 0, 0);
+}
+
 /* ---- interrupted ---- */
 
 struct gate {
@@ -201,6 +209,10 @@ void reissue_unwind(struct k_sigcontext *mc)
 	const struct gate *gate;
 	struct gate found;
 
+	if (rip == (u64)agent_reissue_wait && !agent_copy(slots, (void *)mc->rsp, 8)) {
+		mc->rip = slots[0] - SYSCALL_SIZE;
+		mc->rsp += REDZONE + sizeof(slots);
+	}
 	if (rip < (u64)agent_reissue || rip >= (u64)agent_reissue_end)
 		return;
 	if (rip >= (u64)agent_reissue_path) {

@@ -1,13 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Sites: instructions of the program that were replaced by a breakpoint, because a
- * breakpoint traps faster than an invalid opcode, or because CPUID does not trap.
- * Only the first byte changes; the rest stays and is looked at again at each trap.
+ * Sites: instructions of the program whose first byte was replaced, because CPUID does
+ * not trap, or because what stands there now does so faster than an invalid opcode.  The
+ * rest stays and is looked at again each time.
+ *
+ * ENCLU becomes HLT: its fault leaves RIP at the site, so that whoever loses the signal (a
+ * debugger that does not pass it on, a signal that waits already) loses nothing.  CPUID
+ * becomes a breakpoint where SIGSEGV may be blocked, and HLT where a debugger looks on,
+ * which would take a breakpoint for its own.
  */
 #include "agent.h"
 
 #define NR_SITES 4096
 #define INT3 0xcc
+#define HLT 0xf4
 
 static u64 sites[NR_SITES]; /* address << 2 | kind, open addressing */
 
@@ -59,28 +65,40 @@ void sites_init(void)
 void sites_of_text(u64 start, u64 length, u64 fd, u64 offset)
 {
 	if (A.config.flags & CONFIGFLAG_REWRITE_CPUID)
-		call_supervisor(CALL_TEXT, start, length, fd, offset, 0);
+		call_supervisor(CALL_TEXT, start, length, fd, offset,
+				A.config.flags & CONFIGFLAG_WATCHED);
+}
+
+/* Where a site is noted, if it is: the places to look at, until one is empty. */
+const u64 *site_slot(u64 address, u64 n)
+{
+	return n < 64 ? &sites[(slot_of(address) + n) % NR_SITES] : 0;
+}
+
+enum site_kind site_known(u64 site, u64 address)
+{
+	return site >> 2 == address ? site & 3 : SITE_NONE;
 }
 
 static enum site_kind lookup(u64 address)
 {
-	for (u64 i = slot_of(address), n = 0; n < 64; n++, i = (i + 1) % NR_SITES) {
-		if (!sites[i])
-			return SITE_NONE;
-		if (sites[i] >> 2 == address)
-			return sites[i] & 3;
-	}
+	const u64 *slot;
+
+	for (u64 n = 0; (slot = site_slot(address, n)) && *slot; n++)
+		if (site_known(*slot, address) != SITE_NONE)
+			return site_known(*slot, address);
 	return SITE_NONE;
 }
 
-/* What stood at a breakpoint; a site of another process's making is asked for. */
-enum site_kind site_at(u64 address)
+/* What stood where now one of the two stands; a site of another process's making is
+ * asked for. */
+static enum site_kind site_at(u64 address, u8 byte)
 {
 	u8 code[3] = {0};
 	enum site_kind kind, like;
 	long answer;
 
-	if (agent_copy(code, (void *)address, 2) || code[0] != INT3)
+	if (agent_copy(code, (void *)address, 2) || code[0] != byte)
 		return SITE_NONE;
 	if (code[1] == cpuid_bytes[1])
 		like = SITE_CPUID;
@@ -99,13 +117,20 @@ enum site_kind site_at(u64 address)
 	return like;
 }
 
-/* A breakpoint in place of an ENCLU; the look at what follows it saves a question. */
-int site_is_enclu(u64 address)
+/* The site that raised a signal, RIP at it. */
+enum site_kind site_of(struct frame *f)
 {
-	u8 code[2];
+	struct k_sigcontext *mc = &f->uc->mc;
+	enum site_kind kind = SITE_NONE;
 
-	return !agent_copy(code, (void *)(address + 1), 2) && code[0] == enclu_bytes[1] &&
-	       code[1] == enclu_bytes[2] && site_at(address) == SITE_ENCLU;
+	if (f->info->code != SI_KERNEL)
+		return SITE_NONE;
+	if (f->sig == SIGSEGV)
+		return site_at(mc->rip, HLT);
+	if (f->sig == SIGTRAP)
+		kind = site_at(mc->rip - 1, INT3);
+	mc->rip -= kind != SITE_NONE;
+	return kind;
 }
 
 /* The breakpoint behind an instruction whose own was lifted, see enclave_code.py. */
@@ -123,14 +148,15 @@ void site_unwind(struct frame *f)
 {
 	u64 before = f->uc->mc.rip - 1;
 
-	if (site_at(before) != SITE_NONE || ends_window(f->th, before))
+	if (site_at(before, INT3) != SITE_NONE || ends_window(f->th, before))
 		f->uc->mc.rip--;
 }
 
-/* Have the supervisor put a breakpoint over an instruction that just trapped. */
+/* Have the supervisor replace an instruction that just trapped. */
 void site_patch(u64 address, enum site_kind kind)
 {
-	if (!(A.config.flags & CONFIGFLAG_PATCH))
+	/* Before it uses SGX, the process may have blocked SIGSEGV. */
+	if (!(A.config.flags & CONFIGFLAG_PATCH) || A.config.tier < 2)
 		return;
 	if (call_supervisor(CALL_PATCH, address, kind, 0, 0, 0) == 0)
 		site_add(address, kind);

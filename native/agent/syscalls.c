@@ -123,6 +123,22 @@ static int process_syscall(struct frame *f)
 	case NR_seccomp:
 		do_seccomp(f);
 		return 1;
+	case NR_read:
+	case NR_write:
+	case NR_pread64:
+	case NR_pwrite64:
+		do_transfer(f);
+		return 1;
+	case NR_ptrace:
+		do_ptrace(f);
+		return 1;
+	case NR_wait4:
+	case NR_waitid:
+		reissue_wait(f);
+		return 1;
+	case WAITED_NR:
+		do_waited(f);
+		return 1;
 	case NR_mmap:
 		do_mmap(f);
 		return 1;

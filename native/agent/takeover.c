@@ -11,8 +11,6 @@
 #define PASSES 200
 #define STATUS_SIZE 2048
 
-/* A signal that asks its thread to open its mask; only the value tells it from others. */
-#define OPEN_MASK_VALUE 0x736f667473677861ul
 #define SI_QUEUE_ (-1)
 
 /* Once a process has the device open, changes of its mappings may concern an enclave,

@@ -11,7 +11,7 @@
 #define BLOCKS_END (BLOCKS_BASE + (u64)BLOCKS * BLOCK_SIZE)
 #define BLOCK_HEAD 1024
 
-static u32 block_owner[BLOCKS];
+u32 block_owner[BLOCKS];
 
 struct thread *thread_of_stack(void)
 {
@@ -51,7 +51,13 @@ static int take_block(u32 index, u32 pid, u32 tid)
 					   __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
 }
 
-static struct thread *block(u32 index)
+/* Who has a block; the first that nobody ever had ends the search. */
+const u32 *thread_owner(u32 index)
+{
+	return &block_owner[index];
+}
+
+struct thread *thread_block(u32 index)
 {
 	return (struct thread *)(BLOCKS_BASE + (u64)index * BLOCK_SIZE);
 }
@@ -61,9 +67,9 @@ static struct thread *block(u32 index)
 struct thread *thread_of(u32 tid)
 {
 	for (u32 i = 0; i < BLOCKS; i++)
-		if (block_owner[i] == tid && thread_known(block(i)) &&
-		    block(i)->tid == tid)
-			return block(i);
+		if (block_owner[i] == tid && thread_known(thread_block(i)) &&
+		    thread_block(i)->tid == tid)
+			return thread_block(i);
 	return 0;
 }
 
@@ -81,7 +87,7 @@ static struct thread *fresh_block(u32 tid)
 	for (u32 i = 0; i < BLOCKS; i++) {
 		if (!take_block(i, pid, tid))
 			continue;
-		th = block(i);
+		th = thread_block(i);
 		if (sys(NR_mmap, th, BLOCK_SIZE, PROT_READ_ | PROT_WRITE_,
 			MAP_PRIVATE_ | MAP_ANONYMOUS_ | MAP_FIXED_ | MAP_NORESERVE_,
 			-1ul, 0) < 0) {
@@ -140,8 +146,8 @@ void threads_forked(void)
 		if (!block_owner[i])
 			continue;
 		block_owner[i] = A.pid;
-		if (thread_known(block(i)))
-			block(i)->guarded = 0;
+		if (thread_known(thread_block(i)))
+			thread_block(i)->guarded = 0;
 	}
 	for (u64 i = 0; i < ARRAY_SIZE(A.enclaves); i++)
 		A.enclaves[i].threads = 0;

@@ -10,7 +10,6 @@
 #include "agent.h"
 #include "filter.h"
 
-#define NOT_OURS_CODE 4095
 #define RESERVE 512	/* bytes of our entries, at most */
 #define LARGEST 280	/* bytes of one entry */
 #define SEEK_SET_ 0

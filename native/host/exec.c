@@ -167,7 +167,7 @@ static int wait_executed(pid_t tid, pid_t tgid)
 
 /* What the agent of the old program knows of a thread's signals and the kernel does not,
  * and whether there is a second filter: nothing, if there is no agent. */
-static void read_hidden(pid_t tid, uint64_t data, struct softsgx_start *start)
+void softsgx_read_hidden(pid_t tid, uint64_t data, struct softsgx_start *start)
 {
 	static struct abi_masked table[MAX_MASKED];
 	struct abi_config head;
@@ -197,7 +197,7 @@ long softsgx_follow_exec(int listener, uint64_t id, pid_t tid, pid_t tgid, uint6
 {
 	long ret;
 
-	read_hidden(tid, data, start);
+	softsgx_read_hidden(tid, data, start);
 	if (ptrace(PTRACE_SEIZE, tid, 0, PTRACE_O_TRACEEXEC | PTRACE_O_EXITKILL))
 		return -errno; /* traced by another: the caller answers */
 	answer_continue(listener, id);

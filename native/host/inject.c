@@ -159,8 +159,8 @@ static size_t nearby(const uint64_t *addresses, size_t count)
 	return n;
 }
 
-/* Breakpoints over those of the addresses at which CPUID stands; the others become 0. */
-static void rewrite_sites(int mem, uint64_t *addresses, size_t count)
+/* The byte over those of the addresses at which CPUID stands; the others become 0. */
+static void rewrite_sites(int mem, uint64_t *addresses, size_t count, uint8_t byte)
 {
 	static uint8_t code[PAGE + 1];
 
@@ -177,7 +177,7 @@ static void rewrite_sites(int mem, uint64_t *addresses, size_t count)
 			if (done != size || at[0] != 0x0f || at[1] != 0xa2)
 				addresses[i] = 0;
 			else
-				*at = 0xcc;
+				*at = byte;
 		}
 		if (done == size && pwrite(mem, code, size, first) != size)
 			memset(addresses, 0, n * sizeof(*addresses));
@@ -194,20 +194,20 @@ static int open_memory(pid_t pid)
 	return fd < 0 ? -errno : fd;
 }
 
-long softsgx_rewrite_cpuid(pid_t pid, uint64_t *addresses, size_t count)
+long softsgx_rewrite_cpuid(pid_t pid, uint64_t *addresses, size_t count, uint8_t byte)
 {
 	int mem = open_memory(pid);
 
 	if (mem < 0)
 		return mem;
-	rewrite_sites(mem, addresses, count);
+	rewrite_sites(mem, addresses, count, byte);
 	close(mem);
 	return 0;
 }
 
 /* The program's own bytes back over the stub, and its CPUIDs rewritten. */
 static long write_code(const struct softsgx_start *start, uint64_t *addresses,
-		       size_t count)
+		       size_t count, uint8_t byte)
 {
 	uint64_t at = start->rip & -PAGE;
 	int mem = open_memory(start->pid);
@@ -216,7 +216,7 @@ static long write_code(const struct softsgx_start *start, uint64_t *addresses,
 	if (mem < 0)
 		return mem;
 	ret = pwrite(mem, start->code, STUB_SIZE, at) == STUB_SIZE ? 0 : -EFAULT;
-	rewrite_sites(mem, addresses, count);
+	rewrite_sites(mem, addresses, count, byte);
 	close(mem);
 	return ret;
 }
@@ -240,13 +240,15 @@ long softsgx_inject(const struct softsgx_image *image, const struct softsgx_star
 	struct abi_config head;
 	uint64_t auxv, real, ours = AGENT_BASE + VDSO_OFFSET;
 	uint64_t sites = image->data + image->config_size;
-	long ret = write_code(start, addresses, count);
+	long ret;
 
+	memcpy(&head, image->config, sizeof(head));
+	ret = write_code(start, addresses, count,
+			 head.flags & CONFIGFLAG_WATCHED ? SITE_HLT : SITE_INT3);
 	if (ret < 0)
 		return ret;
 	if (count > MAX_SITES)
 		count = MAX_SITES;
-	memcpy(&head, image->config, sizeof(head));
 	fill_config(&head, start);
 	head.sites = count;
 	pieces.count = 0;

@@ -11,7 +11,9 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/ptrace.h>
 #include <sys/syscall.h>
+#include <sys/user.h>
 #include <unistd.h>
 
 #include "filter.h"
@@ -98,6 +100,16 @@ static struct sock_filter first_filter[] = {
 	TRAP_ALWAYS(__NR_lgetxattr),
 	TRAP_ALWAYS(__NR_listxattr),
 	TRAP_ALWAYS(__NR_llistxattr),
+	/* a debugger's requests that are about memory, or let its tracee go on */
+	IF_EQ(__NR_ptrace, 0, 8),
+	LOAD_LOW(0),
+	IF_GE(PTRACE_SETOPTIONS, 5, 0),
+	IF_EQ(PTRACE_GETREGS, 4, 0),
+	IF_EQ(PTRACE_PEEKUSER, 0, 2),
+	LOAD_LOW(2),
+	IF_EQ(offsetof(struct user_regs_struct, fs_base), 0, 1),
+	TRAP,
+	ALLOW,
 	/* signals: see actions.c of the agent */
 	TRAP_ALWAYS(__NR_rt_sigaction),
 	TRAP_ALWAYS(__NR_rt_sigprocmask),

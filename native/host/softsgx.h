@@ -60,14 +60,18 @@ struct softsgx_start {
 API long softsgx_take_fd(pid_t pid, int number);
 
 /* exec.c: have a new program begin with a call to us. */
+API void softsgx_read_hidden(pid_t tid, uint64_t data, struct softsgx_start *start);
 API long softsgx_follow_exec(int listener, uint64_t id, pid_t tid, pid_t tgid,
 			     uint64_t data, struct softsgx_start *start);
 /* The main child's wait status, if follow_exec or wait_child met it; else -1. */
 API long softsgx_wait_child(pid_t pid);
 
-/* inject.c: the agent's memory, and breakpoints over the CPUIDs at addresses: of these
- * they leave the ones at which there was one, the others become 0. */
+/* inject.c: the agent's memory, and a byte over the CPUIDs at addresses: of these the ones
+ * stay at which there was one, the others become 0. */
 API long softsgx_inject(const struct softsgx_image *image,
 			const struct softsgx_start *start, uint64_t *addresses,
 			size_t count);
-API long softsgx_rewrite_cpuid(pid_t pid, uint64_t *addresses, size_t count);
+#define SITE_INT3 0xcc
+#define SITE_HLT 0xf4
+API long softsgx_rewrite_cpuid(pid_t pid, uint64_t *addresses, size_t count,
+			       uint8_t byte);

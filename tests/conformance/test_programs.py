@@ -9,7 +9,7 @@ from _pytest.mark.structures import ParameterSet
 from tests.conformance.build import Program, programs
 from tests.conformance.run import Outcome, run, under_softsgx
 
-NOT_EMULATED = {"tracer_exec": "an execve of a traced process is refused"}
+NOT_EMULATED: dict[str, str] = {}
 """What docs/not-emulated.md says does not work; the day it works, these fail."""
 
 

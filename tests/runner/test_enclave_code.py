@@ -10,7 +10,8 @@ from softsgx.driver.encl import Encl
 from softsgx.driver.mapping import Extent
 from softsgx.native.abi import Trap
 from softsgx.runner import enclave_code
-from softsgx.runner.enclave_code import INT3, MOST_SWAPS, EnclaveCode
+from softsgx.runner.enclave_code import MOST_SWAPS, EnclaveCode
+from softsgx.runner.host_code import INT3
 from tests.driver.fakes import BASE, PAGE, RWX, World
 
 R, W, X = 1, 2, 4

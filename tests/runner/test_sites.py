@@ -1,4 +1,4 @@
-"""Breakpoints: only over what really is the instruction, and known again later."""
+"""Sites: only over what really is the instruction, and known again later."""
 
 import ctypes
 import errno
@@ -13,8 +13,9 @@ import pytest
 from softsgx.driver.mm import Vma
 from softsgx.native import lib
 from softsgx.runner.files import Files
+from softsgx.runner.host_code import HLT
 from softsgx.runner.process import Process, UserTask
-from softsgx.runner.sites import CPUID, ENCLU, INT3, Sites
+from softsgx.runner.sites import CPUID, ENCLU, Sites
 from tests.driver.fakes import BASE, PAGE, RWX, World
 
 ENCLU_BYTES = b"\x0f\x01\xd7"
@@ -74,14 +75,14 @@ def test_the_instruction_is_patched_and_known(
     task = patient.start(code)
     assert not patient.sites.is_site(task, patient.at, kind)
     patient.sites.patch(task, patient.at, kind)
-    assert lib.read(task.tid, patient.at, len(code)) == bytes([INT3]) + code[1:]
+    assert lib.read(task.tid, patient.at, len(code)) == bytes([HLT]) + code[1:]
     assert patient.sites.is_site(task, patient.at, kind)
     assert not patient.sites.is_site(task, patient.at, ENCLU + CPUID - kind)
     assert not patient.sites.is_site(task, patient.at + 1, kind)
 
 
 @pytest.mark.parametrize("kind", [ENCLU, CPUID])
-@pytest.mark.parametrize("code", [OTHER, b"\xcc\x01\xd7", b"\0\0\0"])
+@pytest.mark.parametrize("code", [OTHER, b"\xf4\x01\xd7", b"\0\0\0"])
 def test_anything_else_stays(patient: Patient, kind: int, code: bytes) -> None:
     task = patient.start(code)
     refused(patient, task, patient.at, kind)
@@ -125,7 +126,7 @@ def test_in_an_enclave_the_page_is_patched(patient: Patient) -> None:
     enclave_page(patient, 1)[8:11] = ENCLU_BYTES
     measured = patient.world.mrenclave()
     patient.sites.patch(task, BASE + PAGE + 8, ENCLU)
-    assert bytes(enclave_page(patient, 1)[8:11]) == b"\xcc\x01\xd7"
+    assert bytes(enclave_page(patient, 1)[8:11]) == b"\xf4\x01\xd7"
     assert patient.sites.is_site(task, BASE + PAGE + 8, ENCLU)
     assert not patient.sites.is_site(task, BASE + PAGE + 8, CPUID)
     assert patient.world.mrenclave() == measured

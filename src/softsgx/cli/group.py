@@ -10,6 +10,7 @@ from softsgx import __version__
 COMMANDS = MappingProxyType(
     {
         "run": "softsgx.cli.run",
+        "debug": "softsgx.cli.debug",
         "sign": "softsgx.cli.sign",
         "doctor": "softsgx.cli.doctor",
         "bench": "softsgx.cli.bench",

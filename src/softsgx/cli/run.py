@@ -65,14 +65,22 @@ def command(  # noqa: PLR0913 -- one for each option
     check_program(argv[0])
     try:
         options = RunOptions(
-            platform=_platform(directory, model_of(cpu, epc, no_sgx2=no_sgx2)),
+            platform=platform_of(directory, model_of(cpu, epc, no_sgx2=no_sgx2)),
             exact=exact,
             trace=_trace_to(trace_file, trace=trace),
             counts=counts,
             inject=frozenset(inject),
             is_plain=_is_plain(),
         )
-        return run(list(argv), options)
+    except OSError as error:
+        raise not_started(argv[0], error) from error
+    return run_program(list(argv), options)
+
+
+def run_program(argv: list[str], options: RunOptions) -> int:
+    """Run it, and return its exit code; Failure says why it could not be started."""
+    try:
+        return run(argv, options)
     except (OSError, NotBuilt) as error:
         raise not_started(argv[0], error) from error
 
@@ -121,7 +129,8 @@ def _is_executable(path: Path) -> bool:
     return stat.S_ISREG(path.stat().st_mode) and os.access(path, os.X_OK)
 
 
-def _platform(directory: Path | None, model: Model) -> Platform:
+def platform_of(directory: Path | None, model: Model) -> Platform:
+    """Return the platform of a directory, one of its own without; Failure."""
     if directory is None:
         return Platform.ephemeral(model)
     try:

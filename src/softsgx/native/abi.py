@@ -22,6 +22,12 @@ class ConfigFlag(IntFlag):
     NO_RDTSC = 64
     """RDTSC and RDTSCP are undefined inside: a processor without SGX2."""
     KEEP_DUMPABLE = 128
+    WATCHED = 256
+    """It began under a debugger: its sites raise SIGSEGV, which stays unblocked."""
+    BORN_STOP = 512
+    """Stop for the debugger's agent when all is in place."""
+    BORN_TRACEME = 1024
+    """Become the parent's tracee then, as the program asked before its execve."""
 
 
 class Outcome(IntEnum):

@@ -74,6 +74,7 @@ _PROTOTYPES: dict[str, tuple[type, ...]] = {
         *(ctypes.c_int, _U64, _PID, _PID),
         *(_U64, ctypes.c_void_p),
     ),
+    "softsgx_read_hidden": (_PID, _U64, ctypes.c_void_p),
     "softsgx_inject": (
         *(ctypes.c_void_p, ctypes.c_void_p),
         *(ctypes.c_void_p, ctypes.c_size_t),
@@ -87,7 +88,10 @@ _PROTOTYPES: dict[str, tuple[type, ...]] = {
     "softsgx_is_leader": (_PID,),
     "softsgx_code_mappings": (_PID, ctypes.c_void_p, ctypes.c_size_t),
     "softsgx_mapping_at": (_PID, _U64, ctypes.c_void_p),
-    "softsgx_rewrite_cpuid": (_PID, ctypes.c_void_p, ctypes.c_size_t),
+    "softsgx_rewrite_cpuid": (
+        *(_PID, ctypes.c_void_p),
+        *(ctypes.c_size_t, ctypes.c_uint8),
+    ),
 }
 
 
@@ -163,10 +167,10 @@ def poke(pid: int, address: int, byte: int) -> None:
     _checked(_lib().softsgx_poke(pid, address, byte), "poke")
 
 
-def rewrite_cpuid(pid: int, addresses: list[int]) -> list[int]:
-    """Put breakpoints over CPUIDs; return the addresses where there was one."""
+def rewrite_cpuid(pid: int, addresses: list[int], byte: int) -> list[int]:
+    """Put a byte over CPUIDs; return the addresses where there was one."""
     places = (ctypes.c_uint64 * len(addresses))(*addresses)
-    _checked(_lib().softsgx_rewrite_cpuid(pid, places, len(addresses)), "rewrite")
+    _checked(_lib().softsgx_rewrite_cpuid(pid, places, len(addresses), byte), "rewrite")
     return [address for address in places if address]
 
 
@@ -279,6 +283,7 @@ class Injector:
     """Puts the agent, with *config* at the head of its data, into new programs."""
 
     def __init__(self, config: bytes) -> None:
+        self.config = config
         known = images()
         self._image = _Image(
             agent=known.agent,
@@ -307,8 +312,14 @@ class Injector:
         )
         return start if _checked(result, "ptrace") else None
 
+    def before(self, tid: int) -> Start:
+        """Return what only the agent knows of a thread that is about to execve."""
+        start = Start()
+        _lib().softsgx_read_hidden(tid, self._image.data, ctypes.addressof(start))
+        return start
+
     def inject(self, start: Start, cpuids: Sequence[int]) -> None:
-        """Put the agent into a program that called, breakpoints over its CPUIDs."""
+        """Put the agent into a program that called, and replace its CPUIDs."""
         places = (ctypes.c_uint64 * len(cpuids))(*cpuids)
         at = ctypes.addressof(start)
         done = _lib().softsgx_inject(self._at, at, places, len(cpuids))

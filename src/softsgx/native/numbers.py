@@ -20,6 +20,12 @@ BLOCKS = 4096
 CALL_NR = 0x5358
 """The agent's system call to the supervisor; Linux has no call of that number."""
 
+WAITED_NR = CALL_NR + 2
+"""A system call that is made only to get back into the agent, after a wait."""
+
+MEMORY_UP_TO = 1 << 62
+"""Call.MEMORY's answer, plus bytes: so many are the kernel's, then comes an enclave."""
+
 
 class Call(IntEnum):
     """First argument of the agent's system call: what it asks."""
@@ -42,3 +48,14 @@ class Call(IntEnum):
     """From a new program, before its first instruction: put the agent in."""
     TRAP = 16
     RESUMED = 17
+    TRACEME = 18
+    """From a child of vfork: have its parent trace it from its execve on."""
+    TRACEE = 19
+    """From a debugger: a tracee is about to go on; 1: it begins with a call."""
+    BORN = 20
+    """From such a new program, as START."""
+    PEEK = 21
+    POKE = 22
+    """From a debugger: a word of a tracee's memory that may be an enclave's."""
+    MEMORY = 23
+    """From who has /proc/PID/mem open: the same for a read or write of it."""

@@ -24,8 +24,9 @@ from softsgx.driver.uapi import PROT_EXEC, PROT_WRITE
 from softsgx.machine.epc import Epc
 from softsgx.native.abi import Trap
 from softsgx.runner.flow import MARGIN, SUSPECT, SUSPECT_SIZE, Site, judge
+from softsgx.runner.host_code import HLT, INT3
 
-INT3 = 0xCC
+_OURS = frozenset({INT3, HLT})
 MOST_SWAPS = 8
 """How often a page may change between written and run, until it is let be."""
 LONGEST_WINDOW = 2.0
@@ -84,14 +85,14 @@ class EnclaveCode:
     # ---- breakpoints ----
 
     def patch_enclu(self, encl: Encl, address: int, expected: bytes) -> None:
-        """Put a breakpoint over an ENCLU that trapped; OSError if something else is."""
+        """Replace an ENCLU that trapped; OSError if something else is there."""
         cell = self._cell(encl, address)
         at = address % PAGE_SIZE
         if cell is None or bytes(cell[at : at + len(expected)]) != expected:
             raise OSError(errno.EINVAL, "something else stands there")
         page = self._of(encl).page(encl.index(address))
         page.originals[at] = cell[at]
-        cell[at] = INT3
+        cell[at] = HLT
 
     def is_site(self, encl: Encl, address: int, *, forbidden: bool) -> bool:
         """Say whether a breakpoint is ours, and stands for a forbidden instruction."""
@@ -119,12 +120,34 @@ class EnclaveCode:
             page = known.pages.get(index)
             for at, byte in page.originals.items() if page else ():
                 where = encl.base + (index << PAGE_SHIFT) + at - address
-                if 0 <= where < len(out) and out[where] == INT3:
+                if 0 <= where < len(out) and out[where] in _OURS:
                     out[where] = byte
         for window in known.windows.values():
             for where, byte in window.saved.items():
                 if 0 <= where - address < len(out) and out[where - address] == INT3:
                     out[where - address] = byte
+        return bytes(out)
+
+    def patched(self, encl: Encl, address: int, data: bytes) -> bytes:
+        """Return what to write where a debugger writes: our bytes stay over theirs.
+
+        Where it writes something new, that is what stands there from now on.
+        """
+        known = self._enclaves.get(encl)
+        out = bytearray(data)
+        for index, page in known.pages.items() if known else ():
+            for at, byte in list(page.originals.items()):
+                where = encl.base + (index << PAGE_SHIFT) + at - address
+                cell = (
+                    self._cell(encl, address + where) if 0 <= where < len(out) else None
+                )
+                if cell is None:
+                    continue
+                if out[where] != byte:
+                    del page.originals[at]
+                    page.forbidden.pop(at, None)
+                else:
+                    out[where] = cell[at]
         return bytes(out)
 
     def trap(self, encl: Encl, address: int, tid: int) -> Trap:
@@ -320,6 +343,7 @@ class EnclaveCode:
         start = encl.base + (index << PAGE_SHIFT)
         for at, byte in page.originals.items():
             self._put(encl, start + at, INT3, byte)
+            self._put(encl, start + at, HLT, byte)
         page.originals.clear()
         page.forbidden.clear()
         page.entries.clear()

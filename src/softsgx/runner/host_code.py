@@ -13,6 +13,8 @@ from softsgx.runner.kept import Kept
 from softsgx.runner.mappings import code_mappings, mappings
 
 CPUID_BYTES = b"\x0f\xa2"
+INT3, HLT = 0xCC, 0xF4
+"""A breakpoint; and what faults, so that RIP stays and no debugger claims it."""
 KEPT = "cpuid-sites-1"
 """Where the places are kept; another number for another way to find them."""
 
@@ -97,11 +99,15 @@ class HostCode:
         self._scanner = scanner
 
     def rewrite_text(
-        self, tid: int, path: str, start: int, length: int, offset: int
+        self, tid: int, path: str, extent: tuple[int, int, int], *, watched: bool
     ) -> None:
-        """Put breakpoints over the CPUIDs in a mapping of a file's code."""
+        """Replace the CPUIDs in a file's code; *extent*: start, length, offset.
+
+        *watched*: a debugger saw the program begin, breakpoints are the debugger's.
+        """
         if self._scanner is None:
             return
+        start, length, offset = extent
         places = [
             start + site - offset
             for site in self._scanner.sites(path)
@@ -109,7 +115,7 @@ class HostCode:
         ]
         if places:
             with suppress(OSError):
-                lib.rewrite_cpuid(tid, places)
+                lib.rewrite_cpuid(tid, places, HLT if watched else INT3)
 
     def of_program(self, pid: int) -> list[int]:
         """Return the CPUIDs in what the kernel mapped at execve.

@@ -14,6 +14,7 @@ from softsgx.native import host, lib
 from softsgx.platform.models import DEFAULT_CPU, MODELS
 from softsgx.platform.platform import Platform
 from softsgx.runner.calls import Calls
+from softsgx.runner.debuggers import Memory
 from softsgx.runner.files import Files
 from softsgx.runner.injection import Abilities, agent_config
 from softsgx.runner.leaves import Leaves
@@ -91,7 +92,8 @@ class _Whole:
     def sgx(self, loop: Loop) -> Sgx:
         """Return what answers the tree's calls."""
         tree = Tree(self._driver, self._files, loop, self._insiders)
-        return Serving(self._files, tree, self._calls)
+        memory = Memory(tree, self._driver, self._calls.sites.code)
+        return Serving(self._files, tree, self._calls, memory)
 
     def ended(self) -> None:
         """Print what was counted."""

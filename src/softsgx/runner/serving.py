@@ -6,6 +6,7 @@ from softsgx.native.notify import Listener, Notification
 from softsgx.native.numbers import Call
 from softsgx.runner.answers import NewFd
 from softsgx.runner.calls import Calls
+from softsgx.runner.debuggers import CALLS, Memory
 from softsgx.runner.files import Files
 from softsgx.runner.process import UserTask
 from softsgx.runner.supervisor import Sgx
@@ -15,10 +16,11 @@ from softsgx.runner.tree import Tree
 class Serving(Sgx):
     """One machine and the processes that use it."""
 
-    def __init__(self, files: Files, tree: Tree, calls: Calls):
+    def __init__(self, files: Files, tree: Tree, calls: Calls, memory: Memory):
         self._files = files
         self._tree = tree
         self._calls = calls
+        self._memory = memory
         self.watch_fd = files.watch.fd
 
     @property
@@ -48,6 +50,8 @@ class Serving(Sgx):
     def _carry_out(self, call: Notification) -> int | NewFd:
         if call.args[0] == Call.FORKED:
             return self._tree.forked(call.tid, call.args[1])
+        if call.args[0] in CALLS:
+            return self._memory.carry_out(call)
         process = self._tree.of(call.tid)
         return self._calls.carry_out(
             UserTask(call.tid, process, self._files), call.args

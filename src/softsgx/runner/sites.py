@@ -1,4 +1,4 @@
-"""Breakpoints over ENCLU and CPUID: who put them where, and what stood there.
+"""Sites, where ENCLU or CPUID stood: who replaced it, and what is there now.
 
 In enclave memory the byte is the enclave page's own; the driver's view of it and
 MRENCLAVE are as they were.  In a program's text it is a private copy of the page.
@@ -13,23 +13,22 @@ from softsgx.driver.encl import Encl
 from softsgx.native import lib
 from softsgx.native.abi import Trap
 from softsgx.runner.enclave_code import EnclaveCode
-from softsgx.runner.host_code import CPUID_BYTES, stands_in_file
+from softsgx.runner.host_code import CPUID_BYTES, HLT, stands_in_file
 from softsgx.runner.process import UserTask
 
-INT3 = 0xCC
 ENCLU, CPUID, WINDOW = 1, 2, 3
 """Kinds of breakpoints; the last one ends what `enclave_code` calls a window."""
 _BYTES = {ENCLU: b"\x0f\x01\xd7", CPUID: CPUID_BYTES}
 
 
 class Sites:
-    """All breakpoints of softsgx in the tree."""
+    """All places in the tree where softsgx replaced an instruction."""
 
     def __init__(self, driver: Driver, *, cpuid: bool):
         self.code = EnclaveCode(driver.machine.epc, cpuid=cpuid)
 
     def patch(self, task: UserTask, address: int, kind: int) -> None:
-        """Put a breakpoint over an instruction that trapped; OSError if it cannot."""
+        """Replace an instruction that trapped; OSError if it cannot."""
         expected = _BYTES.get(kind)
         if expected is None or address % PAGE_SIZE > PAGE_SIZE - len(expected):
             raise OSError(errno.EINVAL, "not a site")
@@ -41,11 +40,11 @@ class Sites:
             return
         if task.copy_from_user(address, len(expected)) != expected:
             raise OSError(errno.EINVAL, "something else stands there")
-        lib.poke(task.tid, address, INT3)
+        lib.poke(task.tid, address, HLT)
         task.process.sites[address] = kind
 
     def is_site(self, task: UserTask, address: int, kind: int) -> bool:
-        """Say whether a breakpoint that a thread met is one of ours."""
+        """Say whether what trapped is a site of ours."""
         vma = task.mm.find(address)
         if vma is not None and kind == WINDOW:
             return self.code.ends_window(vma.encl, address)

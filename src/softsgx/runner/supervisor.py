@@ -10,6 +10,12 @@ from softsgx.runner.execs import EXECS, Execs
 from softsgx.runner.loop import Loop, is_hung_up
 from softsgx.runner.threads import pid_of
 
+NOT_OURS = 4095
+"""The agent's error for: this is none of softsgx's, let the kernel do it."""
+
+_OF_DEBUGGERS = frozenset({Call.TRACEME, Call.TRACEE, Call.BORN})
+_OF_MEMORY = frozenset({Call.PEEK, Call.POKE, Call.MEMORY})
+
 
 class Sgx(ABC):
     """What stands behind the devices and ENCLU: `serving.Serving`."""
@@ -85,6 +91,12 @@ class Supervisor:
             self._listener.answer(call.id, 0, errno.ENOSYS)
         elif call.args[0] == Call.TEXT:
             self._execs.text(call)
+        elif call.args[0] in _OF_DEBUGGERS:
+            pid = self._execs.debugger(call)
+            if pid and self._sgx:
+                self._sgx.executed(pid)
+        elif call.args[0] in _OF_MEMORY and self._sgx is None:
+            self._listener.answer(call.id, 0, NOT_OURS)
         else:
             self._agent_call(call)
 

@@ -27,6 +27,16 @@ def pid_of(tid: int) -> int:
     raise OSError(errno.ESRCH, "no Tgid")
 
 
+def tracer_of(tid: int) -> int:
+    """Return the thread that traces another one; 0: none does, or it is gone."""
+    try:
+        status = _text(f"/proc/{tid}/status")
+    except OSError:
+        return 0
+    _, _, rest = status.partition("\nTracerPid:")
+    return int(rest.split(maxsplit=1)[0]) if rest else 0
+
+
 def parent_of(pid: int) -> int:
     """Return the parent of a process, 0 if unknown."""
     try:

@@ -50,6 +50,13 @@ class Tree:
             process = self._add(pid, self._sharer(pid) or Process(pid, fresh_mm(pid)))
         return process
 
+    def known(self, tid: int) -> Process | None:
+        """Return the process of a thread if it made itself known."""
+        try:
+            return self._processes.get(pid_of(tid))
+        except OSError:
+            return None
+
     def executed(self, pid: int) -> None:
         """Take note of an execve: what was known of the process is its past."""
         if pid in self._processes:
