@@ -92,4 +92,5 @@ bench: build
 clean:
 	-$(MAKE) -C native clean
 	-$(MAKE) -C examples/hello clean
+	-$(MAKE) -C examples/launch clean
 	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -18,6 +18,12 @@
 
 #define DEVICE "/dev/sgx_enclave"
 
+struct init_with_token {
+	uint64_t sigstruct;
+	uint64_t token;
+};
+#define INIT_WITH_TOKEN _IOW(SGX_MAGIC, 0x02, struct init_with_token)
+
 struct file {
 	const uint8_t *bytes;
 	uint64_t size;
@@ -211,14 +217,33 @@ static uint64_t elrange_size(const struct flat_note *note, const Elf64_Phdr *hea
 	return size;
 }
 
+/* A token goes in a second field, which the mainline kernel does not have. */
+static void init(const struct enclave *enclave, const char *sig_path,
+		 struct sigstruct *sig, const void *token)
+{
+	struct sgx_enclave_init plain = { .sigstruct = (uint64_t)sig };
+	struct init_with_token with = { .sigstruct = (uint64_t)sig,
+					.token = (uint64_t)token };
+	int failed = token ? ioctl(enclave->fd, INIT_WITH_TOKEN, &with) :
+			     ioctl(enclave->fd, SGX_IOC_ENCLAVE_INIT, &plain);
+
+	if (failed)
+		err(1, "SGX_IOC_ENCLAVE_INIT with %s", sig_path);
+}
+
 struct enclave enclave_load(const char *elf_path, const char *sig_path)
+{
+	return enclave_load_with(elf_path, sig_path, NULL);
+}
+
+struct enclave enclave_load_with(const char *elf_path, const char *sig_path,
+				 const void *token)
 {
 	struct file elf = file_read(elf_path);
 	const Elf64_Phdr *headers = program_headers(elf, elf_path);
 	unsigned int count = ((const Elf64_Ehdr *)elf.bytes)->e_phnum;
 	struct flat_note note = find_note(elf, elf_path);
 	struct sigstruct sig = sigstruct_read(sig_path);
-	struct sgx_enclave_init init = { .sigstruct = (uint64_t)&sig };
 	struct secs secs = { .ssaframesize = note.ssaframesize,
 			     .miscselect = note.miscselect };
 	struct enclave enclave;
@@ -229,8 +254,7 @@ struct enclave enclave_load(const char *elf_path, const char *sig_path)
 	for (unsigned int i = 0; i < count; i++)
 		if (headers[i].p_type == PT_LOAD)
 			add_segment(&enclave, elf, &headers[i]);
-	if (ioctl(enclave.fd, SGX_IOC_ENCLAVE_INIT, &init))
-		err(1, "SGX_IOC_ENCLAVE_INIT with %s", sig_path);
+	init(&enclave, sig_path, &sig, token);
 	for (unsigned int i = 0; i < count; i++)
 		if (headers[i].p_type == PT_LOAD)
 			map_segment(&enclave, &headers[i]);

@@ -18,6 +18,9 @@ struct enclave {
 
 /* These print a line and end the program when the machine refuses. */
 struct enclave enclave_load(const char *elf_path, const char *sig_path);
+/* The same with an EINITTOKEN of 304 bytes, where the driver takes one; NULL for none. */
+struct enclave enclave_load_with(const char *elf_path, const char *sig_path,
+				 const void *token);
 struct enclave enclave_create(uint64_t size, const struct secs *wanted);
 void enclave_add(const struct enclave *enclave, const void *from, uint64_t offset,
 		 uint64_t length, uint64_t secinfo_flags, bool measure);

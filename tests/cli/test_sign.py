@@ -62,6 +62,7 @@ def test_the_sigstruct_is_what_was_asked_for(enclave: Path, key: Path) -> None:
         "--date",
         "2024-02-29",
         "--debug",
+        "--launch",
         "--json",
     )  # fmt: skip -- options and values side by side
     shown = json.loads(result.output)
@@ -69,7 +70,7 @@ def test_the_sigstruct_is_what_was_asked_for(enclave: Path, key: Path) -> None:
     assert (sigstruct.isvsvn, sigstruct.isvprodid) == (5, 9)
     assert sigstruct.date == 0x20240229
     assert shown["date"] == "20240229"
-    assert shown["attributes"] == 6
+    assert shown["attributes"] == 0x26
     assert shown["mrenclave"] == sigstruct.enclavehash.hex()
     assert shown["mrsigner"] == sha256(sigstruct.modulus).hex()
 

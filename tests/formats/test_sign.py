@@ -59,6 +59,16 @@ def test_debug_is_all_or_nothing(image: Image, key: SigningKey) -> None:
         assert sigstruct.attributemask.flags & AttributeFlags.DEBUG
 
 
+def test_a_launch_enclave_is_one_by_its_signers_word(
+    image: Image, key: SigningKey
+) -> None:
+    ordinary = sign_image(image, CLAIMS, key)
+    launch = sign_image(image, replace(CLAIMS, launch=True), key)
+    more = launch.attributes.flags ^ ordinary.attributes.flags
+    assert more == AttributeFlags.EINITTOKENKEY
+    assert launch.enclavehash == ordinary.enclavehash
+
+
 def test_nothing_lies_between_the_fields(image: Image, key: SigningKey) -> None:
     assert Sigstruct.reserved_is_zero(bytes(sign_image(image, CLAIMS, key)))
 

@@ -37,6 +37,7 @@ def _number(day: datetime.date) -> int:
 @click.option("--out", type=path_type(), help="The SIGSTRUCT to write, 1808 bytes.")
 @click.option("--new-key", type=path_type(), help="Make a key, in a new file.")
 @click.option("--debug", is_flag=True, help="A debug enclave: others may look inside.")
+@click.option("--launch", is_flag=True, help="A launch enclave: it makes tokens.")
 @click.option("--isvprodid", type=_U16, default=0, help="Product number.")
 @click.option("--isvsvn", type=_U16, default=0, help="Security version number.")
 @click.option("--date", type=_date, help="Day of signing; today unless told.")
@@ -53,6 +54,7 @@ def command(  # noqa: PLR0913 -- one for each option
     out: Path | None,
     new_key: Path | None,
     debug: bool,
+    launch: bool,
     isvprodid: int,
     isvsvn: int,
     date: int | None,
@@ -77,6 +79,7 @@ def command(  # noqa: PLR0913 -- one for each option
         isvprodid=isvprodid,
         isvsvn=isvsvn,
         debug=debug,
+        launch=launch,
     )
     sigstruct = sign_image(_read_image(enclave, heap), claims, _read_key(key))
     write_durably(out, bytes(sigstruct))

@@ -18,12 +18,14 @@ class Claims:
     """What the signer says of an enclave; *date* is a number written yyyymmdd.
 
     A *debug* enclave can be looked into, one that is not can never become one.
+    *launch*: it makes launch tokens (EINITTOKENKEY).
     """
 
     date: int
     isvprodid: int = 0
     isvsvn: int = 0
     debug: bool = False
+    launch: bool = False
 
 
 def sign_image(image: Image, claims: Claims, key: SigningKey) -> Sigstruct:
@@ -47,6 +49,8 @@ def _unsigned(image: Image, claims: Claims) -> Sigstruct:
     flags = image.attributes.flags
     if claims.debug:
         flags |= AttributeFlags.DEBUG
+    if claims.launch:
+        flags |= AttributeFlags.EINITTOKENKEY
     if image.attributes.xfrm & 3 != 3:
         raise FormatError(f"XFRM {image.attributes.xfrm:#x} lacks x87 or SSE")
     return replace(

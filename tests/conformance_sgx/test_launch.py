@@ -1,0 +1,298 @@
+"""Our launch enclave: whose tokens count, for whom, and what EINIT says of others."""
+
+import ctypes
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from softsgx.arch.einittoken import VALID, Einittoken
+from softsgx.arch.secs import AttributeFlags, Attributes
+from softsgx.arch.sigstruct import Sigstruct
+from softsgx.crypto.cmac import aes_cmac
+from softsgx.crypto.sha256 import sha256
+from tests.conformance.run import SOFTSGX, Outcome, run
+from tests.conformance_sgx.build import BUILT, enclave
+from tests.house.tree import ROOT
+
+pytestmark = [pytest.mark.runner, pytest.mark.slow]
+LAUNCH = ROOT / "examples" / "launch"
+SIG, ELF = BUILT / "enclave" / "3.sig", BUILT / "enclave" / "3.elf"
+NOT_PERMITTED = "Operation not permitted"
+PROVIDER = b"\xcd" * 384
+"""The modulus of a signer who may have PROVISIONKEY; nobody has its key."""
+
+
+def softsgx(*words: str | Path) -> None:
+    done = run([SOFTSGX, *map(str, words)], ROOT)
+    assert done.code == 0, done.stderr
+
+
+@dataclass(frozen=True)
+class Launcher:
+    """One build of examples/launch, on one platform."""
+
+    folder: Path
+    platform: Path
+
+    def ask(self, *words: str | Path, options: tuple[str, ...] = ()) -> Outcome:
+        """Run its host with these words."""
+        under = [SOFTSGX, "run", "--platform", str(self.platform), *options, "--"]
+        return run([*under, *map(str, (self.folder / "launch", *words))], self.folder)
+
+    def get(self, *words: str | Path, options: tuple[str, ...] = ()) -> Einittoken:
+        """Get a token; it goes through a file, for it is no text."""
+        under = [SOFTSGX, "run", "--platform", str(self.platform), *options, "--"]
+        command = [*under, *map(str, (self.folder / "launch", "get", *words))]
+        done = subprocess.run(command, capture_output=True, check=False)
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert len(done.stdout) == Einittoken.SIZE
+        return Einittoken.from_bytes(done.stdout)
+
+    def start(self, token: bytes, options: tuple[str, ...] = ()) -> Outcome:
+        """Launch the ordinary enclave with a token; empty for none."""
+        file = self.folder / f"{os.getpid()}.token"
+        file.write_bytes(token)
+        return self.ask("start", ELF, SIG, *([file] if token else []), options=options)
+
+
+def built(folder: Path, *settings: str) -> Path:
+    """Build examples/launch with the ordinary enclave's signer in its list."""
+    enclave("3")
+    signers = folder.with_suffix(".txt")
+    own = sha256(Sigstruct.from_bytes(SIG.read_bytes()).modulus).hex()
+    signers.write_text(
+        f"# two\n{own}\n\n{sha256(PROVIDER).hex()} provision # and more\n"
+    )
+    make = ["make", "-C", str(LAUNCH), f"OUT={folder}", f"SIGNERS={signers}"]
+    done = run([*make, f"SOFTSGX={SOFTSGX}", *settings], ROOT)
+    assert done.code == 0, done.stderr
+    return folder
+
+
+def new_platform(place: Path, launch_enclave: Path) -> Path:
+    softsgx("platform", "new", place)
+    softsgx("platform", "enable", place)
+    signer = launch_enclave / "enclave.sig"
+    softsgx("policy", "allow", "launch", signer, "--platform", place)
+    return place
+
+
+@pytest.fixture(scope="module")
+def ours(tmp_path_factory: pytest.TempPathFactory) -> Launcher:
+    place = tmp_path_factory.mktemp("ours")
+    folder = built(place / "le")
+    return Launcher(folder, new_platform(place / "platform", folder))
+
+
+@pytest.mark.parametrize("mode", [(), ("--exact",)], ids=["normal", "exact"])
+def test_an_enclave_launches_with_a_token_and_only_so(
+    ours: Launcher, mode: tuple[str, ...]
+) -> None:
+    refused = ours.start(b"", mode)
+    assert refused.code == 1
+    assert refused.stderr.endswith(f"{NOT_PERMITTED}\n")
+    token = ours.get(SIG, options=mode)
+    launched = ours.start(bytes(token), mode)
+    assert (launched.stdout, launched.stderr) == ("launched\n", "")
+
+
+def test_a_token_says_whom_it_is_for_and_who_made_it(ours: Launcher) -> None:
+    sigstruct = Sigstruct.from_bytes(SIG.read_bytes())
+    first, second = ours.get(SIG), ours.get(SIG)
+    assert first.valid == VALID
+    assert first.mrenclave == sigstruct.enclavehash
+    assert first.mrsigner == sha256(sigstruct.modulus)
+    assert first.attributes == sigstruct.attributes
+    made_by = AttributeFlags.INIT | AttributeFlags.MODE64BIT
+    assert first.maskedattributesle == Attributes(
+        flags=made_by | AttributeFlags.EINITTOKENKEY, xfrm=0
+    )
+    assert first.keyid != second.keyid
+    assert first.mac != second.mac
+    assert replace(first, keyid=second.keyid, mac=second.mac) == second
+
+
+def test_a_launch_enclave_of_an_unlisted_signer_is_refused(
+    ours: Launcher, tmp_path: Path
+) -> None:
+    other = Launcher(built(tmp_path / "other"), ours.platform)
+    refused = other.ask("get", SIG)
+    assert (refused.code, refused.stdout) == (1, "")
+    assert "may not have EINITTOKENKEY: the signer is not listed" in refused.stderr
+    assert refused.stderr.endswith("Permission denied\n")
+
+
+def test_a_token_of_an_unlisted_launch_enclave_does_not_count(
+    ours: Launcher, tmp_path: Path
+) -> None:
+    folder = built(tmp_path / "other")
+    place = shutil.copytree(ours.platform, tmp_path / "platform")
+    signer = folder / "enclave.sig"
+    softsgx("policy", "allow", "launch", signer, "--platform", place)
+    token = bytes(Launcher(folder, place).get(SIG))
+    assert Launcher(folder, place).start(token).code == 0
+    refused = ours.start(token, ("--trace",))
+    assert refused.code == 1
+    assert "SGX_INVALID_EINITTOKEN" in refused.stderr
+
+
+def wrong_mac(ours: Launcher) -> Einittoken:
+    token = ours.get(SIG)
+    return replace(token, mac=bytes([token.mac[0] ^ 1]) + token.mac[1:])
+
+
+def other_enclave_written_over(ours: Launcher) -> Einittoken:
+    token = ours.get(edited(ours, mrenclave=bytes(32)))
+    return replace(token, mrenclave=ours.get(SIG).mrenclave)
+
+
+def another_enclaves(ours: Launcher) -> Einittoken:
+    return ours.get(edited(ours, mrenclave=bytes(32)))
+
+
+def another_signers(ours: Launcher) -> Einittoken:
+    return ours.get(edited(ours, modulus=PROVIDER))
+
+
+def other_attributes(ours: Launcher) -> Einittoken:
+    return ours.get(SIG, hex(AttributeFlags.MODE64BIT | AttributeFlags.DEBUG), "3")
+
+
+def other_xfrm(ours: Launcher) -> Einittoken:
+    return ours.get(SIG, hex(AttributeFlags.MODE64BIT), "7")
+
+
+def cpusvn_beyond(ours: Launcher) -> Einittoken:
+    return replace(ours.get(SIG), cpusvnle=b"\xff" * 16)
+
+
+def reserved_bit(ours: Launcher) -> Einittoken:
+    return replace(ours.get(SIG), valid=VALID | 2)
+
+
+def from_another_platform(ours: Launcher) -> Einittoken:
+    place = ours.folder / "another-platform"
+    return replace(ours, platform=new_platform(place, ours.folder)).get(SIG)
+
+
+def of_a_debug_launch_enclave(ours: Launcher) -> Einittoken:
+    folder = ours.folder / "debug"
+    settings = ("SIGNFLAGS=--debug", f"KEY={ours.folder / 'key.pem'}")
+    return replace(ours, folder=built(folder, *settings)).get(SIG)
+
+
+def edited(ours: Launcher, *, mrenclave: bytes = b"", modulus: bytes = b"") -> Path:
+    """Write the ordinary enclave's SIGSTRUCT with other identities: asking is free."""
+    file = ours.folder / f"{os.getpid()}.sig"
+    own = Sigstruct.from_bytes(SIG.read_bytes())
+    other = replace(
+        own,
+        enclavehash=mrenclave or own.enclavehash,
+        modulus=modulus or own.modulus,
+    )
+    file.write_bytes(bytes(other))
+    return file
+
+
+@pytest.mark.parametrize(
+    ("make", "code"),
+    [
+        (wrong_mac, "SGX_INVALID_EINITTOKEN"),
+        (other_enclave_written_over, "SGX_INVALID_EINITTOKEN"),
+        (reserved_bit, "SGX_INVALID_EINITTOKEN"),
+        (from_another_platform, "SGX_INVALID_EINITTOKEN"),
+        (of_a_debug_launch_enclave, "SGX_INVALID_EINITTOKEN"),
+        (another_enclaves, "SGX_INVALID_MEASUREMENT"),
+        (another_signers, "SGX_INVALID_MEASUREMENT"),
+        (other_attributes, "SGX_INVALID_ATTRIBUTE"),
+        (other_xfrm, "SGX_INVALID_ATTRIBUTE"),
+        (cpusvn_beyond, "SGX_INVALID_CPUSVN"),
+    ],
+)
+def test_a_wrong_token_is_refused_as_the_manual_says(
+    ours: Launcher, make: Callable[[Launcher], Einittoken], code: str
+) -> None:
+    refused = ours.start(bytes(make(ours)), ("--trace",))
+    assert refused.code == 1
+    init = [line for line in refused.stderr.splitlines() if "INIT_TOKEN" in line]
+    assert len(init) == 1
+    assert f"-1 EPERM (EPERM: EINIT: {code} ({NOT_PERMITTED}))" in init[0]
+
+
+def test_a_token_that_is_not_valid_is_none(ours: Launcher) -> None:
+    refused = ours.start(bytes(replace(ours.get(SIG), valid=0)))
+    assert refused.code == 1
+    assert "a token of a listed launch enclave is needed" in refused.stderr
+    assert refused.stderr.endswith(f"{NOT_PERMITTED}\n")
+
+
+PROVISION = int(AttributeFlags.MODE64BIT | AttributeFlags.PROVISIONKEY)
+ANOTHER_LAUNCH = int(AttributeFlags.MODE64BIT | AttributeFlags.EINITTOKENKEY)
+
+
+@pytest.mark.parametrize(
+    ("modulus", "attributes", "reason"),
+    [
+        (b"\xee" * 384, 4, "the launch enclave does not list its signer"),
+        (None, PROVISION, "its signer may not have PROVISIONKEY"),
+        (None, ANOTHER_LAUNCH, "no token is made for a launch enclave"),
+        (PROVIDER, ANOTHER_LAUNCH, "no token is made for a launch enclave"),
+    ],
+)
+def test_the_enclave_refuses_whom_its_list_does_not_have(
+    ours: Launcher, modulus: bytes | None, attributes: int, reason: str
+) -> None:
+    sig = edited(ours, modulus=modulus) if modulus else SIG
+    refused = ours.ask("get", sig, hex(attributes), "3")
+    assert (refused.code, refused.stdout) == (1, "")
+    assert refused.stderr == f"launch: {sig}: no token: {reason}\n"
+
+
+def test_provisionkey_is_for_whom_the_list_says(ours: Launcher) -> None:
+    token = ours.get(edited(ours, modulus=PROVIDER), hex(PROVISION), "3")
+    assert int(token.attributes.flags) == PROVISION
+    assert token.mrsigner == sha256(PROVIDER)
+
+
+def test_without_einittokenkey_it_has_no_launch_key(
+    ours: Launcher, tmp_path: Path
+) -> None:
+    folder = tmp_path / "plain"
+    folder.mkdir()
+    for name in ("launch", "enclave.elf"):
+        shutil.copy(ours.folder / name, folder)
+    key, out = ours.folder / "key.pem", folder / "enclave.sig"
+    softsgx("sign", folder / "enclave.elf", "--key", key, "--out", out)
+    done = run([SOFTSGX, "run", "--", str(folder / "launch"), "get", str(SIG)], folder)
+    assert done.code == 1
+    assert "EGETKEY gives no launch key" in done.stderr
+
+
+@pytest.mark.parametrize("blocks", [1, 2, 4, 12])
+def test_its_mac_is_aes_cmac(tmp_path: Path, blocks: int) -> None:
+    library = tmp_path / "cmac.so"
+    compiler = ["gcc", "-std=c11", "-O2", "-shared", "-fPIC", "-o", str(library)]
+    assert run([*compiler, str(LAUNCH / "cmac.c")], tmp_path).code == 0
+    own = ctypes.CDLL(str(library)).cmac
+    for round_number in range(20):
+        key = sha256(bytes([round_number]))[:16]
+        data = b"".join(sha256(key + bytes([n])) for n in range(6))[: 16 * blocks]
+        mac = ctypes.create_string_buffer(16)
+        own(key, data, ctypes.c_size_t(blocks), mac)
+        assert mac.raw == aes_cmac(key, data)
+
+
+@pytest.mark.parametrize(
+    "line", ["ab", "g" * 64, "ab" * 33, f"{'ab' * 32} all", f"{'ab' * 32} provision x"]
+)
+def test_a_wrong_line_in_the_list_is_named(tmp_path: Path, line: str) -> None:
+    signers = tmp_path / "signers.txt"
+    signers.write_text(f"{'cd' * 32}\n{line}\n")
+    done = run(["awk", "-f", str(LAUNCH / "signers.awk"), str(signers)], tmp_path)
+    assert done.code != 0
+    assert f"{signers}:2: not an MRSIGNER" in done.stderr
