@@ -39,7 +39,7 @@ extern HIDDEN u8 agent_reissue[], agent_reissue_rdi[], agent_reissue_r10[];
 extern HIDDEN u8 agent_reissue_wait[], agent_waited_end[];
 extern HIDDEN u8 agent_tail[], agent_tail_end[];
 extern HIDDEN u8 agent_border_begin[], agent_border_end[];
-extern HIDDEN u8 agent_reissue_r8[], agent_reissue_r9[], agent_reissue_path[];
+extern HIDDEN u8 agent_reissue_rdx[], agent_reissue_r8[], agent_reissue_r9[], agent_reissue_path[];
 extern HIDDEN u8 agent_reissue_at[], agent_reissue_look[], agent_reissue_end[];
 #define REDZONE 128
 HIDDEN void __attribute__((noreturn))
@@ -178,6 +178,10 @@ HIDDEN void takeover_forked(void);
 #define FILTERED_VIEWS 2
 HIDDEN void filter_first(void);
 
+/* ---- forged.c ---- */
+HIDDEN int do_send_info(struct frame *f);
+HIDDEN void forged_unmark(struct k_siginfo *info);
+
 /* ---- seccomp.c ---- */
 HIDDEN void do_seccomp(struct frame *f);
 HIDDEN void do_prctl_seccomp(struct frame *f);
@@ -187,6 +191,8 @@ HIDDEN int is_our_trap(const struct frame *f);
 /* ---- syscalls.c, reissue.c, paths.c, views.c, mappings.c ---- */
 HIDDEN void trapped_syscall(struct frame *f);
 HIDDEN void reissue(struct frame *f);
+HIDDEN void reissue_with(struct frame *f, u64 *reg, u8 *gate, const void *data,
+			 u64 size);
 HIDDEN void reissue_masked(struct frame *f, u64 *reg, u8 *gate);
 HIDDEN void reissue_wait(struct frame *f);
 HIDDEN void reissue_pselect(struct frame *f);

@@ -105,10 +105,12 @@ static void note_return(struct frame *f, struct k_rt_sigframe *to, u64 mask)
 
 static void enter_handler(struct frame *f, const struct k_sigaction *act, u64 mask)
 {
-	struct k_rt_sigframe *to = place_frame(f, act->flags);
+	struct k_rt_sigframe *to;
 	struct k_ucontext jump;
 	u64 now = mask | act->mask;
 
+	forged_unmark(f->info);
+	to = place_frame(f, act->flags);
 	if (!to) {
 		die_of_bad_stack(f);
 		return;

@@ -51,6 +51,7 @@
 #define PR_SET_SECCOMP_ 22
 #define NR_rt_sigpending 127
 #define NR_rt_sigtimedwait 128
+#define NR_rt_sigqueueinfo 129
 #define NR_rt_sigsuspend 130
 #define NR_sigaltstack 131
 #define NR_arch_prctl 158
@@ -72,6 +73,7 @@
 #define NR_rt_tgsigqueueinfo 297
 #define NR_seccomp 317
 #define NR_statx 332
+#define NR_pidfd_send_signal 424
 #define NR_openat2 437
 #define NR_faccessat2 439
 #define NR_epoll_pwait2 441

@@ -210,6 +210,7 @@ int masks_take(u64 set, struct k_siginfo *info)
 		if (w->tid != m->tid || !(SIGBIT(w->info.signo) & set))
 			continue;
 		*info = w->info;
+		forged_unmark(info);
 		m->pending &= ~SIGBIT(info->signo);
 		w->tid = 0;
 		found = 1;

@@ -109,7 +109,7 @@ int reissue_late(struct frame *f)
 }
 
 /* The same with one argument replaced by a pointer to size bytes of ours. */
-static void reissue_with(struct frame *f, u64 *reg, u8 *gate, const void *data, u64 size)
+void reissue_with(struct frame *f, u64 *reg, u8 *gate, const void *data, u64 size)
 {
 	struct k_sigcontext *mc = &f->uc->mc;
 	u64 slots[2] = {mc->rip, *reg};
@@ -175,6 +175,7 @@ struct gate {
 static const struct gate *gate_at(u64 rip, struct k_sigcontext *mc, struct gate *gate)
 {
 	const struct gate gates[] = {{agent_reissue_rdi, &mc->rdi},
+				     {agent_reissue_rdx, &mc->rdx},
 				     {agent_reissue_r10, &mc->r10},
 				     {agent_reissue_r8, &mc->r8},
 				     {agent_reissue_r9, &mc->r9}};

@@ -22,6 +22,12 @@ static int signal_syscall(struct frame *f)
 		if (!do_sigtimedwait(f))
 			reissue(f);
 		return 1;
+	case NR_rt_sigqueueinfo:
+	case NR_rt_tgsigqueueinfo:
+	case NR_pidfd_send_signal:
+		if (!do_send_info(f))
+			reissue(f);
+		return 1;
 	case NR_rt_sigreturn:
 		do_sigreturn(f);
 		return 1;

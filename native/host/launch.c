@@ -35,6 +35,11 @@
 #define TRAP_IF_ARG(nr, n)                                              \
 	IF_EQ(nr, 0, 6), LOAD_LOW(n), IF_EQ(0, 0, 2), LOAD_HIGH(n),     \
 	IF_EQ(0, 1, 0), TRAP, ALLOW
+/* Trap, but only if the given argument is the number of a fault's signal. */
+#define TRAP_IF_FAULT(nr, n)                                            \
+	IF_EQ(nr, 0, 9), LOAD_LOW(n), IF_EQ(SIGILL, 5, 0),              \
+	IF_EQ(SIGTRAP, 4, 0), IF_EQ(SIGBUS, 3, 0), IF_EQ(SIGFPE, 2, 0), \
+	IF_EQ(SIGSEGV, 1, 0), IF_EQ(SIGSYS, 0, 1), TRAP, ALLOW
 #define TRAP_ALWAYS(nr) IF_EQ(nr, 0, 1), TRAP
 
 /* Nothing here concerns a call that could not be about SGX, signals or start-up. */
@@ -120,6 +125,9 @@ static struct sock_filter first_filter[] = {
 	TRAP_ALWAYS(__NR_rt_sigsuspend),
 	TRAP_ALWAYS(__NR_rt_sigpending),
 	TRAP_ALWAYS(__NR_rt_sigtimedwait),
+	TRAP_IF_FAULT(__NR_rt_sigqueueinfo, 1),
+	TRAP_IF_FAULT(__NR_rt_tgsigqueueinfo, 2),
+	TRAP_IF_FAULT(__NR_pidfd_send_signal, 1),
 	ALLOW,
 };
 
