@@ -176,6 +176,7 @@ HIDDEN int open_own_mask(struct frame *f);
 HIDDEN void takeover_forked(void);
 #define FILTERED_SGX 1	/* bits of config.filtered */
 #define FILTERED_VIEWS 2
+#define FILTERED_WRITES 4
 HIDDEN void filter_first(void);
 
 /* ---- forged.c ---- */
@@ -210,6 +211,7 @@ HIDDEN void views_watch(void);
 HIDDEN void views_filter(void);
 HIDDEN long status_of(u64 fd, u64 *status);
 HIDDEN void do_getdents(struct frame *f);
+HIDDEN void do_write(struct frame *f);
 HIDDEN int view_is_open(u64 fd);
 HIDDEN int overlaps_hull(u64 start, u64 length);
 HIDDEN void do_ioctl(struct frame *f);

@@ -21,6 +21,8 @@
 #define NR_rt_sigprocmask 14
 #define NR_rt_sigreturn 15
 #define NR_ioctl 16
+#define NR_pwrite64 18
+#define NR_writev 20
 #define NR_access 21
 #define NR_pread64 17
 #define NR_pwrite64 18
@@ -87,6 +89,7 @@
 
 #define AT_FDCWD_ (-100)
 #define AT_EMPTY_PATH_ 0x1000u
+#define O_ACCMODE_ 3
 #define O_CREAT_ 0100
 #define O_DIRECTORY_ 0200000
 #define O_CLOEXEC_ 02000000

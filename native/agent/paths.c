@@ -37,10 +37,11 @@ static int is_descriptor(const char *path, const char *name)
 
 static int is_name(const char *path, const char *name)
 {
-	static const char names[][16] = {
+	static const char names[][20] = {
 		"sgx_enclave", "sgx_provision", "sgx_total_bytes", "sgx",  "enclave",
 		"provision",   "cpuinfo",	"misc",		   "x86",  "10:125",
-		"10:126",
+		"10:126",      "signing_keys",	"launch_keys",	   "provisioning_keys",
+		"dynamic_keys",
 	};
 
 	for (u64 i = 0; i < ARRAY_SIZE(names); i++)
@@ -255,6 +256,10 @@ int path_syscall(struct frame *f)
 	struct k_sigcontext *mc = &f->uc->mc;
 	struct where w;
 
+	if (mc->rax == NR_write || mc->rax == NR_pwrite64 || mc->rax == NR_writev) {
+		do_write(f);
+		return 1;
+	}
 	if (mc->rax == NR_getdents64) {
 		do_getdents(f);
 		return 1;

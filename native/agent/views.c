@@ -36,18 +36,41 @@ static struct sock_filter view_filter[] = {
 	ALLOW,
 };
 
+/* A process that opened a file of ours to write it. */
+static struct sock_filter write_filter[] = {
+	FILTER_HEAD(ALLOW),
+	IF_EQ(NR_write, 2, 0),
+	IF_EQ(NR_pwrite64, 1, 0),
+	IF_EQ(NR_writev, 0, 1),
+	TRAP,
+	ALLOW,
+};
+
 HIDDEN u32 views_watched; /* entry.S looks at it */
 
-/* The filter, once. */
+/* A filter, once; but a child of vfork cannot say so where its parent would read it. */
+static void filter_once(const struct k_fprog *prog, u32 bit)
+{
+	if (A.config.filtered & bit)
+		return;
+	install_filter(prog);
+	if (!borrowed_memory())
+		A.config.filtered |= bit;
+}
+
 void views_filter(void)
 {
 	static const struct k_fprog prog = {ARRAY_SIZE(view_filter), view_filter};
 
-	if (A.config.filtered & FILTERED_VIEWS)
-		return;
-	install_filter(&prog);
-	if (!borrowed_memory())
-		A.config.filtered |= FILTERED_VIEWS;
+	filter_once(&prog, FILTERED_VIEWS);
+}
+
+/* Whoever comes to write without it, by a socket, finds sealed memory. */
+static void writes_filter(void)
+{
+	static const struct k_fprog prog = {ARRAY_SIZE(write_filter), write_filter};
+
+	filter_once(&prog, FILTERED_WRITES);
 }
 
 void views_watch(void)
@@ -104,7 +127,8 @@ static void make_path(long fd, int close_on_exec)
 	sys(NR_close, only);
 }
 
-/* The supervisor opened one.  Texts are sealed and look as they should. */
+/* The supervisor opened one.  Texts are sealed and look as they should, but for those
+ * that it lets be written. */
 void views_opened(struct frame *f, long fd, u64 flags)
 {
 	long seals;
@@ -115,11 +139,30 @@ void views_opened(struct frame *f, long fd, u64 flags)
 		return;
 	}
 	seals = sys(NR_fcntl, fd, F_GET_SEALS_);
-	if (seals >= 0 && (seals & F_SEAL_WRITE_))
+	if (seals >= 0 && (seals & F_SEAL_WRITE_) && !(flags & O_ACCMODE_))
 		return;
 	views_watch();
+	if (seals >= 0 && (seals & F_SEAL_WRITE_)) {
+		writes_filter();
+		return;
+	}
 	if (seals >= 0)
 		become_sgx_user(f);
+}
+
+/* write, pwrite64, writev: the supervisor looks at where the descriptor stands. */
+void do_write(struct frame *f)
+{
+	struct k_sigcontext *mc = &f->uc->mc;
+	long ret = -NOT_OURS_CODE;
+
+	if (view_is_open(mc->rdi))
+		ret = call_supervisor(CALL_PATH | mc->rax << 32, mc->rdi, mc->rsi, mc->rdx,
+				      mc->r10, 0);
+	if (ret == -NOT_OURS_CODE)
+		reissue(f);
+	else
+		mc->rax = (u64)ret;
 }
 
 static long ask_entries(u64 fd, u64 buffer, u64 size)

@@ -1,14 +1,17 @@
 """The owner's policy under programs that run: refused, listed, watched, raced."""
 
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from softsgx.crypto.sha256 import sha256
+from softsgx.launch.policy import ListName
 from tests.conformance.run import SOFTSGX, Outcome, run
 from tests.conformance_sgx.build import BUILT, HERE, Program
+from tests.platform.test_policies import Owner
 
 pytestmark = [pytest.mark.runner, pytest.mark.slow]
 KEYS = Program("report_key", "dynamic")
@@ -109,3 +112,73 @@ def test_a_program_that_races_its_sigstruct_gets_no_other_verdict(
     assert judged[theirs, "allow"] == judged[ours, "deny"] == 0
     assert sum(judged.values()) == ROUNDS
     assert said.count(f"0 {ours}") <= judged[ours, "allow"]
+
+
+def use_files(place: Path, *options: str, link: str = "dynamic") -> Outcome:
+    binary = str(Program("key_files", link, HERE / "policy").binary())
+    run_on = [SOFTSGX, "run", "--platform", str(place), *options, "--"]
+    return run([*run_on, binary, shutil.which("printf") or ""], BUILT)
+
+
+@pytest.mark.parametrize(
+    ("link", "mode"),
+    [
+        ("dynamic", ()),
+        ("dynamic", ("--exact",)),
+        ("static", ()),
+        ("static-pie", ("--exact",)),
+    ],
+)
+def test_the_lists_are_files_of_securityfs(
+    place: Path, link: str, mode: tuple[str, ...]
+) -> None:
+    done = use_files(place, *mode, link=link)
+    assert (done.code, done.stderr) == (0, "")
+    holds = json.loads(policy(place, "show", "--json"))
+    assert holds["locked"] == ["launch"]
+    counts = {name: len(entries) for name, entries in holds["lists"].items()}
+    assert counts == {"signing": 1, "launch": 1, "provisioning": 0, "dynamic": 0}
+    told = softsgx("audit", "tail", "--json", "--platform", place).splitlines()
+    changes = [json.loads(line) for line in told]
+    made = [one for one in changes if one["event"] in {"policy", "lock"}]
+    assert {Path(one["exe"]).name for one in made} >= {"key_files", "printf"}
+    assert made[-1]["event"] == "lock"
+    assert Path(made[-1]["exe"]).name == "key_files"
+
+
+def test_the_files_decide_who_launches(place: Path) -> None:
+    files = "/sys/kernel/security/sgx"
+    write = f"echo {HEX} > {files}/signing_keys; "
+    again = f"echo clear > {files}/signing_keys; "
+    for first, code in (("", 0), (write, 1), (again, 0)):
+        script = f"{first}exec {KEYS.binary()} 2>&1 >/dev/null"
+        command = [SOFTSGX, "run", "--platform", str(place), "--", "sh", "-c", script]
+        assert bool(run(command, BUILT).code) is bool(code)
+
+
+def test_python_writes_them_and_a_key_of_the_owner_forbids_it(
+    place: Path, tmp_path: Path
+) -> None:
+    path = "/sys/kernel/security/sgx/provisioning_keys"
+    script = f"open({path!r}, 'w').write('{HEX}\\n'); print(open({path!r}).read())"
+    command = [SOFTSGX, "run", "--platform", str(place), "--"]
+    done = run([*command, "python3", "-c", script], BUILT)
+    assert (done.stdout, done.stderr) == (f"{HEX}\n\n", "")
+    key = tmp_path / "key.pub"
+    key.write_text(Owner().key.line)
+    softsgx("policy", "owner", key, "--platform", place)
+    done = run([*command, "python3", "-c", script], BUILT)
+    assert "PermissionError: [Errno 1]" in done.stderr
+    done = run([*command, "cat", path], BUILT)
+    assert (done.code, done.stdout) == (0, f"{HEX}\n")
+
+
+def test_without_a_platform_that_is_on_there_are_no_such_files(place: Path) -> None:
+    look = ["ls", "/sys/kernel/security/sgx"]
+    on = run([SOFTSGX, "run", "--platform", str(place), "--", *look], BUILT)
+    assert on.stdout.split() == sorted(f"{name}_keys" for name in ListName)
+    softsgx("platform", "disable", place)
+    for options in (("--platform", str(place)), ()):
+        off = run([SOFTSGX, "run", *options, "--", *look], BUILT)
+        assert off.code == 2
+        assert "No such file" in off.stderr

@@ -20,6 +20,9 @@ _IN_CLOSE = 0x08 | 0x10
 _LOST_EVENTS = -1
 _RECHECKS = 10
 _EVENT = struct.Struct("iIII")
+_UNCHANGED = (
+    fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
+)
 
 
 @cache
@@ -82,6 +85,12 @@ class SharedMemory:
         """Return the enclave's pages, writable."""
         return self._view[: self._size]
 
+    def seal(self, content: bytes, mode: int) -> None:
+        """Give it a content and permission bits; then nobody can change the content."""
+        os.pwrite(self.fd, content, 0)
+        os.fchmod(self.fd, mode)
+        fcntl.fcntl(self.fd, fcntl.F_ADD_SEALS, _UNCHANGED)
+
     def zap(self, offset: int, length: int) -> None:
         """Make a range read zero and give its memory back."""
         mode = _FALLOC_FL_PUNCH_HOLE | _FALLOC_FL_KEEP_SIZE
@@ -95,6 +104,11 @@ class SharedMemory:
     def reopen(self, flags: int) -> int:
         """Open it once more, as the program asked: a file description of its own."""
         return os.open(f"/proc/self/fd/{self.fd}", flags | os.O_CLOEXEC)
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """The device and the inode, which no other file has while it is open."""
+        return self.device, self.inode
 
     def is_alone(self) -> bool:
         """Say whether nobody else has it open, mapped, or on its way in a socket."""
@@ -119,8 +133,7 @@ def sealed(name: str, content: bytes) -> int:
         file.write(content)
         file.flush()
         os.fchmod(file.fileno(), 0o444)
-        seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
-        fcntl.fcntl(file.fileno(), fcntl.F_ADD_SEALS, seals | fcntl.F_SEAL_SEAL)
+        fcntl.fcntl(file.fileno(), fcntl.F_ADD_SEALS, _UNCHANGED)
         return os.open(f"/proc/self/fd/{file.fileno()}", os.O_RDONLY | os.O_CLOEXEC)
 
 

@@ -79,10 +79,13 @@ class Paths:
         self._views = views
         self._files = files
         self._handlers: dict[int, Handler] = {
+            1: lambda a, r: self._write(a, 1, r),
             2: lambda a, r: self._open(a, AT_FDCWD, r[0], r[1]),
             4: lambda a, r: self._stat(a, a.at(AT_FDCWD, r[0], follow=True), r[1]),
             5: lambda a, r: self._stat(a, _found(a.lookup.opened(r[0])), r[1]),
             6: lambda a, r: self._stat(a, a.at(AT_FDCWD, r[0], follow=False), r[1]),
+            18: lambda a, r: self._write(a, 18, r),
+            20: lambda a, r: self._write(a, 20, r),
             21: lambda a, r: self._access(a, AT_FDCWD, r[0], r[1], 0),
             89: lambda a, r: self._readlink(a, AT_FDCWD, *r[:3]),
             191: lambda a, r: self._getxattr(a, r[0], follow=True),
@@ -134,25 +137,35 @@ class Paths:
 
     def _check_open(self, asked: _Asked, view: View, flags: int) -> None:
         wanted = _ACCESS.get(flags & os.O_ACCMODE, R_OK | W_OK)
+        if flags & os.O_TRUNC:
+            wanted |= W_OK
         if view.kind is Kind.LINK:
             raise OSError(errno.ELOOP, "a link")
         if view.kind is Kind.DIRECTORY and (wanted & W_OK or flags & os.O_CREAT):
             raise OSError(errno.EISDIR, "a directory")
         who = Credentials.of(asked.task.tid)
-        if not who.may(wanted, view.mode, view.gid):
+        if not who.may(wanted, view.mode, view.gid, view.uid):
             raise OSError(errno.EACCES, "the mode forbids it")
-        if view.kind is Kind.TEXT and (wanted & W_OK or flags & os.O_TRUNC):
+        if view.kind is Kind.TEXT and view.file is None and wanted & W_OK:
             raise OSError(errno.EACCES, "nobody writes it")
 
     def _open_view(self, view: View, flags: int) -> int:
         if view.kind is Kind.DIRECTORY:
             return _open_directory(view)
+        if view.file is not None:
+            return view.file.open(flags)
         if view.kind is Kind.TEXT:
             text = view.text().encode("latin-1", "replace")
             return sealed(mark_memory(view.path), text)
         if view.name == ENCLAVE:
             return self._files.open_enclave(flags)
         return self._files.open_provision(flags)
+
+    def _write(self, asked: _Asked, number: int, args: Args) -> int:
+        view = asked.lookup.opened(args[0])
+        if view is None or view.file is None:
+            raise OSError(NOT_OURS, "nothing that can be written")
+        return view.file.write(asked.task, number, args)
 
     # ---- look ----
 
@@ -171,7 +184,7 @@ class Paths:
         if mode & ~(R_OK | W_OK | X_OK):
             raise OSError(errno.EINVAL, "no such mode")
         who = Credentials.of(asked.task.tid, real=not flags & _AT_EACCESS)
-        if not who.may(mode, view.mode, view.gid):
+        if not who.may(mode, view.mode, view.gid, view.uid):
             raise OSError(errno.EACCES, "the mode forbids it")
         return 0
 

@@ -5,6 +5,7 @@ import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from softsgx.driver.device import nodes
 from softsgx.driver.driver import Driver
 from softsgx.driver.gate import Gate
 from softsgx.driver.section import add_spare
@@ -26,9 +27,11 @@ from softsgx.runner.sites import Sites
 from softsgx.runner.start import complain, start
 from softsgx.runner.supervisor import Sgx
 from softsgx.runner.tree import Tree
-from softsgx.runner.views import Views
+from softsgx.runner.views import View, Views
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from softsgx.runner.tracing import Tracer
 
 
@@ -83,7 +86,7 @@ class _Whole:
         mask_pf_sgx = MASK_PF_SGX in options.inject
         leaves = Leaves(driver, exact=exact, mask_pf_sgx=mask_pf_sgx)
         self._insiders = leaves.insiders
-        views = Views(machine)
+        views = Views(machine, more=_key_files(options.platform, machine))
         self._calls = Calls(driver, self._files, views, leaves, sites, self._tracer)
         self.config = agent_config(
             machine, self._files.device, views.listed, abilities, exact=exact
@@ -115,6 +118,15 @@ def _owners_gate(platform: Platform) -> Gate:
     from softsgx.runner.gate import OwnersGate  # noqa: PLC0415 -- few runs have one
 
     return OwnersGate(platform.policies(), complain)
+
+
+def _key_files(platform: Platform, machine: Machine) -> "Iterator[View]":
+    """Yield the owner's lists as files, where there is a driver to have them."""
+    if platform.directory is None or not nodes(machine):
+        return
+    from softsgx.runner.keyfiles import key_views  # noqa: PLC0415 -- few runs have them
+
+    yield from key_views(platform.policies(), platform.directory.stat().st_uid)
 
 
 def _machine(options: RunOptions) -> Machine:

@@ -6,15 +6,19 @@ say of them, and /proc/cpuinfo.  See decision record 20.
 
 import grp
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from softsgx.driver.device import ENCLAVE, PROVISION, nodes
 from softsgx.machine.machine import Machine
 from softsgx.runner.cpuinfo import cpuinfo
+
+if TYPE_CHECKING:
+    from softsgx.runner.keyfiles import KeyFile
 
 MISC_MAJOR = 10
 MINORS = {ENCLAVE: 125, PROVISION: 126}
@@ -46,11 +50,14 @@ class View:
     path: str
     kind: Kind
     mode: int = 0
+    uid: int = 0
     gid: int = 0
     size: int = 0
     minor: int = 0
     target: str = ""
     text: Callable[[], str] = str
+    file: "KeyFile | None" = None
+    """What opens it, and carries out what is written, where it is more than a text."""
     number: int = 0
     """Its inode's."""
 
@@ -68,9 +75,11 @@ class View:
 class Views:
     """All of them, and the directories of this machine in which they appear."""
 
-    def __init__(self, machine: Machine, gid: int | None = None):
+    def __init__(
+        self, machine: Machine, gid: int | None = None, more: Iterable[View] = ()
+    ):
         group = provision_group() if gid is None else gid
-        made = [*_devices(machine, group), *_processor(machine)]
+        made = [*_devices(machine, group), *_processor(machine), *more]
         if not nodes(machine):
             made += _absent()
         self._by_path = {

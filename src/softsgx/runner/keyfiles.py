@@ -1,0 +1,183 @@
+"""The owner's lists as files: /sys/kernel/security/sgx, as it was posted in 2020.
+
+What is open is sealed memory with the list as it was at the open.  The agent asks for
+each write, and a write is a change of the platform's policy.  See decision record 26.
+"""
+
+import errno
+import fcntl
+import os
+from collections.abc import Iterator
+from struct import Struct
+
+from softsgx.launch.change import Refused, allow, clear
+from softsgx.launch.keyfile import (
+    FILES,
+    KEY_SIZE,
+    Clear,
+    Command,
+    Lock,
+    parse_write,
+    render,
+)
+from softsgx.launch.policy import ListName
+from softsgx.native import lib
+from softsgx.native.memory import SharedMemory
+from softsgx.platform.audit import Who
+from softsgx.platform.errors import PlatformError
+from softsgx.platform.policies import Policies, Rule
+from softsgx.runner.answers import NOT_OURS
+from softsgx.runner.marks import mark_memory
+from softsgx.runner.process import UserTask
+from softsgx.runner.threads import pid_of
+from softsgx.runner.views import Kind, View
+
+SECURITY = "/sys/kernel/security"
+"""Where securityfs is mounted."""
+
+WRITE, PWRITE, WRITEV = 1, 18, 20
+"""Numbers of the system calls, as syscalls(2) has them."""
+
+_IOVEC = Struct("<QQ")
+_MOST_VECTORS = 1024
+_LARGEST = (1 << 63) - 1
+
+
+def key_views(policies: Policies, uid: int) -> Iterator[View]:
+    """Yield the directory and the files of a platform's lists; *uid* may write them."""
+    for path in (SECURITY, f"{SECURITY}/sgx"):
+        if path != SECURITY or not os.path.lexists(path):
+            yield View(path=path, kind=Kind.DIRECTORY, mode=0o755)
+    for file, name in FILES.items():
+        path = f"{SECURITY}/sgx/{file}"
+        key_file = KeyFile(policies, name, path)
+        yield View(path=path, kind=Kind.TEXT, mode=0o600, uid=uid, file=key_file)
+
+
+class KeyFile:
+    """The file of one list; the whole tree has it open once at most."""
+
+    def __init__(self, policies: Policies, name: ListName, path: str):
+        self._policies, self._name, self._path = policies, name, path
+        self._memory: SharedMemory | None = None
+        """What the last opener has, or had."""
+
+    def open(self, flags: int) -> int:
+        """Open it and return our descriptor.
+
+        OSError(EACCES): the list is locked, and this is to write it; EPERM: the owner
+        must sign for changes; EBUSY: it is open; EIO: the policy cannot be read.
+        """
+        rule = self._rule()
+        mode = flags & os.O_ACCMODE
+        if mode != os.O_RDONLY or flags & os.O_TRUNC:
+            self._check_writable(rule)
+        if self._memory is not None:
+            if not self._memory.is_alone():
+                raise OSError(errno.EBUSY, "it is open")
+            self._memory.close()
+            self._memory = None
+        # Who only writes finds its end at 0, as in securityfs.
+        is_read = mode != os.O_WRONLY
+        text = render(rule.policy.lists[self._name]) if is_read else b""
+        memory = SharedMemory(mark_memory(self._path))
+        try:
+            memory.seal(text, 0o600)
+            fd = memory.reopen(mode)
+        except OSError:
+            memory.close()
+            raise
+        self._memory = memory
+        return fd
+
+    def write(self, task: UserTask, number: int, args: tuple[int, ...]) -> int:
+        """Carry out one of the calls that write; return the bytes that were taken.
+
+        OSError(NOT_OURS): it is not open, or not to write.  EINVAL: what is written
+        means nothing; EACCES, EPERM and EIO as for `open`; EFAULT; ENOMEM: it is full.
+        """
+        pid = pid_of(task.tid)
+        position = self._position(pid, args[0])
+        if number == PWRITE:
+            position = args[3]
+        if position > _LARGEST:
+            raise OSError(errno.EINVAL, "a negative position")
+        pieces = [args[1:3]] if number != WRITEV else _vectors(task, args[1], args[2])
+        taken = 0
+        for address, size in pieces:
+            try:
+                self._write(pid, _read(task, address, size), position)
+            except OSError:
+                if not taken:
+                    raise
+                break
+            taken += size
+        return taken
+
+    def _position(self, pid: int, number: int) -> int:
+        """Return the position of a descriptor, if it is one to write this file."""
+        try:
+            fd = lib.take_fd(pid, number & 0xFFFF_FFFF)
+        except OSError as error:
+            raise OSError(NOT_OURS, "not open") from error
+        try:
+            status = os.fstat(fd)
+            memory = self._memory
+            # A program can make a memfd of the same name.
+            if memory is None or (status.st_dev, status.st_ino) != memory.place:
+                raise OSError(NOT_OURS, "not ours")
+            if fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+                raise OSError(NOT_OURS, "not to write")
+            return os.lseek(fd, 0, os.SEEK_CUR)
+        finally:
+            os.close(fd)
+
+    def _write(self, pid: int, data: bytes, position: int) -> None:
+        try:
+            command = parse_write(data, position)
+        except ValueError as error:
+            raise OSError(errno.EINVAL, str(error)) from error
+        self._check_writable(self._rule())
+        try:
+            self._carry_out(command, Who.of(pid))
+        except Refused as refusal:
+            # It was locked or got an owner just now, or it is full.
+            self._check_writable(self._rule())
+            raise OSError(errno.ENOMEM, str(refusal)) from refusal
+        except PlatformError as error:
+            raise OSError(errno.EIO, str(error)) from error
+
+    def _carry_out(self, command: Command, who: Who) -> None:
+        name = self._name
+        if isinstance(command, Lock):
+            self._policies.lock(frozenset({name}), who)
+        elif isinstance(command, Clear):
+            self._policies.change(lambda policy: clear(policy, name), who)
+        else:
+            entry = command.entry
+            self._policies.change(lambda policy: allow(policy, name, entry), who)
+
+    def _check_writable(self, rule: Rule) -> None:
+        if self._name in rule.locks:
+            raise OSError(errno.EACCES, "it is locked until the platform is reset")
+        if rule.owner is not None:
+            raise OSError(errno.EPERM, "the owner must sign for changes")
+
+    def _rule(self) -> Rule:
+        try:
+            return self._policies.rule()
+        except PlatformError as error:
+            raise OSError(errno.EIO, str(error)) from error
+
+
+def _read(task: UserTask, address: int, size: int) -> bytes:
+    if size > KEY_SIZE:
+        raise OSError(errno.EINVAL, "longer than a key")
+    return task.copy_from_user(address, size) if size else b""
+
+
+def _vectors(task: UserTask, address: int, count: int) -> list[tuple[int, int]]:
+    if count > _MOST_VECTORS:
+        raise OSError(errno.EINVAL, "too many pieces")
+    raw = task.copy_from_user(address, count * _IOVEC.size) if count else b""
+    return list(_IOVEC.iter_unpack(raw))
