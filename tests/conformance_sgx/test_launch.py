@@ -1,6 +1,7 @@
 """Our launch enclave: whose tokens count, for whom, and what EINIT says of others."""
 
 import ctypes
+import json
 import os
 import shutil
 import subprocess
@@ -22,6 +23,7 @@ from tests.house.tree import ROOT
 pytestmark = [pytest.mark.runner, pytest.mark.slow]
 LAUNCH = ROOT / "examples" / "launch"
 SIG, ELF = BUILT / "enclave" / "3.sig", BUILT / "enclave" / "3.elf"
+AUDIT = [SOFTSGX, "audit", "tail", "-n", "2", "--json", "--platform"]
 NOT_PERMITTED = "Operation not permitted"
 PROVIDER = b"\xcd" * 384
 """The modulus of a signer who may have PROVISIONKEY; nobody has its key."""
@@ -60,6 +62,11 @@ class Launcher:
         return self.ask("start", ELF, SIG, *([file] if token else []), options=options)
 
 
+def signer() -> str:
+    """The ordinary enclave's MRSIGNER."""
+    return sha256(Sigstruct.from_bytes(SIG.read_bytes()).modulus).hex()
+
+
 def built(folder: Path, *settings: str) -> Path:
     """Build examples/launch with the ordinary enclave's signer in its list."""
     enclave("3")
@@ -77,8 +84,8 @@ def built(folder: Path, *settings: str) -> Path:
 def new_platform(place: Path, launch_enclave: Path) -> Path:
     softsgx("platform", "new", place)
     softsgx("platform", "enable", place)
-    signer = launch_enclave / "enclave.sig"
-    softsgx("policy", "allow", "launch", signer, "--platform", place)
+    sig = launch_enclave / "enclave.sig"
+    softsgx("policy", "allow", "launch", sig, "--platform", place)
     return place
 
 
@@ -132,8 +139,8 @@ def test_a_token_of_an_unlisted_launch_enclave_does_not_count(
 ) -> None:
     folder = built(tmp_path / "other")
     place = shutil.copytree(ours.platform, tmp_path / "platform")
-    signer = folder / "enclave.sig"
-    softsgx("policy", "allow", "launch", signer, "--platform", place)
+    sig = folder / "enclave.sig"
+    softsgx("policy", "allow", "launch", sig, "--platform", place)
     token = bytes(Launcher(folder, place).get(SIG))
     assert Launcher(folder, place).start(token).code == 0
     refused = ours.start(token, ("--trace",))
@@ -222,6 +229,13 @@ def test_a_wrong_token_is_refused_as_the_manual_says(
     init = [line for line in refused.stderr.splitlines() if "INIT_TOKEN" in line]
     assert len(init) == 1
     assert f"-1 EPERM (EPERM: EINIT: {code} ({NOT_PERMITTED}))" in init[0]
+    assert f"EINIT refuses an enclave of signer {signer()}" in refused.stderr
+    logged = run([*AUDIT, str(ours.platform)], ROOT).stdout.splitlines()
+    records = [json.loads(line) for line in logged]
+    decided = [(one["event"], one["verdict"], one["rule"]) for one in records]
+    assert decided == [("init", "allow", "launch"), ("einit", "deny", "EINIT")]
+    assert records[1]["reason"] == code
+    assert records[1]["mrsigner"] == signer()
 
 
 def test_a_token_that_is_not_valid_is_none(ours: Launcher) -> None:

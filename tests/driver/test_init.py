@@ -132,6 +132,30 @@ def break_einit(world: World, how: str) -> None:
     swap(world.driver.kernel, "einit", einit)
 
 
+class Watching(StockGate):
+    def __init__(self) -> None:
+        self.failures: list[tuple[bytes, str]] = []
+
+    def failed(self, mm: Mm, request: Request, decision: Decision, why: str) -> None:
+        assert decision.is_allowed
+        assert not any(encl.initialized for encl in mm.encls)
+        self.failures.append((request.mrsigner, why))
+
+
+def test_the_gate_hears_what_einit_refused() -> None:
+    world, gate = ready(), Watching()
+    world.driver.gate = gate
+    sigstruct = Sigstruct.from_bytes(bytes(world.scratch.data[: Sigstruct.SIZE]))
+    good = world.driver.kernel.einit
+    break_einit(world, "code")
+    with refused(errno.EPERM):
+        world.ioctl(INIT)
+    assert gate.failures == [(sha256(sigstruct.modulus), "SGX_INVALID_SIGNATURE")]
+    swap(world.driver.kernel, "einit", good)
+    assert world.ioctl(INIT) == 0
+    assert len(gate.failures) == 1
+
+
 @pytest.mark.parametrize(("number", "first", "second"), CASES)
 def test_init_refuses_in_linux_order(number: int, first: str, second: str) -> None:
     changes = CHANGES.get(second, {}) | CHANGES.get(first, {})

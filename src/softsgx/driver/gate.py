@@ -44,6 +44,9 @@ class Gate(Protocol):
     def judge(self, mm: Mm, request: Request) -> Decision:
         """Decide about an INIT, and write it down."""
 
+    def failed(self, mm: Mm, request: Request, decision: Decision, why: str) -> None:
+        """Write down that EINIT refused an enclave all the same."""
+
     def note(self, mm: Mm, breaches: list[Breach]) -> None:
         """Write down what breaks memory rules."""
 
@@ -59,23 +62,23 @@ class StockGate:
         del mm
         return decide(self._policy, request)
 
+    def failed(self, mm: Mm, request: Request, decision: Decision, why: str) -> None:
+        """Write nothing, as Linux does."""
+
     def note(self, mm: Mm, breaches: list[Breach]) -> None:
         """Write nothing: without rules nothing is broken."""
 
 
-def ask_launch(
-    gate: Gate, task: Task, encl: Encl, sigstruct: Sigstruct, token: bytes
-) -> Decision:
-    """Ask whether an enclave may launch; *token* is a copy, zeros for none."""
+def request_of(encl: Encl, sigstruct: Sigstruct, token: bytes) -> Request:
+    """Return what is asked when an enclave is to launch; *token*: zeros for none."""
     given = Einittoken.from_bytes(token)
-    request = Request.of(
+    return Request.of(
         sigstruct,
         AttributeFlags(encl.attributes),
         _today(),
         has_provision_fd=bool(encl.attributes_mask & AttributeFlags.PROVISIONKEY),
         token=given if given.valid & VALID else None,
     )
-    return gate.judge(task.mm, request)
 
 
 def check_init(gate: Gate, task: Task, sigstruct: int) -> None:

@@ -11,7 +11,7 @@ from softsgx.arch.sigstruct import VENDOR_INTEL, Sigstruct
 from softsgx.driver.core import Core
 from softsgx.driver.encl import Encl
 from softsgx.driver.errnos import ERESTARTSYS, LEAF_ERRNOS, refuse
-from softsgx.driver.gate import REFUSAL_ERRNOS, ask_launch, check_init
+from softsgx.driver.gate import REFUSAL_ERRNOS, check_init, request_of
 from softsgx.driver.ioctl import copy_in
 from softsgx.driver.protocols import Task
 from softsgx.driver.uapi import sgx_enclave_init, sgx_enclave_init_token
@@ -56,13 +56,17 @@ def _init(core: Core, encl: Encl, task: Task, sigstruct_at: int, token: bytes) -
         raise refuse(errno.EACCES, f"attributes {forbidden:#x} are not allowed")
     # From here on only copies count: the owner judges the bytes that EINIT gets.
     check_init(core.gate, task, sigstruct_at)
-    decision = ask_launch(core.gate, task, encl, sigstruct, token)
+    request = request_of(encl, sigstruct, token)
+    decision = core.gate.judge(task.mm, request)
     if decision.refusal is Refusal.ATTRIBUTE:
         raise refuse(REFUSAL_ERRNOS[decision.refusal], decision.reason)
     _check_enforced(sigstruct, core.machine.model)
     if decision.refusal is not None:
         raise refuse(REFUSAL_ERRNOS[decision.refusal], decision.reason)
-    _einit_keys(core, encl, task, raw, token, decision)
+    code = _einit_keys(core, encl, task, raw, token, decision)
+    if code:
+        core.gate.failed(task.mm, request, decision, f"SGX_{code.name}")
+        raise refuse(LEAF_ERRNOS[Encls.EINIT].code, f"EINIT: SGX_{code.name}")
     encl.is_dynamic = decision.is_dynamic
     encl.initialized = True
 
@@ -89,23 +93,22 @@ def _set_lepubkeyhash(core: Core, mrsigner: bytes) -> None:
 
 def _einit_keys(
     core: Core, encl: Encl, task: Task, raw: bytes, token: bytes, decision: Decision
-) -> None:
-    """Try EINIT with each launch key in turn; the last failure counts."""
+) -> SgxError | None:
+    """Try EINIT with each launch key in turn; return the last one's error code."""
     if not decision.takes_token:
         token = bytes(Einittoken.SIZE)
-    last = len(decision.launchkeys) - 1
-    for at, launchkey in enumerate(decision.launchkeys):
+    code: SgxError | None = SgxError.INVALID_EINITTOKEN
+    for launchkey in decision.launchkeys:
         _set_lepubkeyhash(core, launchkey)
-        try:
-            _einit(core, encl, task, raw, token)
-        except OSError as failure:
-            if at == last or failure.errno == ERESTARTSYS:
-                raise
-        else:
-            return
+        code = _einit(core, encl, task, raw, token)
+        if code is None:
+            break
+    return code
 
 
-def _einit(core: Core, encl: Encl, task: Task, raw: bytes, token: bytes) -> None:
+def _einit(
+    core: Core, encl: Encl, task: Task, raw: bytes, token: bytes
+) -> SgxError | None:
     code = 0
     for spin in range(1, EINIT_ROUNDS * EINIT_SPINS + 1):
         try:
@@ -117,6 +120,4 @@ def _einit(core: Core, encl: Encl, task: Task, raw: bytes, token: bytes) -> None
             break
         if spin % EINIT_SPINS == 0 and task.signal_pending():
             raise refuse(ERESTARTSYS, "signal")
-    if code:
-        name = SgxError(code).name
-        raise refuse(LEAF_ERRNOS[Encls.EINIT].code, f"EINIT: SGX_{name}")
+    return SgxError(code) if code else None

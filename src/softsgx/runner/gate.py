@@ -2,6 +2,7 @@
 
 import errno
 from collections.abc import Callable
+from dataclasses import replace
 
 from softsgx.arch.secs import AttributeFlags
 from softsgx.driver.errnos import refuse
@@ -51,6 +52,20 @@ class OwnersGate:
             )
         return decision
 
+    def failed(self, mm: Mm, request: Request, decision: Decision, why: str) -> None:
+        """Write down that EINIT refused an enclave; tell who gave a token, too."""
+        refused = replace(decision, refusal=Refusal.SIGNER, rule="EINIT", reason=why)
+        try:
+            self._write(mm, request, refused, event="einit")
+        except PlatformError as error:
+            self._complain(str(error))
+        if decision.takes_token:
+            signer = request.mrsigner.hex()
+            self._complain(
+                f"pid {mm.owner}: EINIT refuses an enclave of signer {signer},"
+                f" or its token: {why}"
+            )
+
     def note(self, mm: Mm, breaches: list[Breach]) -> None:
         """Write down what breaks memory rules; EACCES if it cannot be written."""
         try:
@@ -73,10 +88,12 @@ class OwnersGate:
             if breach.is_refused:
                 self._complain(f"pid {mm.owner}: refused: {breach.reason}")
 
-    def _write(self, mm: Mm, request: Request, decision: Decision) -> None:
+    def _write(
+        self, mm: Mm, request: Request, decision: Decision, event: str = "init"
+    ) -> None:
         sigstruct = request.sigstruct
         self._policies.log.append(
-            "init",
+            event,
             Who.of(mm.owner),
             mrenclave=sigstruct.enclavehash.hex(),
             mrsigner=request.mrsigner.hex(),
@@ -91,6 +108,8 @@ class OwnersGate:
 
 
 def _verdict(decision: Decision) -> str:
+    if not decision.is_allowed:
+        return "deny"
     if decision.is_waived:
         return "waived"
-    return "allow" if decision.is_allowed else "deny"
+    return "allow"
