@@ -1,6 +1,13 @@
-"""What all tests share: no example of hypothesis has a time limit."""
+"""What all tests share: no time limits, and signals as a terminal's shell has them."""
+
+import signal
 
 from hypothesis import settings
 
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+# Under nohup, or in the background of a shell, they are ignored, and stay so over execve.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)

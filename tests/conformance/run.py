@@ -38,9 +38,17 @@ def run(command: list[str], cwd: Path, given: str = "") -> Outcome:
         except subprocess.TimeoutExpired:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-            stdout, stderr = process.communicate()
+            stdout, stderr = _rest(process)
             stderr += f"\n(ended after {PATIENCE_S:.0f} s)"
     return Outcome(process.returncode, stdout, stderr)
+
+
+def _rest(process: "subprocess.Popen[str]") -> tuple[str, str]:
+    """Read what is left; a process that left the session may hold the pipes open."""
+    try:
+        return process.communicate(timeout=5)
+    except subprocess.TimeoutExpired:
+        return "", "(somebody still has its output open)"
 
 
 def under_softsgx(*command: str | Path) -> list[str]:
