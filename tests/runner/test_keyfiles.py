@@ -97,6 +97,7 @@ def test_where_no_securityfs_is_its_directory_is_ours_too(
 
 def test_writes_change_the_policy(file: KeyFile, policies: Policies) -> None:
     with opened(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) as fd:
+        assert os.lseek(fd, 0, os.SEEK_END) == 0
         assert write(file, fd, KEY) == len(KEY)
         (entry,) = policies.rule().policy.signing.all
         assert entry.mrsigner == b"\xab" * 32

@@ -18,7 +18,7 @@ from softsgx.runner.files import Files
 from softsgx.runner.lookup import AT_FDCWD, Lookup
 from softsgx.runner.marks import mark_directory, mark_memory, marked_path
 from softsgx.runner.process import Process, UserTask, fresh_mm
-from softsgx.runner.stats import dirents, stat_of, statx_of
+from softsgx.runner.stats import dirents, native_stat, native_statx, stat_of, statx_of
 from softsgx.runner.views import Kind, Views
 
 ME = os.getpid()
@@ -175,6 +175,27 @@ def test_stat_and_statx_say_the_same() -> None:
     assert unpack_from("<H", extended, 28)[0] == mode
     assert unpack_from("<Q", extended, 32)[0] == inode
     assert unpack_from("<II", extended, 128) == (10, 125)
+
+
+def test_what_this_machine_has_is_told_as_it_is() -> None:
+    status = Path("/dev").stat()
+    plain, extended = native_stat(status), native_statx(status)
+    assert (len(plain), len(extended)) == (144, 256)
+    assert unpack_from("<QQQIIII", plain) == (
+        *(status.st_dev, status.st_ino, status.st_nlink, status.st_mode),
+        *(status.st_uid, status.st_gid, 0),
+    )
+    size, _, _, *times = unpack_from("<qqq6q", plain, 48)
+    assert size == status.st_size
+    assert times[2] * 10**9 + times[3] == status.st_mtime_ns
+    assert unpack_from("<IIIHxxQQ", extended, 16) == (
+        *(status.st_nlink, status.st_uid, status.st_gid, status.st_mode),
+        *(status.st_ino, status.st_size),
+    )
+    seconds, nanoseconds = unpack_from("<qI", extended, 112)
+    assert seconds * 10**9 + nanoseconds == status.st_mtime_ns
+    device = os.major(status.st_dev), os.minor(status.st_dev)
+    assert unpack_from("<II", extended, 136) == device
 
 
 def test_entries_of_a_directory_lie_one_behind_the_other() -> None:

@@ -105,6 +105,10 @@ class Lookup:
         path = marked_path(link) if link else None
         return self._views.get(path) if path else None
 
+    def is_served(self, path: str) -> bool:
+        """Say whether a directory is where somebody else's file system begins."""
+        return path in self._served
+
     def _start(self, directory: int) -> str | None:
         link = self._link("cwd" if directory == AT_FDCWD else f"fd/{directory}")
         link = marked_path(link or "") or link or ""

@@ -6,6 +6,7 @@ what turns out to be none.  Numbers are those of syscalls(2) for x86-64.
 
 import errno
 import os
+import stat
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +20,14 @@ from softsgx.runner.files import Files
 from softsgx.runner.lookup import AT_FDCWD, Lookup, read_path
 from softsgx.runner.marks import mark_directory, mark_memory
 from softsgx.runner.process import UserTask
-from softsgx.runner.stats import dirents, dots, stat_of, statx_of
+from softsgx.runner.stats import (
+    dirents,
+    dots,
+    native_stat,
+    native_statx,
+    stat_of,
+    statx_of,
+)
 from softsgx.runner.views import Kind, View, Views
 
 _AT_SYMLINK_NOFOLLOW = 0x100
@@ -53,6 +61,21 @@ class _Asked:
         if address and read_path(self.task, address):
             return self.at(directory, address, follow=follow)
         return _found(self.lookup.opened(directory))
+
+    def native(self, view: View) -> os.stat_result | None:
+        """Return the status of a directory of this machine that ours led to, as `..`.
+
+        None: the view has one of its own, or whoever serves the directory may wait.
+        """
+        if view.number or view.kind is not Kind.DIRECTORY:
+            return None
+        if self.lookup.is_served(view.path):
+            return None
+        try:
+            status = os.lstat(f"/proc/{self.task.tid}/root{view.path}/")
+        except OSError:
+            return None
+        return status if stat.S_ISDIR(status.st_mode) else None
 
 
 def _signed(number: int) -> int:
@@ -170,21 +193,30 @@ class Paths:
     # ---- look ----
 
     def _stat(self, asked: _Asked, view: View, buffer: int) -> int:
-        asked.task.copy_to_user(buffer, stat_of(_with_inode(view)))
+        status = asked.native(view)
+        raw = native_stat(status) if status else stat_of(_with_inode(view))
+        asked.task.copy_to_user(buffer, raw)
         return 0
 
     def _statx(self, asked: _Asked, view: View, buffer: int) -> int:
-        asked.task.copy_to_user(buffer, statx_of(_with_inode(view)))
+        status = asked.native(view)
+        raw = native_statx(status) if status else statx_of(_with_inode(view))
+        asked.task.copy_to_user(buffer, raw)
         return 0
 
     def _access(
         self, asked: _Asked, directory: int, address: int, mode: int, flags: int
     ) -> int:
-        view = _with_inode(asked.at_or_open(directory, address, flags))
+        view = asked.at_or_open(directory, address, flags)
+        status = asked.native(view)
+        if status is not None:
+            facts = status.st_mode, status.st_gid, status.st_uid
+        else:
+            facts = _with_inode(view).mode, view.gid, view.uid
         if mode & ~(R_OK | W_OK | X_OK):
             raise OSError(errno.EINVAL, "no such mode")
         who = Credentials.of(asked.task.tid, real=not flags & _AT_EACCESS)
-        if not who.may(mode, view.mode, view.gid, view.uid):
+        if not who.may(mode, *facts):
             raise OSError(errno.EACCES, "the mode forbids it")
         return 0
 
@@ -199,11 +231,15 @@ class Paths:
         return len(target)
 
     def _getxattr(self, asked: _Asked, address: int, *, follow: bool) -> int:
-        _with_inode(asked.at(AT_FDCWD, address, follow=follow))
+        view = asked.at(AT_FDCWD, address, follow=follow)
+        if asked.native(view) is None:
+            _with_inode(view)
         raise OSError(errno.ENODATA, "no attribute")
 
     def _listxattr(self, asked: _Asked, address: int, *, follow: bool) -> int:
-        _with_inode(asked.at(AT_FDCWD, address, follow=follow))
+        view = asked.at(AT_FDCWD, address, follow=follow)
+        if asked.native(view) is None:
+            _with_inode(view)
         return 0
 
     # ---- list ----

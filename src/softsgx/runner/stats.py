@@ -68,6 +68,49 @@ def statx_of(view: View) -> bytes:
     )
 
 
+def native_stat(status: os.stat_result) -> bytes:
+    """Return struct stat of what this machine has."""
+    times = (status.st_atime_ns, status.st_mtime_ns, status.st_ctime_ns)
+    return _STAT.pack(
+        status.st_dev,
+        status.st_ino,
+        status.st_nlink,
+        status.st_mode,
+        status.st_uid,
+        status.st_gid,
+        0,
+        status.st_rdev,
+        status.st_size,
+        status.st_blksize,
+        status.st_blocks,
+        *(part for time in times for part in divmod(time, _NS)),
+    )
+
+
+def native_statx(status: os.stat_result) -> bytes:
+    """Return struct statx of what this machine has, without its birth."""
+    times = (status.st_atime_ns, status.st_mtime_ns, status.st_ctime_ns)
+    access, modified, changed = ((*divmod(time, _NS), 0) for time in times)
+    return _STATX.pack(
+        _BASIC_STATS,
+        status.st_blksize,
+        0,
+        status.st_nlink,
+        status.st_uid,
+        status.st_gid,
+        status.st_mode,
+        status.st_ino,
+        status.st_size,
+        status.st_blocks,
+        0,
+        *(*access, *_NO_TIME, *changed, *modified),
+        os.major(status.st_rdev),
+        os.minor(status.st_rdev),
+        os.major(status.st_dev),
+        os.minor(status.st_dev),
+    )
+
+
 def dirents(views: Iterable[View], position: int) -> bytes:
     """Return directory entries that all point to *position*, where reading goes on."""
     return b"".join(

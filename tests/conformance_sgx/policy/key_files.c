@@ -153,6 +153,12 @@ static void one_at_a_time(void)
 	CHECK((fd = open(SIGNING, O_RDONLY | O_CLOEXEC)) >= 0 && close(fd) == 0);
 }
 
+static void hold_and_die(void)
+{
+	CHECK(open(SIGNING, O_RDWR) >= 0);
+	kill(getpid(), SIGKILL);
+}
+
 static void by_others(char *printf_program)
 {
 	char *command[] = { printf_program, "%s", "clear\n", NULL };
@@ -201,6 +207,7 @@ int main(int argc, char **argv)
 	is_there();
 	takes();
 	one_at_a_time();
+	CHECK(WTERMSIG(status_of(hold_and_die)) == SIGKILL);
 	by_others(argv[1]);
 	CHECK(geteuid() != 0 || status_of(another_user) == 0);
 	locks();

@@ -171,6 +171,20 @@ static void lists(void)
 	closedir(dev);
 }
 
+/* What lies above a directory of ours is the machine's. */
+static void check_above(void)
+{
+	struct stat above, dev;
+
+	CHECK(stat("/dev/sgx/..", &above) == 0 && lstat("/dev", &dev) == 0);
+	CHECK(above.st_dev == dev.st_dev && above.st_ino == dev.st_ino);
+	CHECK(above.st_mode == dev.st_mode && above.st_nlink == dev.st_nlink);
+	CHECK(above.st_uid == dev.st_uid && above.st_mtime == dev.st_mtime);
+	CHECK(access("/dev/sgx/..", R_OK | X_OK) == 0);
+	CHECK_FAILS(lgetxattr("/dev/sgx/..", "user.x", NULL, 0), ENODATA);
+	CHECK_FAILS(stat("/dev/sgx/../..x", &above), ENOENT);
+}
+
 static void links(const char *own)
 {
 	struct stat st;
@@ -180,6 +194,7 @@ static void links(const char *own)
 	CHECK(readlink("/dev/sgx/enclave", link, sizeof(link)) == (ssize_t)st.st_size);
 	CHECK(stat("/dev/sgx/provision", &st) == 0 && S_ISCHR(st.st_mode));
 	CHECK(stat("/dev/sgx", &st) == 0 && S_ISDIR(st.st_mode));
+	check_above();
 	CHECK(realpath("/dev/sgx/enclave", real) && !strcmp(real, ENCLAVE));
 	CHECK(realpath(own, real) && !strcmp(real, ENCLAVE));
 	CHECK(stat(own, &st) == 0 && S_ISCHR(st.st_mode));
