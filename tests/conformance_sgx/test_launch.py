@@ -238,6 +238,26 @@ def test_a_wrong_token_is_refused_as_the_manual_says(
     assert records[1]["mrsigner"] == signer()
 
 
+def test_a_newer_list_ends_the_older_one_and_its_tokens(
+    ours: Launcher, tmp_path: Path
+) -> None:
+    key = ours.folder / "key.pem"
+    newer = built(tmp_path / "newer", "SIGNFLAGS=--isvsvn 2", f"KEY={key}")
+    place = tmp_path / "platform"
+    old = replace(ours, platform=shutil.copytree(ours.platform, place))
+    new = replace(old, folder=newer)
+    token = bytes(old.get(SIG))
+    sig = newer / "enclave.sig"
+    softsgx("policy", "remove", "launch", sig, "--platform", place)
+    at_least = ("--min-isvsvn", "2", "--platform", place)
+    softsgx("policy", "allow", "launch", sig, *at_least)
+    assert new.start(bytes(new.get(SIG))).code == 0
+    refused = new.start(token)
+    assert "no listed launch enclave's tokens like this one count" in refused.stderr
+    assert refused.stderr.endswith(f"{NOT_PERMITTED}\n")
+    assert "ISVSVN is 0, below 2" in old.ask("get", SIG).stderr
+
+
 def test_a_token_that_is_not_valid_is_none(ours: Launcher) -> None:
     refused = ours.start(bytes(replace(ours.get(SIG), valid=0)))
     assert refused.code == 1
