@@ -150,7 +150,8 @@ void views_opened(struct frame *f, long fd, u64 flags)
 		become_sgx_user(f);
 }
 
-/* write, pwrite64, writev: the supervisor looks at where the descriptor stands. */
+/* write, pwrite64, writev: the supervisor looks at where the descriptor stands.  What is
+ * no file of ours may be a debugger's view of a program's memory. */
 void do_write(struct frame *f)
 {
 	struct k_sigcontext *mc = &f->uc->mc;
@@ -159,10 +160,12 @@ void do_write(struct frame *f)
 	if (view_is_open(mc->rdi))
 		ret = call_supervisor(CALL_PATH | mc->rax << 32, mc->rdi, mc->rsi, mc->rdx,
 				      mc->r10, 0);
-	if (ret == -NOT_OURS_CODE)
+	if (ret != -NOT_OURS_CODE)
+		mc->rax = (u64)ret;
+	else if (mc->rax == NR_writev)
 		reissue(f);
 	else
-		mc->rax = (u64)ret;
+		do_transfer(f);
 }
 
 static long ask_entries(u64 fd, u64 buffer, u64 size)
