@@ -177,6 +177,7 @@ HIDDEN void takeover_forked(void);
 #define FILTERED_SGX 1	/* bits of config.filtered */
 #define FILTERED_VIEWS 2
 #define FILTERED_WRITES 4
+#define FILTERED_OWN 8	/* by the program */
 HIDDEN void filter_first(void);
 
 /* ---- forged.c ---- */

@@ -119,9 +119,13 @@ static u32 rewrite_all(struct sock_filter *code, u32 length)
 static long install(struct sock_filter *code, u32 length, u64 flags)
 {
 	struct program program = {(u16)length, code};
+	long ret;
 
 	filter_first();
-	return sys(NR_seccomp, OP_FILTER, flags, &program);
+	ret = sys(NR_seccomp, OP_FILTER, flags, &program);
+	if (ret >= 0 && !borrowed_memory())
+		A.config.filtered |= FILTERED_OWN;
+	return ret;
 }
 
 /* 0: the call is to be made as it is. */

@@ -65,12 +65,14 @@ void views_filter(void)
 	filter_once(&prog, FILTERED_VIEWS);
 }
 
-/* Whoever comes to write without it, by a socket, finds sealed memory. */
+/* Whoever comes to write without it, by a socket, finds sealed memory.  So does who has a
+ * filter of its own: ours would be the newer one, and take its writes from that. */
 static void writes_filter(void)
 {
 	static const struct k_fprog prog = {ARRAY_SIZE(write_filter), write_filter};
 
-	filter_once(&prog, FILTERED_WRITES);
+	if (!(A.config.filtered & FILTERED_OWN))
+		filter_once(&prog, FILTERED_WRITES);
 }
 
 void views_watch(void)

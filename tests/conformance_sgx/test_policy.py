@@ -173,6 +173,45 @@ def test_python_writes_them_and_a_key_of_the_owner_forbids_it(
     assert (done.code, done.stdout) == (0, f"{HEX}\n")
 
 
+SANDBOXED = """
+import ctypes, errno, os, struct, sys
+path = "/sys/kernel/security/sgx/signing_keys"
+early = os.open(path, os.O_WRONLY) if sys.argv[1:] else None
+code = struct.pack("<HBBI", 0x20, 0, 0, 0)  # the call's number
+code += struct.pack("<HBBI", 0x15, 0, 1, 18)  # pwrite64
+code += struct.pack("<HBBI", 6, 0, 0, 0x50000 | errno.EXDEV)
+code += struct.pack("<HBBI", 6, 0, 0, 0x7FFF0000)
+kept = ctypes.create_string_buffer(code)
+given = struct.pack("<HxxxxxxQ", 4, ctypes.addressof(kept))
+program = ctypes.create_string_buffer(given)
+libc = ctypes.CDLL(None)
+assert libc.prctl(38, 1, 0, 0, 0) == libc.prctl(22, 2, program) == 0
+fd = os.open(path, os.O_WRONLY) if early is None else early
+null = os.open("/dev/null", os.O_WRONLY)
+for call in (
+    lambda: os.pwrite(null, b"x", 0),
+    lambda: os.pwrite(fd, b"clear\\n", 0),
+    lambda: os.write(fd, b"clear\\n"),
+):
+    try:
+        print(call())
+    except OSError as error:
+        print(errno.errorcode[error.errno])
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [((), ["EXDEV", "EXDEV", "EPERM"]), (("early",), ["EXDEV", "EXDEV", "6"])],
+)
+def test_a_filter_of_the_programs_own_is_not_weakened(
+    place: Path, words: tuple[str, ...], said: list[str]
+) -> None:
+    command = [SOFTSGX, "run", "--platform", str(place), "--", "python3", "-c"]
+    done = run([*command, SANDBOXED, *words], BUILT)
+    assert (done.stdout.split(), done.stderr) == (said, "")
+
+
 def test_without_a_platform_that_is_on_there_are_no_such_files(place: Path) -> None:
     look = ["ls", "/sys/kernel/security/sgx"]
     on = run([SOFTSGX, "run", "--platform", str(place), "--", *look], BUILT)
