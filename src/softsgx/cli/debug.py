@@ -60,7 +60,6 @@ def command(  # noqa: PLR0913 -- one for each option
     loaded = ["-x", str(_SCRIPT), *(word for one in ex for word in ("-ex", one))]
     if pid is not None:
         early = [word for one in _NOT_INSIDE for word in ("-iex", one)]
-        os.environ["SOFTSGX_OUTSIDE"] = "1"
         words = [gdb, *options, *early, "-p", str(pid), *loaded]
         os.execv(gdb, words)  # noqa: S606 -- gdb, as found on PATH
     check_program(argv[0])
