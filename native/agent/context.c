@@ -109,6 +109,15 @@ void raise_single_step(struct frame *f)
 	raise_fault(f, &ctx);
 }
 
+/* Without privileges the supervisor may not look at a process of another user's. */
+void refused(long error, const char *otherwise)
+{
+	if (error == -EPERM_)
+		fatal("softsgx: a process that changed its user can use enclaves only "
+		      "if softsgx has privileges\n");
+	fatal(otherwise);
+}
+
 /* The leaf by the model: as often as its page faults are resolved. */
 void ask_enclu(struct frame *f)
 {
@@ -119,7 +128,8 @@ void ask_enclu(struct frame *f)
 		context_fill(f, &ans.ctx);
 		ret = call_supervisor(CALL_ENCLU, (u64)&ans, 0, 0, 0, 0);
 		if (ret < 0)
-			fatal("softsgx: internal error: the supervisor refused an ENCLU\n");
+			refused(ret, "softsgx: internal error: the supervisor refused an "
+				     "ENCLU\n");
 		carry_out_fault(&ans);
 		if (ans.ctx.outcome != OUTCOME_RETRY)
 			break;

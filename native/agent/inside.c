@@ -45,6 +45,7 @@ static void page_fault(struct frame *f)
 {
 	struct k_sigcontext *mc = &f->uc->mc;
 	struct answer ans;
+	long ret;
 
 	context_fill(f, &ans.ctx);
 	ans.ctx.vector = 14;
@@ -52,8 +53,10 @@ static void page_fault(struct frame *f)
 	ans.ctx.address = mc->cr2;
 	ans.ctx.signo = (u32)f->sig;
 	ans.ctx.sicode = (u32)f->info->code;
-	if (call_supervisor(CALL_FAULT, (u64)&ans, 0, 0, 0, 0) < 0)
-		fatal("softsgx: internal error: the supervisor refused a page fault\n");
+	ret = call_supervisor(CALL_FAULT, (u64)&ans, 0, 0, 0, 0);
+	if (ret < 0)
+		refused(ret, "softsgx: internal error: the supervisor refused a page "
+			     "fault\n");
 	carry_out_fault(&ans);
 	if (ans.ctx.outcome != OUTCOME_RETRY)
 		raise_fault(f, &ans.ctx);

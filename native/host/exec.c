@@ -165,6 +165,16 @@ static int wait_executed(pid_t tid, pid_t tgid)
 	}
 }
 
+/* The parent of a process that is traced hears of its end only after the tracer. */
+static void end(pid_t tgid)
+{
+	int status;
+
+	kill(tgid, SIGKILL);
+	while (wait_stop(tgid, tgid, &status) >= 0)
+		;
+}
+
 /* What the agent of the old program knows of a thread's signals and the kernel does not,
  * and whether there is a second filter: nothing, if there is no agent. */
 void softsgx_read_hidden(pid_t tid, uint64_t data, struct softsgx_start *start)
@@ -209,7 +219,8 @@ long softsgx_follow_exec(int listener, uint64_t id, pid_t tid, pid_t tgid, uint6
 	start->pid = tgid;
 	start->error = -ret;
 	if (ret < 0 && ret != -ENOEXEC)
-		kill(tgid, SIGKILL);
-	ptrace(PTRACE_DETACH, tgid, 0, 0);
+		end(tgid);
+	else
+		ptrace(PTRACE_DETACH, tgid, 0, 0);
 	return tgid;
 }

@@ -1,0 +1,59 @@
+"""Without privileges softsgx cannot look at every process: it says so, and goes on."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conformance.run import SOFTSGX, Outcome, run
+from tests.runner.build import program
+
+NOBODY = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"]
+MAY_SETUID = ["--inh-caps", "+setuid", "--ambient-caps", "+setuid"]
+
+pytestmark = [
+    pytest.mark.runner,
+    pytest.mark.skipif(
+        os.geteuid() != 0 or not shutil.which("setpriv"), reason="needs root, setpriv"
+    ),
+]
+
+
+@pytest.fixture
+def anywhere() -> Iterator[Path]:
+    """A directory that nobody may enter too."""
+    with tempfile.TemporaryDirectory() as name:
+        os.chmod(name, 0o755)  # noqa: PTH101 -- a directory of this test
+        if run([*NOBODY, SOFTSGX, "--version"], Path(name)).code:
+            pytest.skip("nobody may not run this softsgx")
+        yield Path(name)
+
+
+def as_nobody(where: Path, *command: str, options: tuple[str, ...] = ()) -> Outcome:
+    return run([*NOBODY, *options, SOFTSGX, "run", "--", *command], where)
+
+
+def test_a_program_that_may_not_be_read_ends_and_its_parent_goes_on(
+    anywhere: Path,
+) -> None:
+    binary = anywhere / "unreadable"
+    shutil.copy("/bin/true", binary)
+    binary.chmod(0o111)
+    outcome = as_nobody(anywhere, "sh", "-c", f"{binary}; echo $?")
+    assert (outcome.code, outcome.stdout) == (0, "137\n")
+    assert "cannot put the agent in" in outcome.stderr
+    assert "ended after" not in outcome.stderr
+
+
+def test_a_program_that_becomes_another_user_ends_with_one_line(anywhere: Path) -> None:
+    binary = str(program("drop_user"))
+    assert run([SOFTSGX, "run", "--", binary], anywhere).stdout == "survived\n"
+    outcome = as_nobody(anywhere, binary, options=tuple(MAY_SETUID))
+    assert outcome.code == 70
+    assert outcome.stderr == (
+        "softsgx: a process that changed its user can use enclaves only if softsgx "
+        "has privileges\n"
+    )
