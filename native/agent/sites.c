@@ -20,14 +20,17 @@ static u64 sites[NR_SITES]; /* address << 2 | kind, open addressing */
 static const u8 enclu_bytes[3] = {0x0f, 0x01, 0xd7};
 static const u8 cpuid_bytes[2] = {0x0f, 0xa2};
 
+static enum site_kind site_at(u64 address, u8 byte);
+
+/* ENCLU, or what another thread put in its place since this one trapped there. */
 int at_enclu(u64 rip)
 {
 	u8 code[3];
 
-	if (agent_copy(code, (void *)rip, 3))
+	if (agent_copy(code, (void *)rip, 3) || code[1] != enclu_bytes[1] ||
+	    code[2] != enclu_bytes[2])
 		return 0;
-	return code[0] == enclu_bytes[0] && code[1] == enclu_bytes[1] &&
-	       code[2] == enclu_bytes[2];
+	return code[0] == enclu_bytes[0] || site_at(rip, HLT) == SITE_ENCLU;
 }
 
 int at_cpuid(u64 rip)
