@@ -83,18 +83,20 @@ def request_of(encl: Encl, sigstruct: Sigstruct, token: bytes) -> Request:
 
 def check_init(gate: Gate, task: Task, sigstruct: int) -> None:
     """Refuse with EACCES a SIGSTRUCT that lies where none may."""
-    if gate.memory == StockGate.memory:
+    rules = gate.memory
+    if rules == StockGate.memory:
         return
     source = task.source(sigstruct)
     from_file = source is not None and source.is_file and source.is_executable
-    _check(gate, task.mm, decide_init(gate.memory, from_file=from_file))
+    _check(gate, task.mm, decide_init(rules, from_file=from_file))
 
 
 def check_load(
     gate: Gate, task: Task, source: tuple[int, int], prot: int, *, measured: bool
 ) -> None:
     """Refuse with EACCES what may not be added so; *source*: an address, and pages."""
-    if gate.memory == StockGate.memory or not prot & PROT_EXEC:
+    rules = gate.memory
+    if rules == StockGate.memory or not prot & PROT_EXEC:
         return
     load = Load(
         writable=bool(prot & PROT_WRITE),
@@ -102,7 +104,7 @@ def check_load(
         measured=measured,
         from_file=_is_from_file(task, *source),
     )
-    _check(gate, task.mm, decide_load(gate.memory, load))
+    _check(gate, task.mm, decide_load(rules, load))
 
 
 def _is_from_file(task: Task, src: int, pages: int) -> bool:
