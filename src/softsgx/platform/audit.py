@@ -5,8 +5,6 @@ the platform's.  `audit.head` names the last line, so that a cut end shows too.
 """
 
 import fcntl
-import hashlib
-import hmac
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -19,6 +17,7 @@ from typing import Any, BinaryIO
 
 from softsgx.platform.errors import PlatformError
 from softsgx.platform.files import write_durably
+from softsgx.platform.seal import Seal
 
 LOG_NAME = "audit.jsonl"
 HEAD_NAME = "audit.head"
@@ -71,7 +70,7 @@ class AuditLog:
     def __init__(self, directory: Path, seed: bytes):
         self.path = directory / LOG_NAME
         self._head = directory / HEAD_NAME
-        self._key = hashlib.sha256(_KEY_LABEL + seed).digest()
+        self._seal = Seal(_KEY_LABEL, seed)
 
     def append(self, event: str, who: Who, **words: object) -> None:
         """Write a line, durably, before what it tells of happens."""
@@ -90,7 +89,7 @@ class AuditLog:
         time = datetime.now(UTC).isoformat(timespec="milliseconds")
         record: Record = {"seq": seq + 1, "time": time, "event": event}
         record |= asdict(who) | words | {"prev": prev}
-        record["mac"] = self._mac(record)
+        record["mac"] = self._seal.of(record)
         file.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
         file.flush()
         os.fsync(file.fileno())
@@ -126,7 +125,7 @@ class AuditLog:
                 raise self._broken(count, f"it is number {record.get('seq')}")
             if record.get("prev") != prev:
                 raise self._broken(count, "it does not follow the line before")
-            if not hmac.compare_digest(str(mac), self._mac(record)):
+            if not self._seal.fits(record, mac):
                 raise self._broken(count, "it was changed")
             seen_head |= head == {"seq": count, "mac": mac}
             prev = mac
@@ -154,10 +153,6 @@ class AuditLog:
         except ValueError as error:
             raise PlatformError(f"{self._head}: not JSON") from error
         return {"seq": head.get("seq"), "mac": head.get("mac")}
-
-    def _mac(self, record: Record) -> str:
-        canonical = json.dumps(record, sort_keys=True).encode()
-        return hmac.new(self._key, canonical, hashlib.sha256).hexdigest()
 
     def _reading(self) -> BinaryIO:
         try:

@@ -4,8 +4,6 @@ The owner's key, which policy holds, which lists are locked, with a MAC under a 
 the platform's.  Policies lie beside it by the hash of their bytes, and never change.
 """
 
-import hashlib
-import hmac
 import json
 from dataclasses import dataclass
 
@@ -13,6 +11,7 @@ from softsgx.crypto.sshsig import SshKey, SshKeyError
 from softsgx.launch.change import Locks
 from softsgx.launch.policy import ListName
 from softsgx.platform.errors import PlatformError
+from softsgx.platform.seal import Seal
 
 VERSION = 1
 
@@ -36,7 +35,7 @@ def encode_state(state: State, seed: bytes) -> bytes:
         "digest": state.digest,
         "locks": sorted(state.locks),
     }
-    words["mac"] = _mac(words, seed)
+    words["mac"] = Seal(_KEY_LABEL, seed).of(words)
     return json.dumps(words, indent=2).encode() + b"\n"
 
 
@@ -49,7 +48,7 @@ def decode_state(raw: bytes, seed: bytes) -> State:
     if not isinstance(words, dict):
         raise PlatformError("not a state")
     mac = words.pop("mac", "")
-    if not hmac.compare_digest(str(mac), _mac(words, seed)):
+    if not Seal(_KEY_LABEL, seed).fits(words, mac):
         raise PlatformError("changed by another hand than softsgx's")
     if words.get("version") != VERSION:
         version = words.get("version")
@@ -62,9 +61,3 @@ def decode_state(raw: bytes, seed: bytes) -> State:
         )
     except (KeyError, SshKeyError, ValueError) as error:
         raise PlatformError(f"not a state: {error}") from error
-
-
-def _mac(words: dict[str, object], seed: bytes) -> str:
-    key = hashlib.sha256(_KEY_LABEL + seed).digest()
-    canonical = json.dumps(words, sort_keys=True).encode()
-    return hmac.new(key, canonical, hashlib.sha256).hexdigest()
