@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict
+from datetime import date
 
 from softsgx.launch.entry import Entry
 from softsgx.launch.memory import Setting
@@ -29,21 +30,12 @@ def policy_words(rule: Rule, identity: str) -> dict[str, object]:
     }
 
 
-def _entry(entry: Entry) -> dict[str, object]:
-    words: dict[str, object] = {"mrsigner": entry.mrsigner.hex()}
-    if entry.mrenclave is not None:
-        words["mrenclave"] = entry.mrenclave.hex()
-    if entry.isvprodid is not None:
-        words["isvprodid"] = entry.isvprodid
-    if entry.min_isvsvn:
-        words["min_isvsvn"] = entry.min_isvsvn
-    if not entry.debug:
-        words["debug"] = False
-    if entry.expires is not None:
-        words["expires"] = entry.expires.isoformat()
-    if entry.comment:
-        words["comment"] = entry.comment
-    return words
+def _entry(entry: Entry) -> dict[str, str | int]:
+    given = entry.given()
+    return {
+        key: value.isoformat() if isinstance(value, date) else value
+        for key, value in given.items()
+    }
 
 
 def policy_table(rule: Rule, identity: str) -> Iterator[str]:

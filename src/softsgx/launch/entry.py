@@ -28,6 +28,18 @@ class Entry:
         """Say whether it is less than a whole signer."""
         return self != Entry(mrsigner=self.mrsigner, comment=self.comment)
 
+    def given(self) -> dict[str, str | int | date]:
+        """Return what it says, by the keys of the policy's file; hashes in hex."""
+        said = {"mrsigner": self.mrsigner.hex()} | {
+            "mrenclave": None if self.mrenclave is None else self.mrenclave.hex(),
+            "isvprodid": self.isvprodid,
+            "min_isvsvn": self.min_isvsvn or None,
+            "debug": None if self.debug else False,
+            "expires": self.expires,
+            "comment": self.comment or None,
+        }
+        return {key: value for key, value in said.items() if value is not None}
+
     def has_expired(self, today: date) -> bool:
         """Say whether its last day is over."""
         return self.expires is not None and today > self.expires

@@ -3,6 +3,7 @@
 import tomllib
 from collections.abc import Iterator
 from dataclasses import fields
+from datetime import date
 from typing import Any
 
 from softsgx.launch import table as read
@@ -137,24 +138,19 @@ def _lines(policy: Policy) -> Iterator[str]:
     for name in ListName:
         for entry in policy.lists[name].all:
             yield f"\n[[{name}]]"
-            yield from _entry_lines(entry)
+            for key, value in entry.given().items():
+                yield f"{key} = {_toml(value)}"
     yield ""
 
 
-def _entry_lines(entry: Entry) -> Iterator[str]:
-    yield f'mrsigner = "{entry.mrsigner.hex()}"'
-    if entry.mrenclave is not None:
-        yield f'mrenclave = "{entry.mrenclave.hex()}"'
-    if entry.isvprodid is not None:
-        yield f"isvprodid = {entry.isvprodid}"
-    if entry.min_isvsvn:
-        yield f"min_isvsvn = {entry.min_isvsvn}"
-    if not entry.debug:
-        yield "debug = false"
-    if entry.expires is not None:
-        yield f"expires = {entry.expires.isoformat()}"
-    if entry.comment:
-        yield f"comment = {_quoted(entry.comment)}"
+def _toml(value: str | int | date) -> str:
+    match value:
+        case str():
+            return _quoted(value)
+        case bool():
+            return str(value).lower()
+        case _:
+            return str(value)
 
 
 def _quoted(text: str) -> str:
