@@ -33,16 +33,8 @@ static struct enclave enclave;
 static void load(void)
 {
 	char elf[PATH_MAX], sig[PATH_MAX];
-	ssize_t length = readlink("/proc/self/exe", elf, sizeof(elf) - sizeof("enclave.elf"));
 
-	if (length < 0)
-		err(1, "/proc/self/exe");
-	elf[length] = '\0';
-	*strrchr(elf, '/') = '\0';
-	if (snprintf(sig, sizeof(sig), "%s/enclave.sig", elf) >= (int)sizeof(sig))
-		errx(1, "%s: the path is too long", elf);
-	strcat(elf, "/enclave.elf");
-	enclave = enclave_load(elf, sig);
+	enclave = enclave_load(beside_us("enclave.elf", elf), beside_us("enclave.sig", sig));
 }
 
 static double seconds(void)

@@ -11,21 +11,6 @@
 #include "load.h"
 #include "message.h"
 
-static const char *beside_us(const char *name, char path[PATH_MAX])
-{
-	ssize_t length = readlink("/proc/self/exe", path, PATH_MAX - 1);
-	char *slash;
-
-	if (length < 0)
-		err(1, "/proc/self/exe");
-	path[length] = '\0';
-	slash = strrchr(path, '/') + 1;
-	if (slash - path + strlen(name) >= PATH_MAX)
-		errx(1, "%s: the path is too long", path);
-	strcpy(slash, name);
-	return path;
-}
-
 static void print_bytes(const char *label, const uint8_t *bytes, size_t length)
 {
 	printf("  %-11s", label);

@@ -29,6 +29,21 @@ struct file {
 	uint64_t size;
 };
 
+const char *beside_us(const char *name, char path[PATH_MAX])
+{
+	ssize_t length = readlink("/proc/self/exe", path, PATH_MAX - 1);
+	char *slash;
+
+	if (length < 0)
+		err(1, "/proc/self/exe");
+	path[length] = '\0';
+	slash = strrchr(path, '/') + 1;
+	if (slash - path + strlen(name) >= PATH_MAX)
+		errx(1, "%s: the path is too long", path);
+	strcpy(slash, name);
+	return path;
+}
+
 static uint64_t pages_up(uint64_t length)
 {
 	return (length + PAGE - 1) & ~(uint64_t)(PAGE - 1);

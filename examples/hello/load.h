@@ -4,6 +4,7 @@
 #define HELLO_LOAD_H
 
 #include <asm/sgx.h>
+#include <limits.h>
 #include <stdbool.h>
 
 #include "arch.h"
@@ -25,6 +26,9 @@ struct enclave enclave_create(uint64_t size, const struct secs *wanted);
 void enclave_add(const struct enclave *enclave, const void *from, uint64_t offset,
 		 uint64_t length, uint64_t secinfo_flags, bool measure);
 struct sigstruct sigstruct_read(const char *path);
+
+/* The path of a file in the program's own folder. */
+const char *beside_us(const char *name, char path[PATH_MAX]);
 
 /* The vDSO's function; ends the program with a line when there is none. */
 vdso_sgx_enter_enclave_t vdso_enter_enclave(void);
