@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from softsgx.arch.secs import AttributeFlags
 from softsgx.launch.change import (
     ALL_LISTS,
     Refused,
@@ -135,5 +134,11 @@ def test_decisions_do_change_without_a_lock() -> None:
     policy = changed(lists(), ("allow", ListName.SIGNING, "bob"))
     check_change(lists(), policy, frozenset(), ME)
     assert decisions(policy) != decisions(lists())
-    assert AttributeFlags.INIT
+
+
+def test_an_empty_list_means_nobody() -> None:
+    match = Entries().find(ask())
+    assert not match
+    assert match.why_not == "the signer is not listed"
+    assert Entries().signers == ()
     assert Entries()._by_signer == {}

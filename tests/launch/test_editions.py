@@ -59,9 +59,13 @@ V41 = [
 ]
 
 
-@pytest.mark.parametrize(("listed", "attributes", "expected"), V29)
+ROWS = [(Edition.V29, *row) for row in V29] + [(Edition.V41, *row) for row in V41]
+
+
+@pytest.mark.parametrize(("edition", "listed", "attributes", "expected"), ROWS)
 @pytest.mark.parametrize("with_token", [False, True])
-def test_v29(
+def test_the_table_of_the_patch(
+    edition: Edition,
     listed: dict[str, str],
     attributes: AttributeFlags,
     expected: str,
@@ -69,20 +73,7 @@ def test_v29(
     with_token: bool,
 ) -> None:
     request = ask(attributes=attributes, token=token() if with_token else None)
-    assert decided(lists(Edition.V29, **listed), request) == expected
-
-
-@pytest.mark.parametrize(("listed", "attributes", "expected"), V41)
-@pytest.mark.parametrize("with_token", [False, True])
-def test_v41(
-    listed: dict[str, str],
-    attributes: AttributeFlags,
-    expected: str,
-    *,
-    with_token: bool,
-) -> None:
-    request = ask(attributes=attributes, token=token() if with_token else None)
-    assert decided(lists(Edition.V41, **listed), request) == expected
+    assert decided(lists(edition, **listed), request) == expected
 
 
 @pytest.mark.parametrize("edition", [Edition.V29, Edition.V41])
