@@ -15,6 +15,7 @@ from softsgx.cli.options import (
     open_platform,
     path_type,
 )
+from softsgx.cli.transfer import export_command, import_command
 from softsgx.machine.model import Model
 from softsgx.platform.audit import Who
 from softsgx.platform.errors import PlatformError
@@ -30,6 +31,10 @@ def command() -> None:
 
     Without DIRECTORY, the one under $XDG_DATA_HOME/softsgx is meant.
     """
+
+
+command.add_command(export_command)
+command.add_command(import_command)
 
 
 @command.command

@@ -173,8 +173,8 @@ class Policies:
         return Rule(policy, state.owner, state.locks)
 
     @contextmanager
-    def _changing(self, refused: str, who: Who) -> Iterator[None]:
-        """Let one change at a time happen; one that may not is written down."""
+    def unchanging(self) -> Iterator[None]:
+        """Let nothing of the policy change meanwhile."""
         path = self._directory / LOCK_NAME
         try:
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -183,14 +183,21 @@ class Policies:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)
             yield
-        except (PolicyError, Refused, SshSignatureError) as refusal:
-            self.log.append(refused, who, reason=str(refusal))
-            raise
-        except OSError as error:
-            name = error.filename or self._directory
-            raise PlatformError(f"{name}: {error.strerror}") from error
         finally:
             os.close(fd)
+
+    @contextmanager
+    def _changing(self, refused: str, who: Who) -> Iterator[None]:
+        """Let one change at a time happen; one that may not is written down."""
+        with self.unchanging():
+            try:
+                yield
+            except (PolicyError, Refused, SshSignatureError) as refusal:
+                self.log.append(refused, who, reason=str(refusal))
+                raise
+            except OSError as error:
+                name = error.filename or self._directory
+                raise PlatformError(f"{name}: {error.strerror}") from error
 
 
 def _check_owner(owner: SshKey | None, raw: bytes, signature: str) -> None:
