@@ -57,7 +57,5 @@ def test_writable_and_executable_mappings(
 
 def test_a_certificate_comes_from_a_file() -> None:
     assert decide_init(ALL, from_file=True) == []
-    assert [one.permission for one in decide_init(ALL, from_file=False)] == [
-        "enclave_init"
-    ]
+    assert [one.permission for one in decide_init(ALL, from_file=False)] == ["execute"]
     assert decide_init(MemoryRules(), from_file=False) == []

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from softsgx.driver.mm import Mm
 from softsgx.machine.epc import Epc
 from softsgx.machine.memory import FlatMemory
 from softsgx.machine.processor import Processor, Regs
@@ -14,7 +15,7 @@ from softsgx.native.abi import MAX_OPS, Op, OpKind, Outcome
 from softsgx.runner.answers import TAIL_OFFSET, Answer
 from softsgx.runner.context import Context
 from softsgx.runner.enclave_code import EnclaveCode
-from softsgx.runner.process import Process, fresh_mm
+from softsgx.runner.process import Process
 from tests.support import make_secs
 
 TID = 7
@@ -75,7 +76,7 @@ def test_the_processor_is_shown_to_the_thread() -> None:
 def test_an_operation_is_its_layout(
     kind: OpKind, prot: int, start: int, end: int, offset: int, fd: int
 ) -> None:
-    answer = Answer(Process(1, fresh_mm(1)), CODE)
+    answer = Answer(Process(1, Mm(owner=1)), CODE)
     answer._add(kind, start, end, prot, offset, fd)
     wanted = Op(kind=kind, prot=prot, start=start, end=end, offset=offset, fd=fd)
     assert answer.ops == [bytes(wanted)]
@@ -105,7 +106,7 @@ def decode(payload: bytes) -> tuple[abi.Context, list[int]]:
 def test_operations_that_do_not_fit_come_in_order_when_asked_for(
     sent: list[tuple[int, int, bytes]], count: int
 ) -> None:
-    process = Process(1, fresh_mm(1))
+    process = Process(1, Mm(owner=1))
     answer = Answer(process, CODE)
     answer.plain_protect([(at, at + 1) for at in range(count)], 0)
     answer.send(TID, AT)
@@ -124,12 +125,12 @@ def test_operations_that_do_not_fit_come_in_order_when_asked_for(
 
 
 def test_no_operations_write_nothing(sent: list[tuple[int, int, bytes]]) -> None:
-    Answer(Process(1, fresh_mm(1)), CODE).send(TID, AT)
+    Answer(Process(1, Mm(owner=1)), CODE).send(TID, AT)
     assert sent == []
 
 
 def test_an_attached_enclave_is_described(sent: list[tuple[int, int, bytes]]) -> None:
-    answer = Answer(Process(1, fresh_mm(1)), CODE, secs=make_secs(ssaframesize=2))
+    answer = Answer(Process(1, Mm(owner=1)), CODE, secs=make_secs(ssaframesize=2))
     answer.plain_protect([(0, 1)], 0)
     answer.send(TID, AT)
     head, _ = decode(sent[0][2])

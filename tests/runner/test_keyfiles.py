@@ -11,6 +11,7 @@ from struct import pack
 import pytest
 
 from softsgx.driver.driver import Driver
+from softsgx.driver.mm import Mm
 from softsgx.launch import change
 from softsgx.launch.policy import ListName
 from softsgx.machine.machine import Machine
@@ -22,7 +23,7 @@ from softsgx.runner.answers import NOT_OURS
 from softsgx.runner.files import Files
 from softsgx.runner.keyfiles import SECURITY, WRITE, WRITEV, KeyFile, key_views
 from softsgx.runner.marks import mark_memory
-from softsgx.runner.process import Process, UserTask, fresh_mm
+from softsgx.runner.process import Process, UserTask
 from softsgx.runner.views import Kind, Views
 from tests.platform.test_policies import Owner
 
@@ -54,7 +55,7 @@ def write(file: KeyFile, fd: int, data: bytes) -> int:
 
 
 def task() -> UserTask:
-    return UserTask(ME, Process(ME, fresh_mm(ME)), Files(Driver(machine())))
+    return UserTask(ME, Process(ME, Mm(owner=ME)), Files(Driver(machine())))
 
 
 @contextmanager

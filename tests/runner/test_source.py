@@ -37,7 +37,7 @@ def task(monkeypatch: pytest.MonkeyPatch) -> UserTask:
     ]
     monkeypatch.setattr(lib, "mapping_at", cannot_say)
     monkeypatch.setattr(process, "mappings", lambda _: iter(lines))
-    monkeypatch.setattr(process, "_is_noexec", NOEXEC.__eq__)
+    monkeypatch.setattr(process, "_is_noexec", lambda _, path: path == NOEXEC)
     return UserTask(1, Process(1, Mm()), cast(Any, None))
 
 
@@ -65,7 +65,7 @@ def test_the_first_mapping_that_ends_above_decides(
 
 def test_a_file_is_judged_once(task: UserTask, monkeypatch: pytest.MonkeyPatch) -> None:
     judged: list[str] = []
-    monkeypatch.setattr(process, "_is_noexec", judged.append)
+    monkeypatch.setattr(process, "_is_noexec", lambda _, path: judged.append(path))
     for page in range(0x1000, 0x3000, 0x1000):
         task.source(page)
     assert judged == [PLAIN]

@@ -9,6 +9,7 @@ from struct import unpack_from
 import pytest
 
 from softsgx.driver.driver import Driver
+from softsgx.driver.mm import Mm
 from softsgx.machine.machine import Machine
 from softsgx.platform.models import MODELS
 from softsgx.platform.platform import Platform
@@ -17,7 +18,7 @@ from softsgx.runner.credentials import R_OK, W_OK, X_OK, Credentials
 from softsgx.runner.files import Files
 from softsgx.runner.lookup import AT_FDCWD, Lookup
 from softsgx.runner.marks import mark_directory, mark_memory, marked_path
-from softsgx.runner.process import Process, UserTask, fresh_mm
+from softsgx.runner.process import Process, UserTask
 from softsgx.runner.stats import dirents, native_stat, native_statx, stat_of, statx_of
 from softsgx.runner.views import Kind, Views
 
@@ -43,7 +44,7 @@ def machine(name: str = "icelake-server") -> Machine:
 
 def lookup(views: Views) -> Lookup:
     files = Files(Driver(machine()))
-    return Lookup(views, UserTask(ME, Process(ME, fresh_mm(ME)), files))
+    return Lookup(views, UserTask(ME, Process(ME, Mm(owner=ME)), files))
 
 
 VIEWS = Views(machine(), gid=7)
@@ -133,12 +134,7 @@ def test_file_systems_that_somebody_serves_are_not_walked(
     path = f"{tmp_path}/sgx/enclave"
     assert lookup(VIEWS).path(AT_FDCWD, path, follow=True)
     line = f"30 1 0:30 / {tmp_path} rw,nosuid shared:7 - fuse.sshfs there rw\n"
-    real = Path.read_text
-
-    def read(self: Path, **options: str) -> str:
-        return line if self.name == "mountinfo" else real(self, **options)
-
-    monkeypatch.setattr(Path, "read_text", read)
+    monkeypatch.setattr("softsgx.runner.lookup.read_proc", lambda _: line)
     assert lookup(VIEWS).path(AT_FDCWD, path, follow=True) is None
     assert lookup(VIEWS).path(AT_FDCWD, "/dev/sgx_enclave", follow=True)
 

@@ -44,9 +44,9 @@ PERMISSIONS = {
     "execdirty": "sgx_execdirty",
     "execanon": "sgx_execanon",
     "mapwx": "sgx_mapwx",
-    "execsig": "enclave_init",
+    "execsig": "execute",
 }
-"""The proposals' names of the permissions, for the audit record."""
+"""The proposals' names of the permissions, the last a file's, for the audit record."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -114,6 +114,7 @@ class Calls:
         if not answer_at:
             return 0
         answer = Answer(task.process, self.sites.code)
+        task.take_personality()
         self._driver.mmap(task.mm, file, start, length, prot, flags)
         end = start + -(-length // PAGE_SIZE) * PAGE_SIZE
         if isinstance(file, Encl):
@@ -129,6 +130,7 @@ class Calls:
         if not task.mm.overlapping(start, end):
             raise OSError(NOT_OURS, "no enclave there")
         answer = Answer(task.process, self.sites.code)
+        task.take_personality()
         try:
             self._driver.mprotect(task.mm, start, length, prot)
             answer.plain_protect(_gaps(task.process, start, end), prot)

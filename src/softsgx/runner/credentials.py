@@ -2,8 +2,9 @@
 
 import errno
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Self
+
+from softsgx.runner.threads import read_proc
 
 R_OK, W_OK, X_OK = 4, 2, 1
 
@@ -19,10 +20,10 @@ class Credentials:
     def of(cls, tid: int, *, real: bool = False) -> Self:
         """Return a thread's, as the file system asks for them; *real* as access(2)."""
         try:
-            text = Path(f"/proc/{tid}/status").read_text(errors="replace")
+            text = read_proc(f"/proc/{tid}/status")
         except OSError as error:
             raise OSError(errno.ESRCH, "the thread is gone") from error
-        lines = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+        lines = dict(line.split(":", 1) for line in text.split("\n") if ":" in line)
         uids, gids = lines["Uid"].split(), lines["Gid"].split()
         which = 0 if real else 3
         groups = {int(gids[which]), *map(int, lines["Groups"].split())}

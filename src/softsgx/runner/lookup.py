@@ -9,11 +9,11 @@ import os
 import re
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 from softsgx.runner.maps import maps
 from softsgx.runner.marks import marked_path
 from softsgx.runner.process import UserTask
+from softsgx.runner.threads import read_proc
 from softsgx.runner.views import Kind, View, Views
 
 AT_FDCWD = -100
@@ -178,14 +178,12 @@ class Lookup:
         That may be a program of the tree, which waits for us while we wait for it.
         """
         try:
-            text = Path(f"/proc/{self._tid}/mountinfo").read_text(
-                errors="surrogateescape"
-            )
+            text = read_proc(f"/proc/{self._tid}/mountinfo")
         except OSError:
             return set()
         return {
             line.split()[4]
-            for line in text.splitlines()
+            for line in text.split("\n")
             if line.partition(" - ")[2].startswith(_SERVED)
         }
 

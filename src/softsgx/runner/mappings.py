@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 
 from softsgx.native import lib
+from softsgx.runner.threads import read_proc
 
 
 class Mapping:
@@ -81,18 +82,16 @@ def code_mappings(pid: int) -> list[Mapping]:
 
 def _maps(pid: int) -> str:
     try:
-        with open(  # noqa: PTH123 -- every start comes by here
-            f"/proc/{pid}/maps", errors="surrogateescape"
-        ) as file:
-            return file.read()
+        return read_proc(f"/proc/{pid}/maps")
     except OSError:
         return ""
 
 
 def mappings(pid: int) -> Iterator[Mapping]:
     """Yield the mappings of a process, lowest first; none if it is gone."""
-    for line in _maps(pid).splitlines():
-        where, perms, offset, _, inode, *rest = line.split(maxsplit=5)
+    # A file's name may have any other byte in it: only a newline ends a line.
+    for line in _maps(pid).split("\n")[:-1]:
+        where, perms, offset, _, inode, *rest = line.split(None, 5)
         start, end = (int(part, 16) for part in where.split("-"))
         path = rest[0] if rest else ""
         mapping = Mapping(pid, start, end, perms)

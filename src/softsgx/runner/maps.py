@@ -1,10 +1,10 @@
 """/proc/PID/maps as a program sees it, with its enclaves."""
 
 import os
-from pathlib import Path
 
 from softsgx.driver.mm import Vma
 from softsgx.runner.process import Process
+from softsgx.runner.threads import read_proc
 from softsgx.runner.views import FIRST_INODE
 
 
@@ -15,10 +15,10 @@ def maps(process: Process) -> str:
     device = f"{os.major(near.st_dev):02x}:{os.minor(near.st_dev):02x}"
     lines = [(vma.start, _enclave_line(vma, device)) for vma in vmas]
     try:
-        text = Path(f"/proc/{process.pid}/maps").read_text(errors="surrogateescape")
+        text = read_proc(f"/proc/{process.pid}/maps")
     except OSError:
         text = ""
-    for line in text.splitlines():
+    for line in text.split("\n")[:-1]:
         start, end = (int(part, 16) for part in line.split(maxsplit=1)[0].split("-"))
         if not process.mm.overlapping(start, end):
             lines.append((start, line))

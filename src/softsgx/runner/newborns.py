@@ -19,7 +19,7 @@ from softsgx.native.numbers import (
     FORK_OFFSET,
     Call,
 )
-from softsgx.runner.threads import parent_of, pid_of, tracer_of
+from softsgx.runner.threads import parent_of, pid_of, read_proc, tracer_of
 
 _AT_BASE, _AT_ENTRY = 7, 9
 _E_ENTRY_OFFSET = 24
@@ -180,7 +180,7 @@ def _words(code: bytes) -> tuple[int, ...]:
 def _made_at(tid: int) -> int:
     """Return when a thread was made, in ticks; its number may come again later."""
     try:
-        text = Path(f"/proc/{tid}/stat").read_text()
+        text = read_proc(f"/proc/{tid}/stat")
     except OSError:
         return -1
     return int(text.rpartition(")")[2].split()[19])

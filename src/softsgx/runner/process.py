@@ -6,7 +6,6 @@ import os
 import stat
 from bisect import bisect_right
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from softsgx.driver.encl import Encl
 from softsgx.driver.errnos import refuse
@@ -16,6 +15,7 @@ from softsgx.driver.uapi import TASK_SIZE
 from softsgx.native import lib
 from softsgx.runner.files import Files
 from softsgx.runner.mappings import is_modified, mappings
+from softsgx.runner.threads import read_proc
 
 _READ_IMPLIES_EXEC = 0x0400000
 
@@ -34,16 +34,6 @@ class Process:
     """Operations that did not fit in an answer, by thread."""
 
 
-def fresh_mm(pid: int) -> Mm:
-    """Return an address space without enclaves, with the personality's rule."""
-    try:
-        text = Path(f"/proc/{pid}/personality").read_text()
-    except OSError:
-        text = "0"
-    implied = bool(int(text, 16) & _READ_IMPLIES_EXEC)
-    return Mm(owner=pid, read_implies_exec=implied)
-
-
 class UserTask:
     """The thread that made a call: its memory and its files, for the driver."""
 
@@ -57,6 +47,14 @@ class UserTask:
     def mm(self) -> Mm:
         """The task's address space."""
         return self.process.mm
+
+    def take_personality(self) -> None:
+        """Let what follows go by the task's personality, which it may have changed."""
+        try:
+            text = read_proc(f"/proc/{self.tid}/personality")
+        except OSError:
+            text = "0"
+        self.mm.read_implies_exec = bool(int(text, 16) & _READ_IMPLIES_EXEC)
 
     def copy_from_user(self, addr: int, size: int) -> bytes:
         """Copy bytes in; OSError(EFAULT)."""
@@ -130,6 +128,7 @@ class _Maps:
         # The kernel's own, [vsyscall], is shown too and is no mapping of the process.
         self._maps = [one for one in mappings(pid) if one.end <= TASK_SIZE]
         self._ends = [one.end for one in self._maps]
+        self._pid = pid
         self._may_exec: dict[str, bool] = {}
 
     def source(self, addr: int) -> Source | None:
@@ -140,7 +139,7 @@ class _Maps:
         one = self._maps[at]
         known = self._may_exec.get(one.path)
         if known is None:
-            known = not (one.is_file and _is_noexec(one.path))
+            known = not (one.is_file and _is_noexec(self._pid, one.path))
             self._may_exec[one.path] = known
         return Source(one.end, known, one.is_file, "x" in one.perms)
 
@@ -156,11 +155,13 @@ def _source_at(pid: int, addr: int) -> Source | None:
     if end > TASK_SIZE:
         return None
     is_file = bool(inode) and path.startswith("/")
-    return Source(end, not (is_file and _is_noexec(path)), is_file, executable)
+    return Source(end, not (is_file and _is_noexec(pid, path)), is_file, executable)
 
 
-def _is_noexec(path: str) -> bool:
+def _is_noexec(pid: int, path: str) -> bool:
     try:
-        return bool(os.statvfs(path).f_flag & os.ST_NOEXEC)
+        # The process may have a root, or mounts, of its own.
+        found = os.statvfs(f"/proc/{pid}/root{path}")
+        return bool(found.f_flag & os.ST_NOEXEC)
     except OSError:
         return False

@@ -5,7 +5,6 @@ MRENCLAVE are as they were.  In a program's text it is a private copy of the pag
 """
 
 import errno
-from pathlib import Path
 
 from softsgx.arch.addr import PAGE_SIZE
 from softsgx.driver.driver import Driver
@@ -15,6 +14,7 @@ from softsgx.native.abi import Trap
 from softsgx.runner.enclave_code import EnclaveCode
 from softsgx.runner.host_code import CPUID_BYTES, HLT, stands_in_file
 from softsgx.runner.process import UserTask
+from softsgx.runner.threads import read_proc
 
 ENCLU, CPUID, WINDOW = 1, 2, 3
 """Kinds of breakpoints; the last one ends what `enclave_code` calls a window."""
@@ -78,7 +78,7 @@ class Sites:
 
 def _is_traced(tid: int) -> bool:
     try:
-        text = Path(f"/proc/{tid}/status").read_text()
+        text = read_proc(f"/proc/{tid}/status")
     except OSError:
         return True
     return "TracerPid:\t0\n" not in text

@@ -18,10 +18,10 @@ def is_thread_of(tid: int, pid: int) -> bool:
 def pid_of(tid: int) -> int:
     """Return the process that a thread belongs to; OSError(ESRCH) if it is gone."""
     try:
-        status = _text(f"/proc/{tid}/status")
+        status = read_proc(f"/proc/{tid}/status")
     except OSError as error:
         raise OSError(errno.ESRCH, "the thread is gone") from error
-    for line in status.splitlines():
+    for line in status.split("\n"):
         if line.startswith("Tgid:"):
             return int(line.split()[1])
     raise OSError(errno.ESRCH, "no Tgid")
@@ -30,7 +30,7 @@ def pid_of(tid: int) -> int:
 def tracer_of(tid: int) -> int:
     """Return the thread that traces another one; 0: none does, or it is gone."""
     try:
-        status = _text(f"/proc/{tid}/status")
+        status = read_proc(f"/proc/{tid}/status")
     except OSError:
         return 0
     _, _, rest = status.partition("\nTracerPid:")
@@ -40,12 +40,18 @@ def tracer_of(tid: int) -> int:
 def parent_of(pid: int) -> int:
     """Return the parent of a process, 0 if unknown."""
     try:
-        text = _text(f"/proc/{pid}/stat")
+        text = read_proc(f"/proc/{pid}/stat")
     except OSError:
         return 0
     return int(text.rpartition(")")[2].split()[1])
 
 
-def _text(path: str) -> str:
-    with open(path) as file:  # noqa: PTH123 -- every start comes by here
+def read_proc(path: str) -> str:
+    """Return the text of a file of /proc, whose lines end with a newline only.
+
+    What programs named themselves in it can be any bytes.
+    """
+    with open(  # noqa: PTH123 -- every start comes by here
+        path, errors="surrogateescape", newline="\n"
+    ) as file:
         return file.read()

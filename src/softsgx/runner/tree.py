@@ -14,7 +14,7 @@ from softsgx.runner.files import Files
 from softsgx.runner.insiders import Insiders
 from softsgx.runner.loop import Loop
 from softsgx.runner.mappings import mappings
-from softsgx.runner.process import Process, fresh_mm
+from softsgx.runner.process import Process
 from softsgx.runner.threads import is_thread_of, parent_of, pid_of
 
 _THREADS_KNOWN = 10000
@@ -47,7 +47,7 @@ class Tree:
             pid = self._pid_of[tid] = pid_of(tid)
         process = self._processes.get(pid)
         if process is None:
-            process = self._add(pid, self._sharer(pid) or Process(pid, fresh_mm(pid)))
+            process = self._add(pid, self._sharer(pid) or Process(pid, Mm(owner=pid)))
         return process
 
     def known(self, tid: int) -> Process | None:
@@ -73,7 +73,7 @@ class Tree:
         if pid in self._processes:
             raise OSError(errno.EINVAL, "known already")
         relatives = [parent, *_ancestors(pid)]
-        process = Process(pid, fresh_mm(pid))
+        process = Process(pid, Mm(owner=pid))
         origin = next(
             (self._processes[p] for p in relatives if p in self._processes), None
         )

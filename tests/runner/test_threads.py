@@ -1,0 +1,74 @@
+"""What /proc says of threads, which programs may give any name."""
+
+import ctypes
+import mmap
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from softsgx.runner.credentials import Credentials
+from softsgx.runner.mappings import mappings
+from softsgx.runner.newborns import _made_at
+from softsgx.runner.threads import parent_of, pid_of, tracer_of
+from tests.conformance.run import SOFTSGX, run
+
+ME = os.getpid()
+_PR_SET_NAME, _PR_GET_NAME = 15, 16
+NAMES = (
+    b"\xff\xfe",
+    b"\x0bTgid:\t1",
+    b"\rTgid:\t1",
+    b"\rTracerPid:\t1",
+    b"\x1cUid:\t7 7 7 7",
+    b") R 1 1",
+    b"\nTgid:\t1",
+)
+
+
+@pytest.fixture(params=NAMES, ids=repr)
+def named(request: pytest.FixtureRequest) -> Iterator[bytes]:
+    """Give this thread a name."""
+    libc = ctypes.CDLL(None)
+    before = ctypes.create_string_buffer(16)
+    libc.prctl(_PR_GET_NAME, before)
+    libc.prctl(_PR_SET_NAME, request.param)
+    yield request.param
+    libc.prctl(_PR_SET_NAME, before)
+
+
+@pytest.mark.usefixtures("named")
+def test_a_threads_name_says_nothing_about_it() -> None:
+    assert pid_of(ME) == ME
+    assert tracer_of(ME) == 0
+    assert parent_of(ME) == os.getppid()
+    assert Credentials.of(ME).uid == os.geteuid()
+    assert _made_at(ME) > 0
+
+
+@pytest.mark.runner
+def test_a_program_with_any_name_finds_the_device(tmp_path: Path) -> None:
+    script = f"""
+import ctypes, os
+for name in {NAMES!r}:
+    ctypes.CDLL(None).prctl({_PR_SET_NAME}, name)
+    os.close(os.open("/dev/sgx_enclave", os.O_RDWR))
+    if os.fork() == 0:
+        os.execv("/bin/true", [name])
+    os.wait()
+"""
+    done = run([SOFTSGX, "run", "--", sys.executable, "-c", script], tmp_path)
+    assert (done.code, done.stderr) == (0, "")
+
+
+def test_a_mapped_files_name_ends_no_line(tmp_path: Path) -> None:
+    for name in ("a\x0bb", "a\rb", "a\x85b", "a\u2028b", "a\nb"):
+        path = tmp_path / name
+        with path.open("w+b") as file:
+            file.write(bytes(4096))
+            file.flush()
+            with mmap.mmap(file.fileno(), 4096):
+                paths = {one.path for one in mappings(ME)}
+        assert str(path).replace("\n", "\\012") in paths
