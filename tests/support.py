@@ -42,6 +42,16 @@ REG_RX = SecinfoFlags.of(PageType.REG, SecinfoFlags.R | SecinfoFlags.X)
 TCS = SecinfoFlags.of(PageType.TCS)
 
 _PAGEINFO, _SECINFO, _SOURCE, _TOKEN = 0x1000, 0x2000, 0x3000, 0x5000
+_PCMD = _SECINFO
+
+
+@dataclass(frozen=True)
+class Evicted:
+    """What EWB left outside: the ciphertext, PCMD's bytes, and the address."""
+
+    page: bytes
+    pcmd: bytes
+    linaddr: int
 
 
 class CountedEntropy:
@@ -205,6 +215,52 @@ class Ring0:
         self.secinfo(SecinfoFlags.of(page_type))
         self.call(Encls.EMODT, _SECINFO, epc_address(page))
 
+    def epa(self, page: int) -> None:
+        """Make a page a version array."""
+        self.call(Encls.EPA, PageType.VA, epc_address(page))
+
+    def block(self, page: int, secs: int = 0) -> None:
+        """Block a page, and track its enclave."""
+        self.on_page(Encls.EBLOCK, page)
+        self.on_page(Encls.ETRACK, secs)
+
+    def ewb(self, page: int, va_page: int, slot: int = 0) -> Evicted:
+        """Evict a page; return what is outside now, also if the slot was taken."""
+        out, pcmd, info = bytearray(PAGE_SIZE), bytearray(128), bytearray(Pageinfo.SIZE)
+        info[:] = bytes(replace(Pageinfo.zero(), srcpge=_SOURCE, secinfo=_PCMD))
+        self.memory.put(_SOURCE, out)
+        self.memory.put(_PCMD, pcmd)
+        self.memory.put(_PAGEINFO, info)
+        try:
+            self.call(
+                Encls.EWB, _PAGEINFO, epc_address(page), slot_address(va_page, slot)
+            )
+        except LeafFailed as failed:
+            if failed.code != SgxError.VA_SLOT_OCCUPIED:
+                raise
+        linaddr = Pageinfo.from_bytes(bytes(info)).linaddr
+        return Evicted(bytes(out), bytes(pcmd), linaddr)
+
+    def eld(
+        self,
+        leaf: Encls,
+        evicted: Evicted,
+        page: int,
+        va_page: int,
+        slot: int = 0,
+        secs: int | None = 0,
+    ) -> None:
+        """Load a page by ELDB or ELDU; *secs* None for a page that has none."""
+        self.memory.put(_SOURCE, evicted.page)
+        self.memory.put(_PCMD, evicted.pcmd)
+        self.pageinfo(
+            linaddr=evicted.linaddr,
+            srcpge=_SOURCE,
+            secinfo=_PCMD,
+            secs=0 if secs is None else epc_address(secs),
+        )
+        self.call(leaf, _PAGEINFO, epc_address(page), slot_address(va_page, slot))
+
     def on_page(self, leaf: Encls, page: int, offset: int = 0, rbx: int = 0) -> int:
         """Run a leaf whose RCX is an EPC address; return RBX."""
         self.call(leaf, rbx, epc_address(page) + offset)
@@ -259,6 +315,11 @@ class Ring0:
         """Make a SIGSTRUCT's signer the launch key's owner."""
         modulus = Sigstruct.from_bytes(sigstruct).modulus
         self.machine.package.lepubkeyhash = sha256(modulus)
+
+
+def slot_address(va_page: int, slot: int) -> int:
+    """Return the address of a VA page's slot."""
+    return epc_address(va_page) + slot * 8
 
 
 def sign(sigstruct: Sigstruct, key: SigningKey) -> Sigstruct:

@@ -3,8 +3,8 @@
 SDM: "ENCLS—Execute an Enclave System Function of Specified Leaf Number"
 
 LEAVES is all that this processor has.  A number that is not in it, and one of SGX2
-where the model lacks SGX2, is what the manual calls an unsupported leaf: #GP.  So are,
-for now, the leaves that page the EPC (EPA, EWB, ELDB, ELDU) and those for guests.
+where the model lacks SGX2, is what the manual calls an unsupported leaf: #GP.  So are
+the leaves for guests.
 
 A leaf runs alone: the supervisor takes one at a time, so nothing can be seen of the
 locks that the manual's concurrency tables describe, and no leaf returns
@@ -25,10 +25,14 @@ from softsgx.encls.edbgrd import edbgrd
 from softsgx.encls.edbgwr import edbgwr
 from softsgx.encls.eextend import eextend
 from softsgx.encls.einit import einit
+from softsgx.encls.eldb import eldb
+from softsgx.encls.eldu import eldu
 from softsgx.encls.emodpr import emodpr
 from softsgx.encls.emodt import emodt
+from softsgx.encls.epa import epa
 from softsgx.encls.eremove import eremove
 from softsgx.encls.etrack import etrack
+from softsgx.encls.ewb import ewb
 from softsgx.encls.operand import set_result
 from softsgx.machine.machine import Machine
 from softsgx.machine.processor import RFLAGS_CF, RFLAGS_ZF, Processor, Regs
@@ -44,8 +48,12 @@ LEAVES: dict[Encls, Leaf] = {
     Encls.EDBGRD: edbgrd,
     Encls.EDBGWR: edbgwr,
     Encls.EEXTEND: eextend,
+    Encls.EPA: epa,
     Encls.EBLOCK: eblock,
     Encls.ETRACK: etrack,
+    Encls.EWB: ewb,
+    Encls.ELDB: eldb,
+    Encls.ELDU: eldu,
     Encls.EAUG: eaug,
     Encls.EMODPR: emodpr,
     Encls.EMODT: emodt,
@@ -54,8 +62,15 @@ LEAVES: dict[Encls, Leaf] = {
 SGX2_LEAVES = frozenset({Encls.EAUG, Encls.EMODPR, Encls.EMODT})
 """Leaves that CPUID's SGX2 bit stands for."""
 
-_IN_CARRY = frozenset({SgxError.BLSTATE, SgxError.NOTBLOCKABLE, SgxError.PG_IS_SECS})
-"""What EBLOCK reports in CF instead of ZF."""
+_IN_CARRY = frozenset(
+    {
+        SgxError.BLSTATE,
+        SgxError.NOTBLOCKABLE,
+        SgxError.PG_IS_SECS,
+        SgxError.VA_SLOT_OCCUPIED,
+    }
+)
+"""What EBLOCK and EWB report in CF instead of ZF."""
 
 
 def execute(machine: Machine, lp: Processor, leaf: int) -> None:

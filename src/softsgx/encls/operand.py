@@ -10,7 +10,6 @@ from softsgx.arch.faults import (
     PageFault,
 )
 from softsgx.arch.secinfo import PageType
-from softsgx.arch.secs import AttributeFlags
 from softsgx.machine.enclave import EnclaveState
 from softsgx.machine.machine import Machine
 from softsgx.machine.processor import RFLAGS_ARITHMETIC, RFLAGS_ZF, Processor
@@ -44,6 +43,18 @@ def check_secs(machine: Machine, page: int, address: int) -> EnclaveState:
     return machine.enclaves[page]
 
 
+def check_va(machine: Machine, page: int, address: int) -> None:
+    """Raise #PF at *address* unless the EPC page is a version array."""
+    entry = machine.epcm[page]
+    if not entry.valid or entry.pt != PageType.VA:
+        raise page_fault(address, "not a VA page")
+
+
+def check_writable(lp: Processor, address: int, size: int) -> None:
+    """Raise #PF unless *size* bytes outside can be written; writes what is there."""
+    lp.memory.store(address, lp.memory.load(address, size))
+
+
 def check_in_elrange(enclave: EnclaveState, linaddr: int) -> None:
     """Raise #GP unless a page's linear address lies in the enclave's range."""
     if not enclave.contains(linaddr):
@@ -52,7 +63,7 @@ def check_in_elrange(enclave: EnclaveState, linaddr: int) -> None:
 
 def is_initialized(enclave: EnclaveState) -> bool:
     """Say whether EINIT has been done."""
-    return bool(enclave.secs.attributes.flags & AttributeFlags.INIT)
+    return enclave.is_initialized()
 
 
 def page_offset(address: int) -> int:

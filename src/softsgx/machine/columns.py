@@ -13,7 +13,7 @@ CHUNK = 1 << CHUNK_SHIFT
 
 
 class Columns:
-    """Rows of unsigned integers; *typecodes* gives the width of each column."""
+    """Rows of integers; *typecodes* gives the width of each column."""
 
     def __init__(self, typecodes: str) -> None:
         self._typecodes = typecodes

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from softsgx.arch.secs import Secs
+from softsgx.arch.secs import AttributeFlags, Secs
 from softsgx.machine.measurement import Measurement
 
 
@@ -21,6 +21,10 @@ class EnclaveState:
     isvextprodid: bytes = bytes(16)
     epoch: int = 0
     inside: dict[int, int] = field(default_factory=dict)
+
+    def is_initialized(self) -> bool:
+        """Say whether EINIT has been done; the measurement has no use from then on."""
+        return bool(self.secs.attributes.flags & AttributeFlags.INIT)
 
     def enter(self, processor: int) -> None:
         """Note that a logical processor enters in the present epoch."""

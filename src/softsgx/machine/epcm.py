@@ -8,6 +8,9 @@ from itertools import pairwise
 from softsgx.arch.addr import PAGE_SIZE
 from softsgx.machine.columns import Columns
 
+TRACKED = -1
+"""An epoch before all others, of a page that was loaded: it has no translations."""
+
 
 class EpcmBits(IntFlag):
     """Bits 7:0 of a state word; bits 15:8 are the page type.
@@ -30,7 +33,7 @@ class EpcmEntry:
     """One page: state, permissions, type, owner (its SECS' page) and address.
 
     *epoch* is the owner's tracking epoch when the page was last blocked, restricted
-    or given a type; the manual leaves its form to the processor.
+    or given a type, or TRACKED; the manual leaves its form to the processor.
     """
 
     valid: bool = False
@@ -84,7 +87,7 @@ class Epcm:
     """
 
     def __init__(self) -> None:
-        self._columns = Columns("HQQL")
+        self._columns = Columns("HQQq")
         self.touched: list[Touched] = []
 
     def __getitem__(self, page: int) -> EpcmEntry:

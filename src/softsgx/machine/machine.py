@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from softsgx.machine.enclave import EnclaveState
 from softsgx.machine.epc import Epc
 from softsgx.machine.epcm import Epcm, EpcmEntry
-from softsgx.machine.measurement import LayOut, lay_out
+from softsgx.machine.measurement import LayOut, Measurement, lay_out
 from softsgx.machine.model import Model
 from softsgx.machine.package import Package
 from softsgx.machine.trace import Sink, discard
@@ -13,7 +13,7 @@ from softsgx.machine.trace import Sink, discard
 
 @dataclass(frozen=True)
 class EnclaveSnapshot:
-    """One enclave, frozen for comparison."""
+    """One enclave, frozen for comparison; *mrenclave* is empty when EINIT was done."""
 
     state: tuple[object, ...]
     mrenclave: bytes
@@ -29,6 +29,8 @@ class Snapshot:
     enclaves: dict[int, EnclaveSnapshot]
     lepubkeyhash: bytes
     next_eid: int
+    version: int
+    measuring: dict[int, bytes]
 
 
 @dataclass
@@ -36,6 +38,7 @@ class Machine:
     """All state of one package; *enclaves* is keyed by the SECS' EPC page.
 
     *lay_out* is how runs of pages are laid out for the hash: changes speed, no byte.
+    *measuring* has, by EID, the running hashes of those whose SECS was evicted.
     """
 
     model: Model
@@ -46,6 +49,7 @@ class Machine:
     trace: Sink = discard
     lay_out: LayOut = lay_out
     next_eid: int = 1
+    measuring: dict[int, Measurement] = field(default_factory=dict)
 
     @classmethod
     def of(cls, model: Model, package: Package) -> "Machine":
@@ -61,6 +65,8 @@ class Machine:
             enclaves,
             self.package.lepubkeyhash,
             self.next_eid,
+            self.package.paging.version,
+            {eid: running.digest() for eid, running in self.measuring.items()},
         )
 
 
@@ -75,6 +81,6 @@ def _freeze(enclave: EnclaveState) -> EnclaveSnapshot:
             enclave.epoch,
             enclave.measurement.blocks,
         ),
-        enclave.measurement.digest(),
+        b"" if enclave.is_initialized() else enclave.measurement.digest(),
         tuple(sorted(enclave.inside.items())),
     )

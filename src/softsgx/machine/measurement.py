@@ -57,9 +57,9 @@ def lay_out(stream: bytearray, offset: int, secinfo: bytes, pages: memoryview) -
 class Measurement:
     """MRENCLAVE in the making, and how many 64-byte blocks went into it."""
 
-    def __init__(self) -> None:
+    def __init__(self, blocks: int = 0) -> None:
         self._hash = sha256.new()
-        self.blocks = 0
+        self.blocks = blocks
 
     def ecreate(self, ssaframesize: int, size: int) -> None:
         """Measure an enclave's frame size (pages) and size (bytes)."""

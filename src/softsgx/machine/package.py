@@ -6,6 +6,7 @@ from softsgx.arch.faults import GeneralProtection
 from softsgx.arch.msr import INTEL_LEPUBKEYHASH, FeatureControl, Msr
 from softsgx.crypto.entropy import Entropy
 from softsgx.crypto.sha256 import sha256
+from softsgx.machine.paging import Paging
 
 FUSES_LABEL = b"softsgx software platform fuses\0"
 """Goes into every fuse made from a seed: no key of ours is a key of hardware."""
@@ -40,6 +41,7 @@ class Package:
     fuses: Fuses
     entropy: Entropy
     report_keyid: bytes
+    paging: Paging
     cpusvn: bytes = bytes([1, 1] + [0] * 14)
     ownerepoch: bytes = bytes(16)
     feature_control: FeatureControl = OPTED_IN_FLEXIBLE
@@ -47,8 +49,9 @@ class Package:
 
     @classmethod
     def from_seed(cls, seed: bytes, entropy: Entropy) -> "Package":
-        """Return a package out of reset; its report key id is drawn afresh."""
-        return cls(Fuses.from_seed(seed), entropy, entropy.random(32))
+        """Return a package out of reset: report key id and paging key are new."""
+        fuses = Fuses.from_seed(seed)
+        return cls(fuses, entropy, entropy.random(32), Paging(entropy.random(16)))
 
     def is_opted_in(self) -> bool:
         """Say whether IA32_FEATURE_CONTROL is locked with SGX enabled."""
