@@ -7,6 +7,7 @@ from softsgx.driver.encl import Encl, Stretch
 from softsgx.driver.gate import Gate, StockGate
 from softsgx.driver.kernel import Kernel
 from softsgx.driver.mapping import granted
+from softsgx.driver.sanitize import sanitize
 from softsgx.driver.section import Section
 from softsgx.machine.epcm import EpcmEntry
 from softsgx.machine.machine import Machine
@@ -20,7 +21,7 @@ def _stay(encl: Encl) -> None:
 
 
 class Core:
-    """One machine's EPC and the enclaves in it.
+    """One machine's EPC and the enclaves in it; what it finds in the EPC is removed.
 
     *gate* is the owner's policy, asked before each EINIT.  *bring_out* is
     told when threads inside an enclave are owed an interrupt (Linux's IPI).
@@ -30,6 +31,8 @@ class Core:
         self.machine = machine
         self.section = Section(machine.epc.pages, machine.model.epc_pages)
         self.kernel = Kernel(machine)
+        for page in sanitize(machine, self.kernel):
+            raise AssertionError(f"EPC page {page} cannot be sanitized")
         self.by_secs: dict[int, Encl] = {}
         self.gate: Gate = StockGate()
         self.bring_out: Callable[[Encl], None] = _stay
