@@ -158,8 +158,8 @@ def _observe(inspector: Inspector) -> None:
             super().__init__(driver, files, loop, insiders)
             inspector.driver, inspector.files, inspector.tree = driver, files, self
 
-    # The run makes its own tree, by this name.
-    importlib.import_module("softsgx.runner.run").__dict__["Tree"] = ShownTree
+    # The run's machinery makes its tree, by this name.
+    importlib.import_module("softsgx.runner.machinery").__dict__["Tree"] = ShownTree
 
 
 def _forget(driver: Driver, encl: Encl) -> None:

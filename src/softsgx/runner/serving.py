@@ -1,27 +1,33 @@
 """What answers the agent's calls, once something of the tree uses SGX."""
 
 import os
+from typing import TYPE_CHECKING
 
 from softsgx.native.notify import Listener, Notification
 from softsgx.native.numbers import Call
 from softsgx.runner.answers import NewFd
 from softsgx.runner.calls import Calls
 from softsgx.runner.debuggers import CALLS, Memory
-from softsgx.runner.files import Files
 from softsgx.runner.process import UserTask
 from softsgx.runner.supervisor import Sgx
 from softsgx.runner.tree import Tree
 
+if TYPE_CHECKING:
+    from softsgx.runner.machinery import Machinery
+
 
 class Serving(Sgx):
-    """One machine and the processes that use it."""
+    """One tree of processes on a machine."""
 
-    def __init__(self, files: Files, tree: Tree, calls: Calls, memory: Memory):
-        self._files = files
-        self._tree = tree
+    def __init__(
+        self, machinery: "Machinery", tree: Tree, calls: Calls, memory: Memory
+    ):
+        self._machinery = machinery
+        self._files = machinery.files
+        self.tree = tree
         self._calls = calls
         self._memory = memory
-        self.watch_fd = files.watch.fd
+        self.watch_fd = machinery.files.watch.fd
 
     @property
     def recheck_ms(self) -> int | None:
@@ -39,20 +45,18 @@ class Serving(Sgx):
 
     def executed(self, pid: int) -> None:
         """Take note of an execve."""
-        self._tree.executed(pid)
+        self.tree.executed(pid)
 
     def release_gone(self) -> None:
         """Release the enclaves that nobody has any more."""
-        for encl in self._files.release_gone():
-            self._calls.sites.forget(encl)
-            self._tree.forget_enclave(encl)
+        self._machinery.release_gone()
 
     def _carry_out(self, call: Notification) -> int | NewFd:
         if call.args[0] == Call.FORKED:
-            return self._tree.forked(call.tid, call.args[1])
+            return self.tree.forked(call.tid, call.args[1])
         if call.args[0] in CALLS:
             return self._memory.carry_out(call)
-        process = self._tree.of(call.tid)
+        process = self.tree.of(call.tid)
         return self._calls.carry_out(
             UserTask(call.tid, process, self._files), call.args
         )

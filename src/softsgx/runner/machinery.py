@@ -1,0 +1,114 @@
+"""A machine with its driver, and all that serves the trees of programs on it."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from softsgx.driver.device import nodes
+from softsgx.driver.driver import Driver
+from softsgx.driver.encl import Encl
+from softsgx.driver.gate import Gate
+from softsgx.driver.section import add_spare
+from softsgx.machine.machine import Machine
+from softsgx.machine.xsave import XsaveLayout
+from softsgx.native import host, lib
+from softsgx.platform.platform import Platform
+from softsgx.runner.calls import Calls
+from softsgx.runner.debuggers import Memory
+from softsgx.runner.files import Files
+from softsgx.runner.injection import Abilities, agent_config
+from softsgx.runner.leaves import Leaves
+from softsgx.runner.loop import Loop
+from softsgx.runner.options import MASK_PF_SGX, RunOptions
+from softsgx.runner.serving import Serving
+from softsgx.runner.sites import Sites
+from softsgx.runner.tree import Tree
+from softsgx.runner.views import View, Views
+
+if TYPE_CHECKING:
+    from softsgx.runner.tracing import Tracer
+
+Complain = Callable[[str], None]
+"""What tells a user, in a line, what happens while the program runs."""
+
+
+class Machinery:
+    """One machine, from its platform; any number of trees run on it.
+
+    *complain* hears what the owner's policy refuses.
+    """
+
+    def __init__(self, platform: Platform, complain: Complain):
+        self.machine = machine = _machine(platform)
+        self.driver = Driver(machine)
+        if platform.directory is not None:
+            self.driver.gate = _owners_gate(platform, complain)
+        self.files = Files(self.driver)
+        self._views = Views(machine, more=_key_files(platform, machine))
+        self._abilities = Abilities(
+            fsgsbase=host.has_fsgsbase(),
+            cpuid_faulting=host.has_cpuid_faulting(),
+            privileged=host.may_trace_all(),
+        )
+        self.rewrite_cpuid = not self._abilities.cpuid_faulting
+        self._sites = Sites(self.driver, cpuid=self.rewrite_cpuid)
+        self._trees: list[Tree] = []
+
+    def config(self, *, exact: bool) -> bytes:
+        """Return what the agents of a tree are told."""
+        return agent_config(
+            self.machine,
+            self.files.device,
+            self._views.listed,
+            self._abilities,
+            exact=exact,
+        )
+
+    def serving(
+        self, loop: Loop, options: RunOptions, tracer: "Tracer | None" = None
+    ) -> Serving:
+        """Return what answers the calls of one more tree."""
+        exact = options.exact or tracer is not None
+        mask_pf_sgx = MASK_PF_SGX in options.inject
+        leaves = Leaves(self.driver, exact=exact, mask_pf_sgx=mask_pf_sgx)
+        calls = Calls(self.driver, self.files, self._views, leaves, self._sites, tracer)
+        tree = Tree(self.driver, self.files, loop, leaves.insiders)
+        self._trees.append(tree)
+        memory = Memory(tree, self.driver, self._sites.code)
+        return Serving(self, tree, calls, memory)
+
+    def release_gone(self) -> None:
+        """Release the enclaves that nobody has any more."""
+        for encl in self.files.release_gone():
+            self._forget_enclave(encl)
+
+    def _forget_enclave(self, encl: Encl) -> None:
+        self._sites.forget(encl)
+        for tree in self._trees:
+            tree.forget_enclave(encl)
+
+
+def _owners_gate(platform: Platform, complain: Complain) -> Gate:
+    from softsgx.runner.gate import OwnersGate  # noqa: PLC0415 -- few runs have one
+
+    return OwnersGate(platform.policies(), complain)
+
+
+def _key_files(platform: Platform, machine: Machine) -> Iterator[View]:
+    """Yield the owner's lists as files, where there is a driver to have them."""
+    if platform.directory is None or not nodes(machine):
+        return
+    from softsgx.runner.keyfiles import key_views  # noqa: PLC0415 -- few runs have them
+
+    yield from key_views(platform.policies(), platform.directory.stat().st_uid)
+
+
+def _machine(platform: Platform) -> Machine:
+    """Return the platform's machine, its extended state as of this processor."""
+    machine = platform.machine()
+    layout = XsaveLayout(host.xsave_components())
+    xfrm = machine.model.xfrm & lib.xcr0()
+    machine.model = replace(machine.model, xsave=layout, xfrm=xfrm)
+    machine.lay_out = lib.lay_out
+    add_spare(machine)
+    return machine
