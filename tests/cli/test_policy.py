@@ -11,7 +11,7 @@ from softsgx.cli.failure import Failure
 from softsgx.cli.group import cli
 from softsgx.crypto.sha256 import sha256
 from softsgx.platform.platform import Platform
-from tests.platform.test_policies import Owner
+from tests.crypto.signer import Owner
 
 SPECIMENS = sorted((Path(__file__).parents[1] / "vectors" / "sigstructs").glob("*.hex"))
 HEX = "ab" * 32
@@ -181,9 +181,11 @@ def test_a_white_list_is_imported(place: Path, tmp_path: Path) -> None:
 def test_the_log_is_read_and_checked(place: Path) -> None:
     ok("platform", "enable", place)
     policy(place, "allow", "signing", HEX)
-    assert "2 lines, all in place" in ok("audit", "verify", "--platform", place)
+    assert "3 lines, all in place" in ok("audit", "verify", "--platform", place)
     told = ok("audit", "tail", "--platform", place)
-    assert [line.split()[1] for line in told.splitlines()] == ["enable", "policy"]
+    assert [line.split()[1] for line in told.splitlines()] == [
+        *("new", "enable", "policy")
+    ]
     told = ok("audit", "tail", "--event", "policy", "--json", "--platform", place)
     assert json.loads(told)["signing"] == 1
     assert ok("audit", "tail", "-n", 1, "--platform", place).count("\n") == 1
@@ -191,7 +193,7 @@ def test_the_log_is_read_and_checked(place: Path) -> None:
     log = place / "audit.jsonl"
     log.write_text(log.read_text().replace("enable", "disable"))
     said = failed("audit", "verify", "--platform", place)
-    assert said.endswith("line 1: it was changed")
+    assert said.endswith("line 2: it was changed")
 
 
 def test_platforms_are_listed_and_deleted(

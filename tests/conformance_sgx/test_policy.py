@@ -11,7 +11,7 @@ from softsgx.crypto.sha256 import sha256
 from softsgx.launch.policy import ListName
 from tests.conformance.run import SOFTSGX, Outcome, run
 from tests.conformance_sgx.build import BUILT, HERE, Program
-from tests.platform.test_policies import Owner
+from tests.crypto.signer import Owner
 
 pytestmark = [pytest.mark.runner, pytest.mark.slow]
 KEYS = Program("report_key", "dynamic")

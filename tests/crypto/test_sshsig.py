@@ -1,38 +1,23 @@
 """Signatures by `ssh-keygen -Y sign`, and by FIDO keys made here."""
 
 import base64
-import hashlib
 import tomllib
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
 from softsgx.crypto.sshsig import SshKey, SshKeyError, SshSignatureError
+from tests.crypto.signer import FIDO_KINDS, Owner, armored
 
 NAMESPACE, MESSAGE = "test@softsgx", b"policy text"
 VECTORS = tomllib.loads(
     (Path(__file__).parents[1] / "vectors" / "sshsig.toml").read_text()
 )["signature"]
 KINDS = [vector["key"].split()[0] + str(len(vector["key"])) for vector in VECTORS]
-
-
-def string(data: bytes) -> bytes:
-    return len(data).to_bytes(4, "big") + data
-
-
-def mpint(number: int) -> bytes:
-    return string(number.to_bytes(number.bit_length() // 8 + 1, "big"))
-
-
-def armored(body: bytes) -> str:
-    inner = base64.b64encode(body).decode()
-    return f"-----BEGIN SSH SIGNATURE-----\n{inner}\n-----END SSH SIGNATURE-----\n"
 
 
 def dearmored(signature: str) -> bytes:
@@ -86,50 +71,21 @@ def test_what_is_no_signature_at_all(text: str) -> None:
         SshKey.parse(VECTORS[0]["key"]).check_signature(text, NAMESPACE, MESSAGE)
 
 
-class Fido:
-    """A FIDO key as ssh-keygen would use it."""
-
-    def __init__(self, kind: str) -> None:
-        self.kind = f"sk-{kind}@openssh.com".encode()
-        self._ed25519 = ed25519.Ed25519PrivateKey.generate()
-        self._ec = ec.generate_private_key(ec.SECP256R1())
-        if b"ed25519" in self.kind:
-            public = string(self._ed25519.public_key().public_bytes_raw())
-        else:
-            point = self._ec.public_key().public_bytes(
-                Encoding.X962, PublicFormat.UncompressedPoint
-            )
-            public = string(b"nistp256") + string(point)
-        self.blob = string(self.kind) + public + string(b"ssh:")
-        line = f"{self.kind.decode()} {base64.b64encode(self.blob).decode()}"
-        self.key = SshKey.parse(line)
-
-    def sign(self, flags: int = 1, application: bytes = b"ssh:") -> str:
-        digest = hashlib.sha512(MESSAGE).digest()
-        head = string(NAMESPACE.encode()) + string(b"") + string(b"sha512")
-        signed = hashlib.sha256(b"SSHSIG" + head + string(digest)).digest()
-        tail = bytes([flags]) + (7).to_bytes(4, "big")
-        data = hashlib.sha256(application).digest() + tail + signed
-        if b"ed25519" in self.kind:
-            raw = self._ed25519.sign(data)
-        else:
-            der = self._ec.sign(data, ec.ECDSA(hashes.SHA256()))
-            raw = b"".join(map(mpint, decode_dss_signature(der)))
-        inner = string(self.kind) + string(raw) + tail
-        blob = b"SSHSIG" + (1).to_bytes(4, "big") + string(self.blob)
-        return armored(blob + head + string(inner))
-
-
-@pytest.mark.parametrize("kind", ["ssh-ed25519", "ecdsa-sha2-nistp256"])
+@pytest.mark.parametrize("kind", FIDO_KINDS)
 def test_fido_keys(kind: str) -> None:
-    fido = Fido(kind)
-    fido.key.check_signature(fido.sign(), NAMESPACE, MESSAGE)
+    fido = Owner(kind)
+
+    def check(signature: str, message: bytes = MESSAGE) -> None:
+        fido.key.check_signature(signature, NAMESPACE, message)
+
+    signature = fido.sign(MESSAGE, NAMESPACE)
+    check(signature)
     with pytest.raises(SshSignatureError, match="does not fit"):
-        fido.key.check_signature(fido.sign(), NAMESPACE, b"other")
+        check(signature, b"other")
     with pytest.raises(SshSignatureError, match="does not fit"):
-        fido.key.check_signature(fido.sign(application=b"x"), NAMESPACE, MESSAGE)
+        check(fido.sign(MESSAGE, NAMESPACE, application=b"x"))
     with pytest.raises(SshSignatureError, match="nobody touched the key"):
-        fido.key.check_signature(fido.sign(flags=0), NAMESPACE, MESSAGE)
+        check(fido.sign(MESSAGE, NAMESPACE, flags=0))
 
 
 def test_keys_that_cannot_own_a_platform() -> None:

@@ -156,6 +156,57 @@ def test_the_gate_hears_what_einit_refused() -> None:
     assert len(gate.failures) == 1
 
 
+@pytest.mark.parametrize(
+    ("how", "number", "why"),
+    [("fault", errno.EIO, "EINIT: "), ("event", 512, None)],
+)
+def test_the_gate_hears_what_failed_after_it_agreed(
+    how: str, number: int, why: str | None
+) -> None:
+    world, gate = ready(), Watching()
+    world.driver.gate = gate
+    world.task.signals_at, world.task.signal_asked = {2}, 0
+    break_einit(world, how)
+    with refused(number):
+        world.ioctl(INIT)
+    # What is restarted comes again, and is judged again.
+    assert [why in one for _, one in gate.failures if why] == ([True] if why else [])
+    assert len(gate.failures) == (1 if why else 0)
+
+
+class Listing(StockGate):
+    def judge(self, mm: Mm, request: Request) -> Decision:
+        del mm, request
+        keys = (b"a" * 32, b"b" * 32, b"c" * 32)
+        return Decision(rule="launch", reason="a test", launchkeys=keys)
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("INVALID_EINITTOKEN " * 3, "INVALID_EINITTOKEN"),
+        (
+            "INVALID_EINITTOKEN INVALID_MEASUREMENT INVALID_EINITTOKEN",
+            "INVALID_MEASUREMENT",
+        ),
+        (
+            "INVALID_ATTRIBUTE INVALID_EINITTOKEN INVALID_CPUSVN",
+            "INVALID_ATTRIBUTE",
+        ),
+    ],
+)
+def test_of_several_launch_keys_the_one_that_came_furthest_tells(
+    said: str, told: str
+) -> None:
+    world = ready()
+    world.driver.gate = Listing()
+    codes = iter(SgxError[name] for name in said.split())
+    swap(world.driver.kernel, "einit", lambda *_: next(codes))
+    with refused(errno.EPERM, told):
+        world.ioctl(INIT)
+    assert next(codes, None) is None
+
+
 @pytest.mark.parametrize(("number", "first", "second"), CASES)
 def test_init_refuses_in_linux_order(number: int, first: str, second: str) -> None:
     changes = CHANGES.get(second, {}) | CHANGES.get(first, {})

@@ -162,6 +162,17 @@ def test_dynamic_names_who_may_map_after_init(listed: str, *, dynamic: bool) -> 
     assert decide(lists(dynamic=listed), ask()).is_dynamic is dynamic
 
 
+def test_a_grant_and_a_lack_are_told() -> None:
+    by_list = decide(lists(signing="alice", provisioning="bob alice"), ask("alice", PE))
+    assert by_list.reason == "the signer is listed; PROVISIONKEY by provisioning[1]"
+    by_fd = decide(lists(provisioning="bob"), ask("alice", PE, fd=True))
+    assert by_fd.reason.endswith("; PROVISIONKEY by /dev/sgx_provision")
+    static = decide(lists(signing="alice", dynamic="bob"), ask())
+    assert static.reason == (
+        "the signer is listed; it may map nothing after INIT: the signer is not listed"
+    )
+
+
 def test_the_reason_names_the_rule_and_the_signer_list() -> None:
     decision = decide(lists(signing="bob"), ask())
     assert decision.rule == "signing"

@@ -1,7 +1,5 @@
 """Policies of a platform: which holds, who may change it, what a kill leaves."""
 
-import base64
-import hashlib
 import os
 import signal
 import subprocess
@@ -11,17 +9,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from softsgx.crypto.sshsig import SshKey, SshSignatureError
+from softsgx.crypto.sshsig import SshSignatureError
 from softsgx.launch.change import ALL_LISTS, Refused, allow, clear
 from softsgx.launch.entry import Entry
-from softsgx.launch.policy import ListName, Policy
+from softsgx.launch.policy import MAX_SERIAL, ListName, Policy
 from softsgx.launch.text import PolicyError, encode_policy
+from softsgx.platform import policies as policies_module
 from softsgx.platform.audit import Who
 from softsgx.platform.errors import PlatformError
-from softsgx.platform.policies import NAMESPACE, Policies
-from tests.crypto.test_sshsig import armored, string
+from softsgx.platform.policies import Policies, Rule
+from tests.crypto.signer import Owner
 
 ME = "softsgx-0123"
 WHO = Who(pid=1, uid=0, exe="", cgroup="")
@@ -31,32 +29,9 @@ ALICE = Entry(mrsigner=b"\xaa" * 32)
 
 @pytest.fixture
 def policies(tmp_path: Path) -> Policies:
-    return Policies(tmp_path, ME, SEED)
-
-
-class Owner:
-    """An owner with an ed25519 key, who signs as ssh-keygen does."""
-
-    def __init__(self) -> None:
-        self._key = Ed25519PrivateKey.generate()
-        public = string(b"ssh-ed25519") + string(
-            self._key.public_key().public_bytes_raw()
-        )
-        self._blob = public
-        self.key = SshKey.parse(f"ssh-ed25519 {base64.b64encode(public).decode()}")
-
-    def sign(self, message: bytes) -> str:
-        digest = hashlib.sha512(message).digest()
-        head = string(NAMESPACE.encode()) + string(b"") + string(b"sha512")
-        raw = self._key.sign(b"SSHSIG" + head + string(digest))
-        inner = string(b"ssh-ed25519") + string(raw)
-        return armored(
-            b"SSHSIG"
-            + (1).to_bytes(4, "big")
-            + string(self._blob)
-            + head
-            + string(inner)
-        )
+    made = Policies(tmp_path, ME, SEED)
+    made.begin()
+    return made
 
 
 def with_alice(policy: Policy) -> Policy:
@@ -77,7 +52,7 @@ def test_a_change_holds_at_once_and_for_everyone(
     policies.change(with_alice, WHO)
     assert other.rule().policy.signing.signers == (ALICE.mrsigner,)
     assert policies.rule() == other.rule()
-    assert [one["event"] for one in policies.log.records()] == ["policy"]
+    assert [one["event"] for one in policies.log.records()] == ["new", "policy"]
 
 
 def test_apply_takes_a_file(policies: Policies) -> None:
@@ -101,7 +76,7 @@ def test_what_is_refused_changes_nothing_and_is_written_down(
     with pytest.raises(error):
         policies.apply(raw, "", WHO)
     assert policies.rule() == before
-    (record,) = policies.log.records()
+    _, record = policies.log.records()
     assert record["event"] == "policy-refused"
     assert record["reason"]
 
@@ -150,10 +125,70 @@ def test_an_owner_hands_over_with_a_signature(policies: Policies) -> None:
     policies.own(first.key, "", WHO)
     with pytest.raises(Refused, match="has not signed"):
         policies.own(second.key, "", WHO)
+    text = policies.handover(second.key)
     with pytest.raises(SshSignatureError):
-        policies.own(second.key, second.sign(second.key.line.encode()), WHO)
-    policies.own(second.key, first.sign(second.key.line.encode()), WHO)
+        policies.own(second.key, second.sign(text), WHO)
+    policies.own(second.key, first.sign(text), WHO)
     assert policies.rule().owner == second.key
+
+
+def test_a_handover_is_good_for_one_platform_and_once(
+    policies: Policies, tmp_path: Path
+) -> None:
+    first, second = Owner(), Owner()
+    (tmp_path / "other").mkdir()
+    other = Policies(tmp_path / "other", "softsgx-other", SEED)
+    other.begin()
+    for one in (policies, other):
+        one.own(first.key, "", WHO)
+    signature = first.sign(policies.handover(second.key))
+    with pytest.raises(SshSignatureError, match="does not fit"):
+        other.own(second.key, signature, WHO)
+    policies.own(second.key, signature, WHO)
+    policies.own(first.key, second.sign(policies.handover(first.key)), WHO)
+    with pytest.raises(SshSignatureError, match="does not fit"):
+        policies.own(second.key, signature, WHO)
+
+
+def test_old_policies_go(policies: Policies, tmp_path: Path) -> None:
+    for _ in range(40):
+        policies.change(with_alice, WHO)
+        assert Policies(tmp_path, ME, SEED).rule() == policies.rule()
+    kept = [path.suffix for path in (tmp_path / "policies").iterdir()]
+    assert sorted(kept) == [".sig"] * 16 + [".toml"] * 16
+
+
+def test_a_reader_looks_again_when_a_policy_went(
+    policies: Policies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policies.change(with_alice, WHO)
+    real = Policies._load
+
+    def late(*_: object) -> Rule:
+        monkeypatch.setattr(Policies, "_load", real)
+        policies.change(with_alice, WHO)
+        raise PlatformError("gone")
+
+    monkeypatch.setattr(Policies, "_load", late)
+    assert Policies(policies.log.path.parent, ME, SEED).rule().policy.serial == 2
+
+
+def test_the_last_serial_is_the_last(policies: Policies) -> None:
+    policies.apply(encode_policy(Policy(serial=MAX_SERIAL)), "", WHO)
+    with pytest.raises(Refused, match="was the last there is"):
+        policies.change(with_alice, WHO)
+    assert policies.rule().policy.serial == MAX_SERIAL
+
+
+def test_a_policy_grows_no_larger_than_can_be_read(
+    policies: Policies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(policies_module, "MAX_SIZE", 1000)
+    for _ in range(9):
+        policies.change(with_alice, WHO)
+    with pytest.raises(Refused, match="bytes; at most 1000 are read"):
+        policies.change(with_alice, WHO)
+    assert policies.rule().policy.serial == 9
 
 
 @pytest.mark.parametrize(
@@ -210,6 +245,7 @@ while True:
 @pytest.mark.slow
 def test_a_kill_leaves_the_old_policy_or_the_new_one(tmp_path: Path) -> None:
     policies = Policies(tmp_path, ME, SEED)
+    policies.begin()
     serial = 0
     for kill in range(KILLS):
         changer = subprocess.Popen(

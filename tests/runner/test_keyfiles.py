@@ -25,7 +25,7 @@ from softsgx.runner.keyfiles import SECURITY, WRITE, WRITEV, KeyFile, key_views
 from softsgx.runner.marks import mark_memory
 from softsgx.runner.process import Process, UserTask
 from softsgx.runner.views import Kind, Views
-from tests.platform.test_policies import Owner
+from tests.crypto.signer import Owner
 
 ME = os.getpid()
 KEY = b"Ab" * 32 + b"\n"
@@ -40,7 +40,9 @@ def machine() -> Machine:
 
 @pytest.fixture
 def policies(tmp_path: Path) -> Policies:
-    return Policies(tmp_path, "softsgx-0123", bytes(32))
+    made = Policies(tmp_path, "softsgx-0123", bytes(32))
+    made.begin()
+    return made
 
 
 @pytest.fixture
@@ -109,7 +111,7 @@ def test_writes_change_the_policy(file: KeyFile, policies: Policies) -> None:
         assert os.read(fd, 4096) == KEY.lower() * 2
     assert content(file) == b""
     who = [(one["event"], one["pid"]) for one in policies.log.records()]
-    assert who == [("policy", ME)] * 3
+    assert who == [("new", ME), *[("policy", ME)] * 3]
 
 
 def test_a_second_opener_waits_for_the_first(file: KeyFile) -> None:

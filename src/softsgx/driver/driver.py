@@ -20,7 +20,7 @@ from softsgx.driver.edmm import (
 from softsgx.driver.encl import Encl
 from softsgx.driver.errnos import refuse
 from softsgx.driver.fault import Abort, Resolved, Signal, resolve
-from softsgx.driver.gate import check_map
+from softsgx.driver.gate import check_map, noting_static
 from softsgx.driver.init import ioc_enclave_init, ioc_enclave_init_token
 from softsgx.driver.ioctl import (
     ioc_enclave_create,
@@ -97,7 +97,8 @@ class Driver(Core):
         """
         if isinstance(file, Encl):
             check_map(self.gate, mm, prot)
-        mapping.mmap(mm, file, (start, length), prot, flags)
+        with noting_static(self.gate, mm):
+            mapping.mmap(mm, file, (start, length), prot, flags)
 
     def mprotect(self, mm: Mm, start: int, length: int, prot: int) -> None:
         """Change the enclave mappings in a range; the others in it are the caller's.
@@ -106,7 +107,8 @@ class Driver(Core):
         """
         if mm.overlapping(start, start + length):
             check_map(self.gate, mm, prot)
-        mapping.mprotect(mm, start, length, prot)
+        with noting_static(self.gate, mm):
+            mapping.mprotect(mm, start, length, prot)
 
     def munmap(self, mm: Mm, start: int, length: int) -> None:
         """Unmap the enclave mappings in a range, if there are any."""

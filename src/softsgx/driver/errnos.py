@@ -18,6 +18,14 @@ class LeafErrnos(NamedTuple):
     code: int
 
 
+class NotDynamicError(OSError):
+    """EACCES: the owner lets the enclave map nothing after INIT."""
+
+    def __init__(self) -> None:
+        super().__init__(errno.EACCES, "the owner lets it map nothing after INIT")
+        self.strerror: str
+
+
 LEAF_ERRNOS = {
     Encls.ECREATE: LeafErrnos(errno.EIO, errno.EIO),
     Encls.EADD: LeafErrnos(errno.EIO, errno.EIO),

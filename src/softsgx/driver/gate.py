@@ -5,6 +5,8 @@ writes down what it decided, before anything happens.
 """
 
 import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from typing import Protocol
 
@@ -13,7 +15,7 @@ from softsgx.arch.einittoken import VALID, Einittoken
 from softsgx.arch.secs import AttributeFlags
 from softsgx.arch.sigstruct import Sigstruct
 from softsgx.driver.encl import Encl
-from softsgx.driver.errnos import refuse
+from softsgx.driver.errnos import NotDynamicError, refuse
 from softsgx.driver.mm import Mm
 from softsgx.driver.protocols import Task
 from softsgx.driver.uapi import PROT_EXEC, PROT_WRITE
@@ -50,6 +52,9 @@ class Gate(Protocol):
     def note(self, mm: Mm, breaches: list[Breach]) -> None:
         """Write down what breaks memory rules."""
 
+    def note_static(self, mm: Mm, why: str) -> None:
+        """Write down that an enclave wants to map pages after INIT and may not."""
+
 
 class StockGate:
     """The gate of a platform without a policy: Linux as it is."""
@@ -67,6 +72,9 @@ class StockGate:
 
     def note(self, mm: Mm, breaches: list[Breach]) -> None:
         """Write nothing: without rules nothing is broken."""
+
+    def note_static(self, mm: Mm, why: str) -> None:
+        """Write nothing: without a list every enclave is dynamic."""
 
 
 def request_of(encl: Encl, sigstruct: Sigstruct, token: bytes) -> Request:
@@ -121,6 +129,16 @@ def check_map(gate: Gate, mm: Mm, prot: int) -> None:
     """Refuse with EACCES a mapping that may not be."""
     writable, executable = bool(prot & PROT_WRITE), bool(prot & PROT_EXEC)
     _check(gate, mm, decide_map(gate.memory, writable=writable, executable=executable))
+
+
+@contextmanager
+def noting_static(gate: Gate, mm: Mm) -> Iterator[None]:
+    """Have written down that a mapping is refused to who is not on the dynamic list."""
+    try:
+        yield
+    except NotDynamicError as error:
+        gate.note_static(mm, error.strerror)
+        raise
 
 
 def _check(gate: Gate, mm: Mm, breaches: list[Breach]) -> None:

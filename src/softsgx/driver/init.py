@@ -58,17 +58,34 @@ def _init(core: Core, encl: Encl, task: Task, sigstruct_at: int, token: bytes) -
     check_init(core.gate, task, sigstruct_at)
     request = request_of(encl, sigstruct, token)
     decision = core.gate.judge(task.mm, request)
-    if decision.refusal is Refusal.ATTRIBUTE:
-        raise refuse(REFUSAL_ERRNOS[decision.refusal], decision.reason)
-    _check_enforced(sigstruct, core.machine.model)
-    if decision.refusal is not None:
-        raise refuse(REFUSAL_ERRNOS[decision.refusal], decision.reason)
-    code = _einit_keys(core, encl, task, raw, token, decision)
+    try:
+        code = _launch(core, encl, task, (sigstruct, raw, token), decision)
+    except OSError as error:
+        if decision.is_allowed and error.errno != ERESTARTSYS:
+            core.gate.failed(task.mm, request, decision, error.strerror or "")
+        raise
     if code:
         core.gate.failed(task.mm, request, decision, f"SGX_{code.name}")
         raise refuse(LEAF_ERRNOS[Encls.EINIT].code, f"EINIT: SGX_{code.name}")
     encl.is_dynamic = decision.is_dynamic
     encl.initialized = True
+
+
+def _launch(
+    core: Core,
+    encl: Encl,
+    task: Task,
+    given: tuple[Sigstruct, bytes, bytes],
+    decision: Decision,
+) -> SgxError | None:
+    """Do what was decided, in Linux's order; *given*: SIGSTRUCT, its bytes, a token."""
+    sigstruct, raw, token = given
+    if decision.refusal is Refusal.ATTRIBUTE:
+        raise refuse(REFUSAL_ERRNOS[decision.refusal], decision.reason)
+    _check_enforced(sigstruct, core.machine.model)
+    if decision.refusal is not None:
+        raise refuse(REFUSAL_ERRNOS[decision.refusal], decision.reason)
+    return _einit_keys(core, encl, task, raw, token, decision)
 
 
 def _check_enforced(sigstruct: Sigstruct, model: Model) -> None:
@@ -94,16 +111,22 @@ def _set_lepubkeyhash(core: Core, mrsigner: bytes) -> None:
 def _einit_keys(
     core: Core, encl: Encl, task: Task, raw: bytes, token: bytes, decision: Decision
 ) -> SgxError | None:
-    """Try EINIT with each launch key in turn; return the last one's error code."""
+    """Try EINIT with each launch key in turn; return what it says in the end.
+
+    That is the error code of the key that came furthest: a token's MAC is right under
+    one key, and what is wrong with it otherwise shows only there.
+    """
     if not decision.takes_token:
         token = bytes(Einittoken.SIZE)
-    code: SgxError | None = SgxError.INVALID_EINITTOKEN
+    furthest = SgxError.INVALID_EINITTOKEN
     for launchkey in decision.launchkeys:
         _set_lepubkeyhash(core, launchkey)
         code = _einit(core, encl, task, raw, token)
         if code is None:
-            break
-    return code
+            return None
+        if furthest is SgxError.INVALID_EINITTOKEN:
+            furthest = code
+    return furthest
 
 
 def _einit(

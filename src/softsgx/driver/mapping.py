@@ -8,7 +8,7 @@ from softsgx.arch.addr import PAGE_SHIFT, PAGE_SIZE
 from softsgx.arch.secinfo import PageType
 from softsgx.driver.device import Provision
 from softsgx.driver.encl import Encl, EnclPage
-from softsgx.driver.errnos import refuse
+from softsgx.driver.errnos import NotDynamicError, refuse
 from softsgx.driver.mm import Mm, Vma
 from softsgx.driver.uapi import (
     MAP_GROWSDOWN,
@@ -53,7 +53,7 @@ def check_may_map(
     if exec_implied:
         raise refuse(errno.EACCES, "READ_IMPLIES_EXEC")
     if encl.initialized and not encl.is_dynamic:
-        raise refuse(errno.EACCES, "the owner lets it map nothing after INIT")
+        raise NotDynamicError
     prot &= PROT_RWX
     if prot == PROT_NONE:
         return

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from softsgx.launch.entry import Entries, Entry
-from softsgx.launch.policy import MAX_ENTRIES, ListName, Policy
+from softsgx.launch.policy import MAX_ENTRIES, MAX_SERIAL, ListName, Policy
 
 Locks = frozenset[ListName]
 """The lists that stay as they are until the platform is reset."""
@@ -50,6 +50,8 @@ def check_change(old: Policy, new: Policy, locks: Locks, identity: str) -> None:
     """
     if new.platform not in ("", identity):
         raise Refused(f"it is for {new.platform}, and this is {identity}")
+    if new.serial > MAX_SERIAL:
+        raise Refused(f"its serial {old.serial} was the last there is")
     if new.serial <= old.serial:
         raise Refused(f"its serial {new.serial} is not above {old.serial}")
     for name in sorted(locks):

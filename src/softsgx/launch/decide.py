@@ -24,9 +24,22 @@ def decide(policy: Policy, request: Request) -> Decision:
 
 def _decide(policy: Policy, request: Request) -> Decision:
     decision = _forbidden(policy, request) or _signer(policy, request)
-    if policy.dynamic and not policy.dynamic.find(request):
-        return replace(decision, is_dynamic=False)
+    if decision.is_allowed and request.wants & PROVISION:
+        by = f"PROVISIONKEY by {_provisioner(policy, request)}"
+        decision = replace(decision, reason=f"{decision.reason}; {by}")
+    if policy.dynamic:
+        match = policy.dynamic.find(request)
+        if not match:
+            reason = (
+                f"{decision.reason}; it may map nothing after INIT: {match.why_not}"
+            )
+            return replace(decision, reason=reason, is_dynamic=False)
     return decision
+
+
+def _provisioner(policy: Policy, request: Request) -> str:
+    match = policy.provisioning.find(request)
+    return f"provisioning[{match.at}]" if match else "/dev/sgx_provision"
 
 
 def _forbidden(policy: Policy, request: Request) -> Decision | None:

@@ -11,6 +11,9 @@ MAX_ENTRIES = 65536
 """Entries that one list can have."""
 
 
+MAX_SERIAL = (1 << 63) - 1
+
+
 class ListName(StrEnum):
     """The lists.  An empty one leaves things as Linux has them."""
 

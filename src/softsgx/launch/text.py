@@ -9,7 +9,14 @@ from typing import Any
 from softsgx.launch import table as read
 from softsgx.launch.entry import Entries, Entry
 from softsgx.launch.memory import MemoryRules, Setting
-from softsgx.launch.policy import MAX_ENTRIES, Edition, ListName, Mode, Policy
+from softsgx.launch.policy import (
+    MAX_ENTRIES,
+    MAX_SERIAL,
+    Edition,
+    ListName,
+    Mode,
+    Policy,
+)
 from softsgx.launch.table import Place, Table, WrongError
 from softsgx.launch.where import line_of
 
@@ -69,7 +76,7 @@ def _spelled(place: Place) -> str:
 def _policy(table: Table) -> Policy:
     table.need("version", _version)
     policy = Policy(
-        serial=table.take("serial", read.number(1 << 63), 0),
+        serial=table.take("serial", read.number(MAX_SERIAL + 1), 0),
         platform=table.take("platform", read.line, ""),
         edition=table.take("edition", read.word(Edition), Edition.SOFTSGX),
         mode=table.take("mode", read.word(Mode), Mode.ENFORCE),

@@ -1,6 +1,8 @@
 """Files that a kill at any point leaves either old or new, never half."""
 
+import errno
 import os
+import stat
 from pathlib import Path
 
 
@@ -19,6 +21,16 @@ def write_durably(path: Path, data: bytes, mode: int = 0o644) -> None:
         beside.unlink(missing_ok=True)
         raise
     sync_directory(path.parent)
+
+
+def open_own(path: Path) -> int:
+    """Open a file of ours to read and write, made if need be; no link to another's."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    fd = os.open(path, flags, 0o600)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return fd
 
 
 def name_beside(path: Path) -> Path:

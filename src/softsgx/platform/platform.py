@@ -60,6 +60,8 @@ class Platform:
         model = model or Model()
         check_model(model)
         platform = cls(Record(model=model), os.urandom(SEED_SIZE), directory)
+        if (directory / RECORD_NAME).exists():
+            raise PlatformError(f"{directory}: there is a platform already")
         try:
             platform._write_new(directory)
         except OSError as error:
@@ -72,12 +74,15 @@ class Platform:
         path = directory / RECORD_NAME
         try:
             record = decode_record(path.read_bytes())
+            mode = directory.stat().st_mode
         except FileNotFoundError as error:
             raise PlatformError(f"{directory}: no platform here") from error
         except OSError as error:
             raise PlatformError(f"{path}: {error.strerror}") from error
         except PlatformError as error:
             raise PlatformError(f"{path}: {error}") from error
+        if mode & 0o022:
+            raise PlatformError(f"{directory}: others may write to it; chmod go-w it")
         return cls(record, _read_seed(directory / SEED_NAME), directory)
 
     @property
@@ -145,11 +150,10 @@ class Platform:
         try:
             write_durably(beside / SEED_NAME, self.seed, 0o600)
             write_durably(beside / RECORD_NAME, encode_record(self.record))
+            replace(self, directory=beside).policies().begin()
             beside.rename(directory)
         except BaseException:
-            for name in (SEED_NAME, RECORD_NAME):
-                (beside / name).unlink(missing_ok=True)
-            beside.rmdir()
+            shutil.rmtree(beside)
             raise
         sync_directory(directory.parent)
 

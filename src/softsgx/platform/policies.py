@@ -16,15 +16,18 @@ from pathlib import Path
 from softsgx.crypto.sshsig import SshKey, SshSignatureError
 from softsgx.launch.change import Locks, Refused, check_change
 from softsgx.launch.policy import ListName, Policy
-from softsgx.launch.text import PolicyError, decode_policy, encode_policy
+from softsgx.launch.text import MAX_SIZE, PolicyError, decode_policy, encode_policy
 from softsgx.platform.audit import AuditLog, Who
 from softsgx.platform.errors import PlatformError
-from softsgx.platform.files import write_durably
+from softsgx.platform.files import open_own, write_durably
 from softsgx.platform.state import State, decode_state, encode_state
 
 STATE_NAME = "state.json"
 POLICIES_NAME = "policies"
 LOCK_NAME = "lock"
+
+_POLICIES_KEPT = 16
+"""How many policies stay on disk; who reads the last but one has time to finish."""
 
 NAMESPACE = "policy@softsgx"
 """What the owner's signatures are for: `ssh-keygen -Y sign -n policy@softsgx`."""
@@ -51,11 +54,24 @@ class Policies:
         self._kept: tuple[object, Rule] | None = None
         self.log = AuditLog(directory, seed)
 
+    def begin(self) -> None:
+        """Write the state and the log of a new platform, which this process makes."""
+        (self._directory / POLICIES_NAME).mkdir(mode=0o700)
+        self._write(State())
+        self.log.begin()
+        self.log.append("new", Who.of(os.getpid()))
+
     def rule(self) -> Rule:
         """Return the rule that holds now; it is read again when it was changed."""
         version = self._version()
-        if self._kept is None or self._kept[0] != version:
-            self._kept = version, self._load(self._state())
+        while self._kept is None or self._kept[0] != version:
+            try:
+                self._kept = version, self._load(self._state())
+            except PlatformError:
+                # A policy goes some time after another one took its place.
+                if self._version() == version:
+                    raise
+                version = self._version()
         return self._kept[1]
 
     def apply(self, raw: bytes, signature: str, who: Who) -> Policy:
@@ -89,9 +105,18 @@ class Policies:
             state = self._state()
             if state.locks:
                 raise Refused("a list is locked, and the owner's key with it")
-            _check_owner(state.owner, key.line.encode(), signature)
+            _check_owner(state.owner, self._handover(state, key), signature)
             self.log.append("owner", who, key=key.fingerprint)
-            self._write(replace(state, owner=key))
+            self._write(replace(state, owner=key, owners=state.owners + 1))
+
+    def handover(self, key: SshKey) -> bytes:
+        """Return what the present owner signs to hand the platform over to a key."""
+        return self._handover(self._state(), key)
+
+    def _handover(self, state: State, key: SshKey) -> bytes:
+        # Good for one platform, and once: else a key that came back could be sent off.
+        text = f"platform {self._identity}: owner {state.owners + 1} is\n{key.line}\n"
+        return text.encode()
 
     def lock(self, names: Locks, who: Who) -> None:
         """Lock lists until the platform is reset."""
@@ -114,19 +139,18 @@ class Policies:
     def _hold(
         self, state: State, raw: bytes, signature: str, new: Policy, who: Who
     ) -> None:
+        if len(raw) > MAX_SIZE:
+            raise Refused(f"{len(raw)} bytes; at most {MAX_SIZE} are read")
         digest = hashlib.sha256(raw).hexdigest()
         counts = {name: len(new.lists[name]) for name in ListName}
         self.log.append(
             "policy", who, serial=new.serial, digest=digest, mode=new.mode, **counts
         )
         directory = self._directory / POLICIES_NAME
-        if not directory.exists():
-            # Policies without a state would look like a state that somebody removed.
-            self._write(state)
-            directory.mkdir(mode=0o700, exist_ok=True)
         write_durably(directory / f"{digest}.sig", signature.encode(), 0o600)
         write_durably(directory / f"{digest}.toml", raw, 0o600)
         self._write(replace(state, digest=digest))
+        _forget_oldest(directory, digest)
 
     def _write(self, state: State) -> None:
         write_durably(self._state_path, encode_state(state, self._seed), 0o600)
@@ -145,18 +169,15 @@ class Policies:
         try:
             return decode_state(path.read_bytes(), self._seed)
         except FileNotFoundError as error:
-            if (self._directory / POLICIES_NAME).exists():
-                raise PlatformError(
-                    f"{path}: missing, and there were policies"
-                ) from error
-            return State()
+            # Each platform is made with one: without it, no rule is known.
+            raise PlatformError(f"{path}: missing, so nothing may launch") from error
         except OSError as error:
             raise PlatformError(f"{path}: {error.strerror}") from error
         except PlatformError as error:
             raise PlatformError(f"{path}: {error}") from error
 
     def _load(self, state: State) -> Rule:
-        """Read the policy that holds; one that its owner did not sign is none."""
+        """Read the policy that holds."""
         if not state.digest:
             return Rule(Policy(), state.owner, state.locks)
         path = self._directory / POLICIES_NAME / f"{state.digest}.toml"
@@ -177,7 +198,7 @@ class Policies:
         """Let nothing of the policy change meanwhile."""
         path = self._directory / LOCK_NAME
         try:
-            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fd = open_own(path)
         except OSError as error:
             raise PlatformError(f"{path}: {error.strerror}") from error
         try:
@@ -198,6 +219,15 @@ class Policies:
             except OSError as error:
                 name = error.filename or self._directory
                 raise PlatformError(f"{name}: {error.strerror}") from error
+
+
+def _forget_oldest(directory: Path, digest: str) -> None:
+    """Remove all but the policy that holds and some before it."""
+    by_age = sorted(directory.glob("*.toml"), key=lambda path: path.stat().st_mtime_ns)
+    for path in by_age[:-_POLICIES_KEPT]:
+        if path.stem != digest:
+            path.unlink()
+            path.with_suffix(".sig").unlink(missing_ok=True)
 
 
 def _check_owner(owner: SshKey | None, raw: bytes, signature: str) -> None:

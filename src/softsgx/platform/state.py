@@ -20,9 +20,13 @@ _KEY_LABEL = b"softsgx platform state\0"
 
 @dataclass(frozen=True, kw_only=True)
 class State:
-    """*digest*: SHA-256, in hex, of the policy that holds; empty: stock Linux."""
+    """*digest*: SHA-256, in hex, of the policy that holds; empty: stock Linux.
+
+    *owners*: how many keys have owned the platform, so that no handover is done twice.
+    """
 
     owner: SshKey | None = None
+    owners: int = 0
     digest: str = ""
     locks: Locks = frozenset()
 
@@ -32,6 +36,7 @@ def encode_state(state: State, seed: bytes) -> bytes:
     words: dict[str, object] = {
         "version": VERSION,
         "owner": state.owner.line if state.owner else "",
+        "owners": state.owners,
         "digest": state.digest,
         "locks": sorted(state.locks),
     }
@@ -56,6 +61,7 @@ def decode_state(raw: bytes, seed: bytes) -> State:
     try:
         return State(
             owner=SshKey.parse(words["owner"]) if words["owner"] else None,
+            owners=words["owners"],
             digest=words["digest"],
             locks=frozenset(ListName(name) for name in words["locks"]),
         )

@@ -73,6 +73,16 @@ class OwnersGate:
         except PlatformError as error:
             raise refuse(errno.EACCES, str(error)) from error
 
+    def note_static(self, mm: Mm, why: str) -> None:
+        """Write down that an enclave wants to map pages after INIT and may not."""
+        self._complain(f"pid {mm.owner}: a mapping is refused: {why}")
+        try:
+            self._policies.log.append(
+                "map", Who.of(mm.owner), verdict="deny", rule="dynamic", reason=why
+            )
+        except PlatformError as error:
+            self._complain(str(error))
+
     def _note(self, mm: Mm, breaches: list[Breach]) -> None:
         who = Who.of(mm.owner)
         for breach in breaches:
