@@ -64,6 +64,13 @@ class FakeMemory:
         self.zapped.append((offset, length))
         self.bytes[offset : offset + length] = bytes(length)
 
+    def populate(self, offset: int, length: int) -> None:
+        assert offset + length <= len(self.bytes)
+
+    def backing(self) -> "FakeBacking":
+        self.store = FakeBacking()
+        return self.store
+
     def publish(self, page: int, words: bytes) -> None:
         for at, word in enumerate(memoryview(words).cast("H")):
             self.words[page + at] = word
@@ -84,10 +91,27 @@ class Region:
 
 
 class FakeBacking:
-    """A file for evicted pages."""
+    """A file for evicted pages; *full*: there is room for no more."""
 
     def __init__(self) -> None:
-        self.closed = False
+        self.closed = self.full = False
+        self.bytes = bytearray()
+
+    def reserve(self, *places: tuple[int, int]) -> None:
+        if self.full:
+            raise OSError(errno.ENOSPC, "full")
+        size = max(offset + size for offset, size in places)
+        self.bytes.extend(bytes(max(0, size - len(self.bytes))))
+
+    def write(self, offset: int, data: bytes) -> None:
+        self.bytes[offset : offset + len(data)] = data
+
+    def read(self, offset: int, size: int) -> bytes:
+        return bytes(self.bytes[offset : offset + size])
+
+    def drop(self, *places: tuple[int, int]) -> None:
+        for offset, size in places:
+            self.bytes[offset : offset + size] = bytes(size)
 
     def close(self) -> None:
         self.closed = True

@@ -4,6 +4,7 @@ from collections import Counter
 
 from softsgx.arch.secinfo import PageType
 from softsgx.driver.driver import Driver
+from softsgx.driver.versions import VA_SLOT_COUNT
 
 
 def assert_sound(driver: Driver) -> None:
@@ -11,9 +12,12 @@ def assert_sound(driver: Driver) -> None:
     machine = driver.machine
     entries = {n: e for n, e in machine.epcm.contents().items() if e.valid}
     children: Counter[int] = Counter()
+    versions: set[int] = set()
     for page, entry in entries.items():
         if entry.pt == PageType.SECS:
             assert page in machine.enclaves, f"SECS {page} of no enclave"
+        elif entry.pt == PageType.VA:
+            versions.add(page)
         else:
             assert entry.enclavesecs in machine.enclaves, f"page {page} is an orphan"
             children[entry.enclavesecs] += 1
@@ -23,10 +27,15 @@ def assert_sound(driver: Driver) -> None:
         assert machine.enclaves[secs].children == children[secs]
         assert encl.secs_child_cnt == children[secs]
         mapped = {
-            s.page.epc_page + i for s in encl.pages_in_use() for i in range(s.count)
+            s.page.epc_page + i
+            for s in encl.pages_in_use()
+            for i in range(s.count)
+            if not s.page.evicted
         }
         owned = {n for n, e in entries.items() if e.enclavesecs == secs}
         assert mapped == owned - {secs}, f"enclave {secs} and its pages"
-    versions = sum(len(encl.va_pages) for encl in driver.by_secs.values())
+    for encl in driver.by_secs.values():
+        assert versions.issuperset(encl.versions.pages)
+        assert len(encl.versions.pages) * VA_SLOT_COUNT >= encl.evicted
     used = driver.section.pages - driver.section.free
-    assert used == len(entries) + versions, f"{used} EPC pages given out"
+    assert used == len(entries), f"{used} EPC pages given out"

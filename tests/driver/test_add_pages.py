@@ -294,7 +294,7 @@ def test_a_dropped_page_gives_its_va_page_back() -> None:
     with refused(errno.EIO):
         world.add(512, 1, TCS, bad_tcs())
     assert world.driver.section.free == free
-    assert len(world.encl.va_pages) == 1
+    assert len(world.encl.versions.pages) == 1
 
 
 def test_count_is_written_even_on_an_error_and_efault_wins() -> None:

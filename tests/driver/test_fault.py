@@ -222,10 +222,10 @@ def test_a_full_epc_is_sigbus_and_takes_nothing(left: int) -> None:
     section = world.driver.section
     section.alloc_run(section.free - left)
     world.encl.page_cnt = 512 if left else world.encl.page_cnt
-    before = world.encl.page_cnt, len(world.encl.va_pages)
+    before = world.encl.page_cnt, len(world.encl.versions.pages)
     assert fault(world, 4, WRITE) == bus(4, WRITE)
     assert section.free == left
-    assert (world.encl.page_cnt, len(world.encl.va_pages)) == before
+    assert (world.encl.page_cnt, len(world.encl.versions.pages)) == before
     assert world.encl.page(at(4)) is None
 
 

@@ -74,7 +74,7 @@ def test_more_than_512_pages_take_and_return_several_va_pages() -> None:
     world = World()
     world.create(size=8 << 20)
     world.add(1, 1100)
-    assert len(world.encl.va_pages) == 3
+    assert len(world.encl.versions.pages) == 3
     assert world.driver.section.free == world.machine.epc.pages - 1 - 1100 - 3
     world.driver.release(world.encl)
     assert_empty(world)

@@ -30,6 +30,7 @@ def test_a_secs_goes_in_the_second_pass() -> None:
     """Its page comes first here: with its children there EREMOVE refuses it."""
     machine = dirty().machine
     (secs,) = machine.enclaves
-    assert secs == min(machine.epcm.contents())
+    children = [n for n, entry in machine.epcm.contents().items() if entry.enclavesecs]
+    assert secs < min(children)
     assert Kernel(machine).eremove(secs) != 0
     assert sanitize(machine, Kernel(machine)) == []

@@ -8,6 +8,7 @@ from softsgx.arch.leaves import Encls
 from softsgx.driver.core import Core
 from softsgx.driver.errnos import LEAF_ERRNOS, refuse
 from softsgx.driver.mm import Vma
+from softsgx.driver.paging import load_page
 
 WORD = 8
 """Bytes that EDBGRD and EDBGWR move."""
@@ -34,7 +35,8 @@ def _access_word(core: Core, vma: Vma, at: int, skip: int, data: bytes) -> bytes
     page = vma.encl.page(at)
     if page is None or vma.prot & ~page.vm_max_prot:
         raise refuse(errno.EFAULT, f"no page at {at:#x} for this mapping")
-    epc_page, offset = page.epc_page, at % PAGE_SIZE
+    epc_page = load_page(core, vma.encl, vma.encl.index(at)).epc_page
+    offset = at % PAGE_SIZE
     leaf = Encls.EDBGRD
     try:
         word = core.kernel.edbgrd(epc_page, offset).to_bytes(WORD, "little")

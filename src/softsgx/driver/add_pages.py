@@ -113,10 +113,11 @@ class _Adding:
         return piece.stop
 
     def _room(self, count: int) -> _Piece:
-        fits = self._encl.fitting(count, self._core.section.free)
-        if fits == count:
-            return _Piece(count, None)
-        return _Piece(fits, refuse(errno.ENOMEM, "the EPC is full"))
+        core, encl = self._core, self._encl
+        core.make_room(count + encl.va_needed(count))
+        fits = encl.fitting(count, core.section.free)
+        full = None if fits else refuse(errno.ENOMEM, "the EPC is full")
+        return _Piece(fits, full)
 
     def _absent(self, piece: _Piece) -> _Piece:
         if not piece.count:

@@ -7,6 +7,8 @@ from softsgx.driver.encl import Encl, Stretch
 from softsgx.driver.gate import Gate, StockGate
 from softsgx.driver.kernel import Kernel
 from softsgx.driver.mapping import granted
+from softsgx.driver.protocols import Backing
+from softsgx.driver.reclaim import Reclaimer
 from softsgx.driver.sanitize import sanitize
 from softsgx.driver.section import Section
 from softsgx.machine.epcm import EpcmEntry
@@ -21,13 +23,13 @@ def _stay(encl: Encl) -> None:
 
 
 class Core:
-    """One machine's EPC and the enclaves in it; what it finds in the EPC is removed.
+    """One machine's EPC, emptied first; *pages*: when it is full, pages are evicted.
 
     *gate* is the owner's policy, asked before each EINIT.  *bring_out* is
     told when threads inside an enclave are owed an interrupt (Linux's IPI).
     """
 
-    def __init__(self, machine: Machine):
+    def __init__(self, machine: Machine, *, pages: bool = False):
         self.machine = machine
         self.section = Section(machine.epc.pages, machine.model.epc_pages)
         self.kernel = Kernel(machine)
@@ -35,28 +37,43 @@ class Core:
             raise AssertionError(f"EPC page {page} cannot be sanitized")
         self.by_secs: dict[int, Encl] = {}
         self.gate: Gate = StockGate()
+        self.reclaimer = Reclaimer(self) if pages else None
         self.bring_out: Callable[[Encl], None] = _stay
         self._unpublished: list[Changed] = []
         self._changes: list[Changed] = []
 
-    def grow(self, encl: Encl, count: int) -> list[int]:
-        """Make room for the versions of *count* more pages; return new VA pages.
+    def alloc(self) -> int:
+        """Take an EPC page, evicting others where it must; ENOMEM."""
+        self.make_room(1)
+        return self.section.alloc()
 
-        They are only set aside: EPA comes with the paging leaves.
-        """
+    def make_room(self, count: int) -> None:
+        """See that *count* EPC pages are free, as far as others can be evicted."""
+        if self.reclaimer and self.section.free < count:
+            self.reclaimer.reclaim(count)
+
+    def grow(self, encl: Encl, count: int) -> list[int]:
+        """Make room for the versions of *count* more pages; return new VA pages."""
+        needed = encl.va_needed(count)
+        self.make_room(needed)
         new: list[int] = []
-        for first, size in self.section.alloc_run(encl.va_needed(count)):
+        for first, size in self.section.alloc_run(needed):
             new.extend(range(first, first + size))
-        encl.va_pages += new
+        for page in new:
+            self.kernel.epa(page)
+        encl.versions.pages += new
         encl.page_cnt += count
         return new
 
     def shrink(self, encl: Encl, count: int, va_pages: list[int]) -> None:
         """Undo grow; without *va_pages*, as after REMOVE_PAGES, those stay."""
         encl.page_cnt -= count
-        for page in va_pages:
-            encl.va_pages.remove(page)
-            self.section.give(page)
+        for page in encl.versions.drop_last(va_pages):
+            self._free_va(page)
+
+    def _free_va(self, page: int) -> None:
+        self._eremove(page)
+        self.section.give(page)
 
     def take_back(self, first: int, count: int) -> None:
         """Free a run of EPC pages that is no enclave's any more."""
@@ -66,6 +83,9 @@ class Core:
     def remove_stretch(self, encl: Encl, stretch: Stretch) -> None:
         """EREMOVE like pages: the leaf for the first, its effect for the rest."""
         first, count = stretch.page.epc_page, stretch.count
+        if stretch.page.evicted:
+            self._forget_evicted(encl, stretch)
+            return
         self._eremove(first)
         if count > 1:
             self.machine.epcm.fill(first + 1, count - 1, EpcmEntry())
@@ -73,6 +93,28 @@ class Core:
         self.take_back(first, count)
         encl.erase_run(stretch.index, count)
         encl.secs_child_cnt -= count
+
+    def _forget_evicted(self, encl: Encl, stretch: Stretch) -> None:
+        for slot in range(stretch.page.epc_page, stretch.page.epc_page + stretch.count):
+            encl.versions.give(slot)
+        encl.erase_run(stretch.index, stretch.count)
+        encl.words.fill(stretch.index, stretch.count, (0,), (0,))
+        encl.evicted -= stretch.count
+
+    def loaded(self, epc_page: int) -> None:
+        """Take note that a page came back into the EPC."""
+        if self.reclaimer:
+            self.reclaimer.loaded(epc_page)
+
+    def backing(self, encl: Encl) -> Backing:
+        """Return what keeps an enclave's evicted pages; OSError."""
+        if encl.backing is None:
+            encl.backing = encl.memory.backing()
+        return encl.backing
+
+    def broken(self, encl: Encl, why: str) -> None:
+        """Take note that a page of an enclave is lost for good."""
+        self.gate.lost(encl, why)
 
     def kick(self, encl: Encl) -> None:
         """Interrupt the threads inside, so that a tracking cycle can end."""
@@ -84,16 +126,20 @@ class Core:
         if not encl.created:
             return
         self.absorb()
-        del self.by_secs[encl.secs]
         for changes in (self._unpublished, self._changes):
             changes[:] = [change for change in changes if change[0] is not encl]
-        # A thread that was killed inside has left, though no leaf said so.
-        self.machine.enclaves[encl.secs].inside.clear()
+        if encl.secs_slot is None:
+            # A thread that was killed inside has left, though no leaf said so.
+            self.machine.enclaves[encl.secs].inside.clear()
         for stretch in encl.pages_in_use():
             self.remove_stretch(encl, stretch)
-        self._eremove(encl.secs)
-        self.section.give(encl.secs)
-        self.shrink(encl, encl.page_cnt, list(encl.va_pages))
+        if encl.secs_slot is None:
+            del self.by_secs[encl.secs]
+            self._eremove(encl.secs)
+            self.section.give(encl.secs)
+        for page in encl.versions.pages:
+            self._free_va(page)
+        encl.versions.pages.clear()
         self.machine.epcm.touched.clear()
         if encl.backing is not None:
             encl.backing.close()
@@ -119,8 +165,7 @@ class Core:
         """Publish the EPCM words that changed; say where native accesses did, too."""
         self.absorb()
         for encl, index, count in self._unpublished:
-            words = encl.words.column(0, index, count)
-            encl.memory.publish(index, words.tobytes())
+            encl.memory.publish(index, encl.shown_words(index, count))
         self._unpublished.clear()
         changes, self._changes = self._changes, []
         return [

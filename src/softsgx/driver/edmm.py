@@ -6,7 +6,8 @@ leaf runs on the first of them, and what it made of that page is made of the res
 """
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 
 from softsgx.arch.addr import PAGE_SIZE
@@ -19,6 +20,7 @@ from softsgx.driver.core import Core
 from softsgx.driver.encl import Encl, EnclPage, Stretch
 from softsgx.driver.errnos import LEAF_ERRNOS, refuse
 from softsgx.driver.ioctl import check_range, copy_in
+from softsgx.driver.paging import load_page
 from softsgx.driver.protocols import Task
 from softsgx.driver.uapi import (
     PROT_READ,
@@ -185,15 +187,33 @@ def _each_stretch(
     index, total = (ranged[key] // PAGE_SIZE for key in ("offset", "length"))
     done = 0
     core.absorb()
-    for stretch in encl.stretches(index, total):
+    for stretch in _resident(core, encl, index, total):
         if stretch.page.type == PageType.SECS:
             return done, refuse(errno.EFAULT, f"no page {stretch.index:#x}")
+        if stretch.page.evicted:
+            return done, refuse(errno.EFAULT, f"page {stretch.index:#x} is lost")
         try:
             change(stretch)
         except OSError as failure:
             return done, failure
         done += stretch.count * PAGE_SIZE
     return done, None
+
+
+def _resident(core: Core, encl: Encl, index: int, total: int) -> Iterator[Stretch]:
+    """Cut a range into stretches; where pages are out, bring each back in its turn.
+
+    One that cannot come back is yielded as it is.
+    """
+    if not encl.evicted:
+        yield from encl.stretches(index, total)
+        return
+    for at in range(index, index + total):
+        stretch = next(encl.stretches(at, 1))
+        if stretch.page.evicted:
+            with suppress(OSError):
+                stretch = replace(stretch, page=load_page(core, encl, at))
+        yield stretch
 
 
 def _report(

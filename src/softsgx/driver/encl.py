@@ -11,17 +11,16 @@ from softsgx.arch.addr import PAGE_SHIFT
 from softsgx.arch.secinfo import PageType
 from softsgx.driver.runs import rising_run, same_run
 from softsgx.driver.uapi import PROT_RWX
+from softsgx.driver.versions import VA_SLOT_COUNT, Versions
 from softsgx.machine.columns import CHUNK, Columns
 
 if TYPE_CHECKING:
     from softsgx.driver.mm import Mm
     from softsgx.driver.protocols import Backing, EnclMemory
 
-VA_SLOT_COUNT = 512
-"""Version slots in a VA page: one VA page is kept for so many pages of an enclave."""
-
 _IN_TABLES = 1 << 3
 _TYPE_SHIFT = 4
+_EVICTED = 1 << 7
 _WINDOW = 32 * CHUNK
 
 
@@ -29,14 +28,15 @@ _WINDOW = 32 * CHUNK
 class EnclPage:
     """A page the enclave has: where it is, its type, and the most a VMA may ask.
 
-    *in_tables* says that Linux has it in the page tables whatever is in the native
-    ones, where its EPCM state may have kept it out meanwhile.
+    *in_tables*: Linux has it in the page tables, though its EPCM state kept it out of
+    the native ones.  *evicted*: *epc_page* is the number of its version's slot.
     """
 
     epc_page: int
     type: int
     vm_max_prot: int
     in_tables: bool = False
+    evicted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +65,15 @@ class Encl:
         self.is_dynamic = True
         self.backing: Backing | None = None
         self.secs = 0
+        self.secs_slot: int | None = None
+        """Where the SECS' version is, while it is evicted."""
         self.view = memoryview(b"")
         self.page_cnt = self.secs_child_cnt = 0
-        self.va_pages: list[int] = []
+        self.versions = Versions()
+        self.evicted = 0
+        """Pages that are not in the EPC now."""
+        self.is_loading = False
+        """A page comes back: the SECS has to stay."""
         self.words = Columns("H")
         self.mms: set[Mm] = set()
         self.vma_count = 0
@@ -98,10 +104,20 @@ class Encl:
         """Return the EPCM state word of the page at an address."""
         return self.words.get(self.index(addr))[0]
 
+    def shown_words(self, index: int, count: int) -> bytes:
+        """Return the state words of a run as agents see them: 0 for what is out."""
+        words = self.words.column(0, index, count)
+        if self.evicted:
+            infos = self._pages.column(1, index, count)
+            for row, info in enumerate(infos):
+                words[row] *= not info & _EVICTED
+        return words.tobytes()
+
     def set_run(self, index: int, count: int, page: EnclPage) -> None:
         """Record *count* pages, *page* the first of them, its EPC pages in a run."""
         info = page.type << _TYPE_SHIFT | page.vm_max_prot
         info |= _IN_TABLES if page.in_tables else 0
+        info |= _EVICTED if page.evicted else 0
         self._pages.fill(index, count, (page.epc_page, info), (1, 0))
         self._blocks.update(range(index // CHUNK, (index + count - 1) // CHUNK + 1))
 
@@ -186,5 +202,6 @@ class Encl:
 
 
 def _page(epc_page: int, info: int) -> EnclPage:
-    in_tables = bool(info & _IN_TABLES)
-    return EnclPage(epc_page, info >> _TYPE_SHIFT, info & PROT_RWX, in_tables)
+    in_tables, evicted = bool(info & _IN_TABLES), bool(info & _EVICTED)
+    page_type = (info & ~_EVICTED) >> _TYPE_SHIFT
+    return EnclPage(epc_page, page_type, info & PROT_RWX, in_tables, evicted)

@@ -19,6 +19,7 @@ from softsgx.driver.core import Core
 from softsgx.driver.encl import Encl, EnclPage
 from softsgx.driver.mapping import granted
 from softsgx.driver.mm import Mm, Vma
+from softsgx.driver.paging import load_page, load_secs
 from softsgx.driver.uapi import (
     PROT_EXEC,
     PROT_NONE,
@@ -33,6 +34,9 @@ SEGV_ACCERR = 2
 SEGV_PKUERR = 4
 BUS_ADRERR = 2
 """siginfo's si_code."""
+
+_AROUND = 16
+"""Most pages that come to be there natively after a fault at the first of them."""
 
 PFEC_PK = 1 << 5
 """The page fault error code's bit for protection keys, of which SGX knows nothing."""
@@ -141,10 +145,25 @@ def _present(core: Core, vma: Vma, access: _Access) -> Outcome:
         return access.segv(SEGV_ACCERR, denied)
     core.absorb()
     if granted(vma.encl.word(access.address)) & access.needed:
-        return Resolved()
+        return _brought(core, vma, access)
     if not access.from_enclave:
         return Abort()
     return access.segv(SEGV_ACCERR, denied | PFEC_SGX)
+
+
+def _brought(core: Core, vma: Vma, access: _Access) -> Outcome:
+    """Bring the page back if it is out."""
+    encl = vma.encl
+    index = encl.index(access.address)
+    try:
+        load_page(core, encl, index)
+    except OSError:
+        return access.sigbus()
+    if core.reclaimer:
+        # Page tables that wait for evicted pages wait for pages of zeros too.
+        around = next(encl.stretches(index, _AROUND)).count
+        encl.memory.populate(index * PAGE_SIZE, around * PAGE_SIZE)
+    return Resolved()
 
 
 def _eaug(core: Core, vma: Vma, address: int) -> bool:
@@ -156,14 +175,21 @@ def _eaug(core: Core, vma: Vma, address: int) -> bool:
         va_pages = core.grow(encl, 1)
     except OSError:
         return False
-    if not core.section.free or not _eaug_page(core, encl, address & -PAGE_SIZE):
+    if not _eaug_page(core, encl, address & -PAGE_SIZE):
         core.shrink(encl, 1, va_pages)
         return False
     return True
 
 
 def _eaug_page(core: Core, encl: Encl, linaddr: int) -> bool:
-    epc_page = core.section.alloc()
+    encl.is_loading = True
+    try:
+        load_secs(core, encl)
+        epc_page = core.alloc()
+    except OSError:
+        return False
+    finally:
+        encl.is_loading = False
     index = encl.index(linaddr)
     core.machine.epc.place(epc_page, 1, encl.view, index * PAGE_SIZE)
     try:

@@ -55,6 +55,9 @@ class Gate(Protocol):
     def note_static(self, mm: Mm, why: str) -> None:
         """Write down that an enclave wants to map pages after INIT and may not."""
 
+    def lost(self, encl: Encl, why: str) -> None:
+        """Write down that a page of an enclave came back as another one."""
+
 
 class StockGate:
     """The gate of a platform without a policy: Linux as it is."""
@@ -75,6 +78,9 @@ class StockGate:
 
     def note_static(self, mm: Mm, why: str) -> None:
         """Write nothing: without a list every enclave is dynamic."""
+
+    def lost(self, encl: Encl, why: str) -> None:
+        """Write nothing, as Linux does."""
 
 
 def request_of(encl: Encl, sigstruct: Sigstruct, token: bytes) -> Request:

@@ -94,7 +94,7 @@ def _create(core: Core, encl: Encl, secs: Secs, raw: bytes) -> None:
     va_pages = core.grow(encl, 1)
     try:
         _check_backing(secs.size)
-        page = core.section.alloc()
+        page = core.alloc()
     except OSError:
         core.shrink(encl, 1, va_pages)
         raise

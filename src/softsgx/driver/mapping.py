@@ -173,7 +173,8 @@ def _append_pages(out: list[Extent], vma: Vma, low: int, high: int) -> None:
 
 def _native(vma: Vma, page: EnclPage, word: int) -> int:
     # A mapping that asks more than was declared never gets the page: SIGBUS.
-    if vma.prot & ~page.vm_max_prot:
+    # One that is made while the page is out gets it at the first access.
+    if vma.prot & ~page.vm_max_prot or page.evicted:
         return PROT_NONE
     rights = granted(word)
     native = vma.prot & rights

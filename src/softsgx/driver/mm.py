@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from softsgx.driver.protocols import NoTables, Tables
+
 if TYPE_CHECKING:
     from softsgx.driver.encl import Encl
 
@@ -33,6 +35,7 @@ class Mm:
         self.read_implies_exec = read_implies_exec
         self.vmas: list[Vma] = []
         self.encls: set[Encl] = set()
+        self.tables: Tables = NoTables()
 
     def find(self, addr: int) -> Vma | None:
         """Return the enclave mapping that covers an address."""

@@ -1,8 +1,10 @@
 """What the driver asks of its caller: an enclave's memory, and the calling task."""
 
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from softsgx.driver.mm import Mm
+if TYPE_CHECKING:
+    from softsgx.driver.encl import Encl
+    from softsgx.driver.mm import Mm
 
 
 class Source(NamedTuple):
@@ -14,8 +16,24 @@ class Source(NamedTuple):
     is_executable: bool = False
 
 
+Place = tuple[int, int]
+"""An offset in a file and a number of bytes."""
+
+
 class Backing(Protocol):
     """The file that an enclave's evicted pages go to, open for reading and writing."""
+
+    def reserve(self, *places: Place) -> None:
+        """See that there is room for what will be written; OSError."""
+
+    def write(self, offset: int, data: bytes) -> None:
+        """Write where there is room."""
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Read; fewer bytes, or none, where somebody has cut the file."""
+
+    def drop(self, *places: Place) -> None:
+        """Give back the room of what is not needed any more."""
 
     def close(self) -> None:
         """Let go of it."""
@@ -36,12 +54,46 @@ class EnclMemory(Protocol):
     def publish(self, page: int, words: bytes) -> None:
         """Show EPCM state words (u16 each, little-endian) from page *page* on."""
 
+    def populate(self, offset: int, length: int) -> None:
+        """See that no page of a range is a hole."""
+
+    def backing(self) -> Backing:
+        """Make memory for evicted pages; OSError."""
+
+
+class Tables(Protocol):
+    """The native page tables of one process, as far as they map enclaves.
+
+    Ranges are runs of an enclave's pages: the first, from the base, and their number.
+    """
+
+    can_evict: bool
+    """Pages can be taken out of them while the process runs."""
+
+    def protect(self, encl: "Encl", runs: list[tuple[int, int]]) -> None:
+        """Let nobody write pages from now on, and who comes to a hole in them wait."""
+
+    def unprotect(self, encl: "Encl", runs: list[tuple[int, int]]) -> None:
+        """Let pages be written again; holes stay as they are."""
+
+
+class NoTables:
+    """Those of a process whose pages cannot be taken out."""
+
+    can_evict = False
+
+    def protect(self, encl: "Encl", runs: list[tuple[int, int]]) -> None:
+        """Do nothing: it is never asked."""
+
+    def unprotect(self, encl: "Encl", runs: list[tuple[int, int]]) -> None:
+        """Do nothing, for the same reason."""
+
 
 class Task(Protocol):
     """The thread that made the call: its memory, its files and its signals."""
 
     @property
-    def mm(self) -> Mm:
+    def mm(self) -> "Mm":
         """The task's address space."""
 
     def copy_from_user(self, addr: int, size: int) -> bytes:

@@ -110,7 +110,12 @@ def _translate(vma: Vma, address: int, write: int) -> EnclPage:
     """Walk the page tables for a read or a write (PFEC_W)."""
     page = vma.encl.page(address)
     # No page, or one that Linux would refuse to map: nothing in the page table.
-    if page is None or vma.prot == PROT_NONE or vma.prot & ~page.vm_max_prot:
+    if (
+        page is None
+        or page.evicted
+        or vma.prot == PROT_NONE
+        or vma.prot & ~page.vm_max_prot
+    ):
         raise PageFault(address, PFEC_U | write, "no page table entry")
     if write and not vma.prot & PROT_WRITE:
         raise PageFault(address, PFEC_P | PFEC_U | PFEC_W, "mapped read-only")

@@ -96,6 +96,15 @@ class SharedMemory:
         mode = _FALLOC_FL_PUNCH_HOLE | _FALLOC_FL_KEEP_SIZE
         _checked(_libc().fallocate(self.fd, mode, offset, length))
 
+    def populate(self, offset: int, length: int) -> None:
+        """See that no page of a range is a hole: a read of one makes it a page."""
+        for at in range(offset, offset + length, PAGE_SIZE):
+            self._view[at]
+
+    def backing(self) -> "BackingStore":
+        """Make memory for evicted pages."""
+        return BackingStore(os.memfd_create("softsgx backing", os.MFD_CLOEXEC))
+
     def publish(self, page: int, words: bytes) -> None:
         """Show EPCM state words from page number *page* on."""
         at = self._size + page * WORD_SIZE
@@ -124,6 +133,36 @@ class SharedMemory:
         self._view = memoryview(b"")
         self._map = None
         os.close(self.fd)
+
+
+class BackingStore:
+    """A file for evicted pages, by a descriptor that is ours from now on."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def reserve(self, *places: tuple[int, int]) -> None:
+        """See that there is room for bytes: offset and size; OSError."""
+        for offset, size in places:
+            _checked(_libc().fallocate(self._fd, 0, offset, size))
+
+    def write(self, offset: int, data: bytes) -> None:
+        """Write where there is room; OSError."""
+        os.pwrite(self._fd, data, offset)
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Read; fewer bytes where the file ends."""
+        return os.pread(self._fd, size, offset)
+
+    def drop(self, *places: tuple[int, int]) -> None:
+        """Give back the room of bytes, as far as the file system can."""
+        mode = _FALLOC_FL_PUNCH_HOLE | _FALLOC_FL_KEEP_SIZE
+        for offset, size in places:
+            _libc().fallocate(self._fd, mode, offset, size)
+
+    def close(self) -> None:
+        """Let go of it."""
+        os.close(self._fd)
 
 
 def sealed(name: str, content: bytes) -> int:

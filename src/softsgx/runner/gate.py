@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from softsgx.arch.secs import AttributeFlags
+from softsgx.driver.encl import Encl
 from softsgx.driver.errnos import refuse
 from softsgx.driver.mm import Mm
 from softsgx.launch.decide import decide
@@ -82,6 +83,17 @@ class OwnersGate:
             )
         except PlatformError as error:
             self._complain(str(error))
+
+    def lost(self, encl: Encl, why: str) -> None:
+        """Write down that a page of an enclave came back as another one."""
+        owner = min((mm.owner for mm in encl.mms), default=0)
+        try:
+            self._policies.log.append(
+                "paging", Who.of(owner), verdict="deny", reason=why
+            )
+        except PlatformError as error:
+            self._complain(str(error))
+        self._complain(f"pid {owner}: a page of an enclave is lost: {why}")
 
     def _note(self, mm: Mm, breaches: list[Breach]) -> None:
         who = Who.of(mm.owner)

@@ -13,6 +13,7 @@ from softsgx.driver.mm import Mm
 from softsgx.driver.protocols import Backing, Source
 from softsgx.driver.uapi import TASK_SIZE
 from softsgx.native import lib
+from softsgx.native.memory import BackingStore
 from softsgx.runner.files import Files
 from softsgx.runner.mappings import is_modified, mappings
 from softsgx.runner.threads import read_proc
@@ -80,7 +81,7 @@ class UserTask:
 
     def backing(self, fd: int) -> Backing:
         """Take a regular file that the task has open for reading and writing."""
-        return BackingFile(self.process.pid, fd)
+        return _backing_file(self.process.pid, fd)
 
     def source(self, addr: int) -> Source | None:
         """Return the first mapping that ends above *addr*; None if there is none."""
@@ -100,22 +101,17 @@ class UserTask:
         return False
 
 
-class BackingFile:
-    """The program's file for evicted pages, by a descriptor of ours."""
-
-    def __init__(self, pid: int, number: int):
-        try:
-            self._fd = lib.take_fd(pid, number & 0xFFFF_FFFF)
-        except OSError as error:
-            raise refuse(errno.EINVAL, f"fd {number} is not open") from error
-        mode = fcntl.fcntl(self._fd, fcntl.F_GETFL) & os.O_ACCMODE
-        if not stat.S_ISREG(os.fstat(self._fd).st_mode) or mode != os.O_RDWR:
-            self.close()
-            raise refuse(errno.EINVAL, f"fd {number} is no file to read and write")
-
-    def close(self) -> None:
-        """Let go of it."""
-        os.close(self._fd)
+def _backing_file(pid: int, number: int) -> BackingStore:
+    """Return the program's file for evicted pages, by a descriptor of ours; EINVAL."""
+    try:
+        fd = lib.take_fd(pid, number & 0xFFFF_FFFF)
+    except OSError as error:
+        raise refuse(errno.EINVAL, f"fd {number} is not open") from error
+    mode = fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE
+    if not stat.S_ISREG(os.fstat(fd).st_mode) or mode != os.O_RDWR:
+        os.close(fd)
+        raise refuse(errno.EINVAL, f"fd {number} is no file to read and write")
+    return BackingStore(fd)
 
 
 _U64 = (1 << 64) - 1

@@ -1,0 +1,46 @@
+"""The version arrays of an enclave, where versions of its evicted pages are kept."""
+
+from softsgx.machine.memory import epc_address
+from softsgx.machine.paging import SLOT_SIZE
+
+VA_SLOT_COUNT = 512
+"""Slots in a VA page: one VA page is kept for so many pages of an enclave."""
+
+
+class Versions:
+    """VA pages, by their EPC pages, and which slots of them are in use.
+
+    There is a slot for every page of the enclave, so `take` always finds one.
+    """
+
+    def __init__(self) -> None:
+        self.pages: list[int] = []
+        self._used = 0
+        self._free: list[int] = []
+
+    def take(self) -> int:
+        """Take a free slot; return its number in all VA pages."""
+        if self._free:
+            return self._free.pop()
+        if self._used == len(self.pages) * VA_SLOT_COUNT:
+            raise AssertionError("more evicted pages than slots")
+        self._used += 1
+        return self._used - 1
+
+    def give(self, slot: int) -> None:
+        """Take note that a slot is empty again."""
+        self._free.append(slot)
+
+    def address(self, slot: int) -> int:
+        """Return the address at which the kernel sees a slot."""
+        page, number = divmod(slot, VA_SLOT_COUNT)
+        return epc_address(self.pages[page]) + number * SLOT_SIZE
+
+    def drop_last(self, pages: list[int]) -> list[int]:
+        """Forget those of the last pages that no slot was ever taken from."""
+        dropped: list[int] = []
+        while self.pages and self.pages[-1] in pages:
+            if self._used > (len(self.pages) - 1) * VA_SLOT_COUNT:
+                break
+            dropped.append(self.pages.pop())
+        return dropped
