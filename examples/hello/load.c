@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "flat.h"
+#include "isgx.h"
 
 #define DEVICE "/dev/sgx_enclave"
 
@@ -100,19 +101,32 @@ static uint64_t reserve(uint64_t size)
 	return base;
 }
 
+static void open_device(struct enclave *enclave)
+{
+	enclave->fd = open(DEVICE, O_RDWR | O_CLOEXEC);
+	if (enclave->fd < 0 && errno == ENOENT) {
+		enclave->fd = open(ISGX_DEVICE, O_RDWR | O_CLOEXEC);
+		enclave->is_isgx = true;
+	}
+	if (enclave->fd < 0 && errno == ENOENT)
+		errx(1, DEVICE ": this machine offers no SGX");
+	if (enclave->fd < 0)
+		err(1, enclave->is_isgx ? ISGX_DEVICE : DEVICE);
+}
+
 struct enclave enclave_create(uint64_t size, const struct secs *wanted)
 {
 	struct enclave enclave = { .size = size };
 	struct sgx_enclave_create create;
 	struct secs secs = *wanted;
 
-	enclave.fd = open(DEVICE, O_RDWR | O_CLOEXEC);
-	if (enclave.fd < 0 && errno == ENOENT)
-		errx(1, DEVICE ": this machine offers no SGX");
-	if (enclave.fd < 0)
-		err(1, DEVICE);
-	enclave.base = reserve(size);
+	open_device(&enclave);
 	secs.size = size;
+	if (enclave.is_isgx) {
+		isgx_create(&enclave, &secs);
+		return enclave;
+	}
+	enclave.base = reserve(size);
 	secs.baseaddr = enclave.base;
 	create.src = (uint64_t)&secs;
 	if (ioctl(enclave.fd, SGX_IOC_ENCLAVE_CREATE, &create))
@@ -126,6 +140,10 @@ void enclave_add(const struct enclave *enclave, const void *from, uint64_t offse
 	struct secinfo secinfo = { .flags = secinfo_flags };
 	uint64_t done = 0;
 
+	if (enclave->is_isgx) {
+		isgx_add(enclave, from, offset, length, &secinfo, measure);
+		return;
+	}
 	/* The driver stops early, with success, when a signal is waiting. */
 	while (done < length) {
 		struct sgx_enclave_add_pages add = {
@@ -177,9 +195,13 @@ static void map_segment(const struct enclave *enclave, const Elf64_Phdr *segment
 		   (segment->p_flags & PF_W ? PROT_WRITE : 0) |
 		   (segment->p_flags & PF_X ? PROT_EXEC : 0);
 
-	if (mmap(at, pages_up(segment->p_memsz), prot, MAP_SHARED | MAP_FIXED,
-		 enclave->fd, 0) == MAP_FAILED)
+	if (enclave->is_isgx) {
+		if (mprotect(at, pages_up(segment->p_memsz), prot))
+			err(1, "mprotect of the enclave at %p", at);
+	} else if (mmap(at, pages_up(segment->p_memsz), prot, MAP_SHARED | MAP_FIXED,
+			enclave->fd, 0) == MAP_FAILED) {
 		err(1, "mmap of the enclave at %p", at);
+	}
 }
 
 static const Elf64_Phdr *program_headers(struct file elf, const char *path)
@@ -239,9 +261,12 @@ static void init(const struct enclave *enclave, const char *sig_path,
 	struct sgx_enclave_init plain = { .sigstruct = (uint64_t)sig };
 	struct init_with_token with = { .sigstruct = (uint64_t)sig,
 					.token = (uint64_t)token };
-	int failed = token ? ioctl(enclave->fd, INIT_WITH_TOKEN, &with) :
-			     ioctl(enclave->fd, SGX_IOC_ENCLAVE_INIT, &plain);
+	int failed = enclave->is_isgx ? isgx_init(enclave, sig, token) :
+		     token	      ? ioctl(enclave->fd, INIT_WITH_TOKEN, &with) :
+					ioctl(enclave->fd, SGX_IOC_ENCLAVE_INIT, &plain);
 
+	if (failed > 0)
+		errx(1, "SGX_IOC_ENCLAVE_INIT with %s: SGX error %d", sig_path, failed);
 	if (failed)
 		err(1, "SGX_IOC_ENCLAVE_INIT with %s", sig_path);
 }

@@ -11,6 +11,7 @@
 
 struct enclave {
 	int fd;
+	bool is_isgx;		/* of /dev/isgx, where there is no /dev/sgx_enclave */
 	uint64_t base;		/* of ELRANGE */
 	uint64_t size;
 	uint64_t tcs;		/* address of the first TCS */

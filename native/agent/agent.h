@@ -89,6 +89,7 @@ struct enclave {
 	u64 attributes, xfrm;
 	u32 ssaframesize, miscselect;
 	u32 threads;	/* inside it */
+	u32 is_private;	/* a child of fork has it not */
 };
 
 /* A thread that entered an enclave; its block also holds its signal stack. */

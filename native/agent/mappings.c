@@ -11,6 +11,20 @@ enum { MADV_FREE = 8, MADV_REMOVE = 9, MADV_DOFORK = 11, MADV_DODUMP = 17,
        MADV_WIPEONFORK = 18, MADV_COLD = 20, MADV_COLLAPSE = 25 };
 enum { MREMAP_MAYMOVE = 1, MREMAP_FIXED = 2, MREMAP_DONTUNMAP = 4 };
 
+/* An enclave that is no open file: its memory is, until it is mapped. */
+static long map_given(struct answer *ans, long fd)
+{
+	long ret;
+
+	if (fd < 0)
+		return fd;
+	for (u32 i = 0; i < ans->ctx.nops && i < MAX_OPS; i++)
+		ans->ops[i].fd = (u32)fd;
+	ret = carry_out(ans);
+	sys(NR_close, fd);
+	return ret;
+}
+
 void do_ioctl(struct frame *f)
 {
 	struct k_sigcontext *mc = &f->uc->mc;
@@ -26,7 +40,12 @@ void do_ioctl(struct frame *f)
 	/* The descriptor may have come by other ways than open. */
 	become_sgx_user(f);
 	enclaves_changed();
-	kernel = carry_out(&ans);
+	if (ans.ctx.nops && (ans.ops[0].flags & OPFLAG_GIVEN)) {
+		ret = map_given(&ans, ret);
+		kernel = 0;
+	} else {
+		kernel = carry_out(&ans);
+	}
 	mc->rax = (u64)(ret ? ret : kernel);
 }
 
@@ -73,13 +92,39 @@ static void mmap_native(struct frame *f)
 	mc->rax = (u64)ret;
 }
 
+/* Where the kernel would put a mapping.  One of isgx is aligned to its own length, even
+ * if the program says where; it needs room for that. */
+static long place(const struct k_sigcontext *mc, u64 align)
+{
+	u64 length = PAGES(mc->rsi), room = mc->rsi, hint = mc->rdi, flags = mc->r10, at;
+	long got;
+
+	if (align > 4096 && (flags & (MAP_FIXED_ | MAP_FIXED_NOREPLACE_)))
+		hint = (hint + align - 1) & -align;
+	else if (align > 4096)
+		room = 2 * length;
+	if (flags & MAP_FIXED_)
+		return (long)hint;
+	got = sys(NR_mmap, hint, room, PROT_NONE_,
+		  MAP_PRIVATE_ | MAP_ANONYMOUS_ | MAP_NORESERVE_ | (flags & ~(u64)MAP_TYPE_),
+		  -1, 0);
+	if (got < 0 && got > -4096)
+		return got;
+	at = ((u64)got + align - 1) & -align;
+	if (at > (u64)got)
+		sys(NR_munmap, got, at - (u64)got);
+	if ((u64)got + room > at + length)
+		sys(NR_munmap, at + length, (u64)got + room - at - length);
+	return (long)at;
+}
+
 /* mmap of an enclave's file: find the address, have the rules judged, map. */
 void do_mmap(struct frame *f)
 {
 	struct k_sigcontext *mc = &f->uc->mc;
 	u64 length = PAGES(mc->rsi), flags = mc->r10;
 	struct answer ans;
-	long at = (long)mc->rdi, ret;
+	long at, ret;
 
 	if ((flags & MAP_ANONYMOUS_) || !maybe_enclave(mc->r8)) {
 		mmap_native(f);
@@ -95,13 +140,8 @@ void do_mmap(struct frame *f)
 		mmap_native(f);
 		return;
 	}
-	if (ret == 0 && !(flags & MAP_FIXED_)) {
-		at = sys(NR_mmap, mc->rdi, mc->rsi, PROT_NONE_,
-			 MAP_PRIVATE_ | MAP_ANONYMOUS_ | MAP_NORESERVE_ |
-				 (flags & ~(u64)(MAP_TYPE_)),
-			 -1, 0);
-		ret = at < 0 && at > -4096 ? at : 0;
-	}
+	at = ret < 0 ? ret : place(mc, (u64)ret);
+	ret = at < 0 && at > -4096 ? at : 0;
 	if (ret == 0) {
 		ret = call_supervisor(CALL_MMAP, (u64)at, mc->rsi,
 				      mc->rdx | flags << 32, mc->r8, (u64)&ans);

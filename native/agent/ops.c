@@ -22,6 +22,15 @@ static void unlock_enclaves(void)
 	__atomic_store_n(&enclaves_lock, 0, __ATOMIC_RELEASE);
 }
 
+/* An enclave of isgx is not inherited, and neither is our second mapping of it. */
+static void enclaves_forked(void)
+{
+	enclaves_lock = 0; /* whoever held it did not come along */
+	for (u64 i = 0; i < ARRAY_SIZE(A.enclaves); i++)
+		if (A.enclaves[i].is_private)
+			A.enclaves[i] = (struct enclave){0};
+}
+
 /* The page at FORK_PAGE reads zero in a child of fork: it has an address space of its
  * own, and the supervisor learns whose copy it is before it hears anything else. */
 static void after_fork(void)
@@ -32,7 +41,7 @@ static void after_fork(void)
 	*FORK_PAGE = A.pid;
 	if (!parent)
 		return;
-	enclaves_lock = 0; /* whoever held it did not come along */
+	enclaves_forked();
 	masks_forked();
 	actions_forked();
 	threads_forked();
@@ -202,6 +211,9 @@ static void add_enclave(const struct abi_op *op, const struct abi_context *ctx)
 		if (!alias)
 			return;
 		sys(NR_madvise, alias, length, MADV_DONTDUMP_);
+		e->is_private = op->flags & OPFLAG_PRIVATE;
+		if (e->is_private)
+			sys(NR_madvise, alias, length, MADV_DONTFORK_);
 		e->alias = alias;
 		e->alias_length = length;
 		e->base = op->start;
@@ -238,6 +250,8 @@ static long map_enclave(const struct abi_op *op)
 
 	if (ret == 0)
 		sys(NR_madvise, op->start, length, MADV_DONTDUMP_);
+	if (ret == 0 && (op->flags & OPFLAG_PRIVATE))
+		sys(NR_madvise, op->start, length, MADV_DONTFORK_);
 	return ret;
 }
 

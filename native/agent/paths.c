@@ -41,7 +41,7 @@ static int is_name(const char *path, const char *name)
 		"sgx_enclave", "sgx_provision", "sgx_total_bytes", "sgx",  "enclave",
 		"provision",   "cpuinfo",	"misc",		   "x86",  "10:125",
 		"10:126",      "signing_keys",	"launch_keys",	   "provisioning_keys",
-		"dynamic_keys",
+		"dynamic_keys", "isgx",		"intel_sgx",	   "10:124",
 	};
 
 	for (u64 i = 0; i < ARRAY_SIZE(names); i++)
@@ -50,7 +50,9 @@ static int is_name(const char *path, const char *name)
 	if (A.config.tier >= 2 && same(name, "maps"))
 		return 1;
 	return is_descriptor(path, name) || begins(path, "/sys/class/misc/sgx_") ||
-	       begins(path, "/sys/devices/virtual/misc/sgx_");
+	       begins(path, "/sys/class/misc/isgx") ||
+	       begins(path, "/sys/devices/virtual/misc/sgx_") ||
+	       begins(path, "/sys/devices/platform/intel_sgx/");
 }
 
 /* Copy a path without the slashes and dots at its end: its length, or 0. */

@@ -24,6 +24,9 @@ ENCLAVES = {
 }
 """The enclaves: with x87 and SSE; also AVX; also AVX-512; and those with an extra."""
 
+LOADER = [HELLO / name for name in ("load.c", "isgx.c", "vdso.c")]
+"""Sources of what builds an enclave, on either device."""
+
 FLAGS = ["-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", "-pthread"]
 CODE = ("entry.S", "spin.S", "forbidden.S", "second.S", "enclave.c", "state.c")
 ENCLAVE_FLAGS = [
@@ -103,7 +106,7 @@ class Program:
         binary.parent.mkdir(parents=True, exist_ok=True)
         compiler, options = LINKS[self.link]
         fresh = binary.with_name(f"{self.name}.{os.getpid()}")
-        shared = [HELLO / "load.c", HELLO / "vdso.c"]
+        shared = [*LOADER]
         shared += [HERE / "host" / "host.c", HERE / "host" / "own.S"]
         source = self.folder / f"{self.name}.c"
         include = f"-I{HERE / 'host'}"

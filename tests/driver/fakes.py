@@ -51,6 +51,10 @@ class FakeMemory:
         self.bytes = bytearray()
         self.zapped: list[tuple[int, int]] = []
         self.words: dict[int, int] = {}
+        self.closed = False
+
+    def close(self) -> None:
+        self.closed = True
 
     def resize(self, size: int) -> None:
         if self.refuses:
@@ -127,6 +131,11 @@ class FakeTask:
         self.signals_at: set[int] = set()
         self.signal_asked = 0
         self.copies: list[tuple[int, int]] = []
+        self.memories: list[FakeMemory] = []
+
+    def new_memory(self) -> FakeMemory:
+        self.memories.append(FakeMemory())
+        return self.memories[-1]
 
     def add(self, start: int, data: bytes, *, may_exec: bool = True) -> Region:
         region = Region(start, bytearray(data), may_exec=may_exec)

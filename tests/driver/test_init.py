@@ -13,9 +13,9 @@ from softsgx.arch.secs import AttributeFlags, Attributes, Miscselect
 from softsgx.arch.sigstruct import Sigstruct
 from softsgx.crypto.sha256 import sha256
 from softsgx.driver import uapi
+from softsgx.driver.build import EINIT_ROUNDS, EINIT_SPINS
 from softsgx.driver.errnos import ERESTARTSYS
 from softsgx.driver.gate import StockGate
-from softsgx.driver.init import EINIT_ROUNDS, EINIT_SPINS
 from softsgx.driver.mm import Mm
 from softsgx.launch.decision import Decision, Refusal
 from softsgx.launch.request import Request

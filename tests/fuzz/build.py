@@ -17,7 +17,7 @@ def fuzzer() -> Path:
     build.enclave("3")
     binary = BUILT / "fuzz"
     sources = sorted(PROGRAM.glob("*.c"))
-    sources += [build.HELLO / "load.c", build.HELLO / "vdso.c"]
+    sources += build.LOADER
     sources += [build.HERE / "host" / "host.c", build.HERE / "host" / "own.S"]
     headers = [
         PROGRAM / "fuzz.h",

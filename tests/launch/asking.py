@@ -38,11 +38,19 @@ def ask(
     fd: bool = False,
     token: Einittoken | None = None,
     today: date = TODAY,
+    locked: bool = False,
     **fields: object,
 ) -> Request:
     blank = Sigstruct.from_bytes(bytes(Sigstruct.SIZE))
     sigstruct = replace(blank, modulus=modulus(name), **fields)  # type: ignore[arg-type]
-    return Request.of(sigstruct, attributes, today, has_provision_fd=fd, token=token)
+    return Request.of(
+        sigstruct,
+        attributes,
+        today,
+        has_provision_fd=fd,
+        token=token,
+        is_locked=locked,
+    )
 
 
 def lists(edition: Edition = Edition.SOFTSGX, **names: str) -> Policy:

@@ -25,6 +25,7 @@ from tests.launch.asking import (
     decided,
     entry,
     lists,
+    outcome,
     signer,
     signing,
     token,
@@ -82,6 +83,44 @@ def test_the_decision_table(
 ) -> None:
     request = ask(attributes=attributes, fd=fd, token=token() if with_token else None)
     assert decided(lists(**listed), request) == expected
+
+
+@pytest.mark.parametrize(
+    ("listed", "attributes", "with_token", "expected"),
+    [
+        # no list: the processor decides, and the launch enclave
+        ({}, MODE64, False, "allow"),
+        ({}, MODE64, True, "allow"),
+        ({}, LE, False, "allow"),
+        ({}, PE, True, "allow"),
+        # a list with entries binds
+        ({"launch": "alice"}, LE, False, "allow"),
+        ({"launch": "bob"}, LE, False, "EACCES"),
+        ({"launch": "bob"}, MODE64, True, "allow"),
+        ({"launch": "bob"}, MODE64, False, "EPERM"),
+        ({"signing": "alice"}, MODE64, False, "allow"),
+        ({"signing": "bob"}, MODE64, True, "EPERM"),
+        ({"signing": "alice"}, LE, False, "allow"),
+        ({"signing": "bob"}, LE, False, "EPERM"),
+        ({"signing": "carol", "launch": "bob"}, MODE64, True, "allow"),
+        ({"provisioning": "alice"}, PE, True, "allow"),
+        ({"provisioning": "bob"}, PE, True, "EACCES"),
+    ],
+)
+def test_the_decision_table_of_a_locked_processor(
+    listed: dict[str, Any],
+    attributes: AttributeFlags,
+    *,
+    with_token: bool,
+    expected: str,
+) -> None:
+    given = token() if with_token else None
+    for edition in Edition:
+        request = ask(attributes=attributes, token=given, locked=True)
+        decision = decide(lists(edition, **listed), request)
+        assert decision.launchkeys == ()
+        assert decision.takes_token is with_token
+        assert outcome(decision) == expected.replace("allow", "token")
 
 
 def test_tokens_are_tried_with_each_launch_key_in_order() -> None:

@@ -21,7 +21,7 @@ def program(name: str) -> Path:
         return binary
     BUILT.mkdir(parents=True, exist_ok=True)
     fresh = binary.with_name(f"{name}.{os.getpid()}")
-    shared = [build.HELLO / "load.c", build.HELLO / "vdso.c"]
+    shared = [*build.LOADER]
     shared += [build.HERE / "host" / "host.c", build.HERE / "host" / "own.S"]
     flags = [*build.FLAGS, f"-I{build.HERE / 'host'}"]
     command = ["gcc", *flags, *map(str, (sources[0], *shared)), "-o", str(fresh)]

@@ -71,14 +71,17 @@ def test_the_processor_is_shown_to_the_thread() -> None:
     st.sampled_from(OpKind),
     st.integers(0, 7),
     *[st.integers(0, (1 << 64) - 1)] * 3,
-    st.integers(0, (1 << 32) - 1),
+    st.tuples(*[st.integers(0, (1 << 32) - 1)] * 2),
 )
 def test_an_operation_is_its_layout(
-    kind: OpKind, prot: int, start: int, end: int, offset: int, fd: int
+    kind: OpKind, prot: int, start: int, end: int, offset: int, file: tuple[int, int]
 ) -> None:
     answer = Answer(Process(1, Mm(owner=1)), CODE)
-    answer._add(kind, start, end, prot, offset, fd)
-    wanted = Op(kind=kind, prot=prot, start=start, end=end, offset=offset, fd=fd)
+    answer._add(kind, start, end, prot, offset, file)
+    fd, flags = file
+    wanted = Op(
+        kind=kind, prot=prot, start=start, end=end, offset=offset, fd=fd, flags=flags
+    )
     assert answer.ops == [bytes(wanted)]
 
 

@@ -28,10 +28,18 @@ def test_a_shell_sees_the_device(tmp_path: Path) -> None:
     assert listing.startswith("crw-rw-rw- 1 root root 10, 125 ")
 
 
-def test_a_shell_sees_nothing_on_a_locked_processor(tmp_path: Path) -> None:
-    script = "echo /dev/sgx*; test -e /dev/sgx_enclave || grep -c sgx_lc /proc/cpuinfo"
+def test_a_shell_sees_only_isgx_on_a_locked_processor(tmp_path: Path) -> None:
+    script = (
+        "echo /dev/*sgx*; test -e /dev/sgx_enclave || grep -c sgx_lc /proc/cpuinfo;"
+        "ls -l /dev/isgx; cat /sys/class/misc/isgx/dev; grep -c isgx /proc/misc;"
+        "readlink -f /sys/class/misc/isgx /sys/class/misc/isgx/subsystem"
+    )
     outcome = under(tmp_path, "sh", "-c", script, cpu="skylake-client")
-    assert outcome.stdout == "/dev/sgx*\n0\n"
+    nodes, flags, listing, *rest = outcome.stdout.splitlines()
+    assert (nodes, flags) == ("/dev/isgx", "0")
+    assert listing.startswith("crw-rw-rw- 1 root root 10, 124 ")
+    device = "/sys/devices/platform/intel_sgx/misc/isgx"
+    assert rest == ["10:124", "1", device, "/sys/class/misc"]
 
 
 def test_find_goes_into_a_directory_of_ours(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import os
 import stat
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from struct import unpack_from
 
@@ -62,12 +63,27 @@ def test_a_machine_with_sgx_has_two_nodes_and_links_to_them() -> None:
     assert "/dev/sgx" not in VIEWS.listed
 
 
-@pytest.mark.parametrize("name", ["skylake-client"])
-def test_without_flexible_launch_control_there_is_no_device(name: str) -> None:
-    views = Views(machine(name))
-    for path in ("/dev/sgx_enclave", "/dev/sgx", "/proc/misc"):
+def test_under_locked_launch_control_there_is_isgx_alone() -> None:
+    views = Views(machine("skylake-client"))
+    for path in ("/dev/sgx_enclave", "/dev/sgx_provision", "/dev/sgx"):
         assert views.get(path) is None
+    node = views.get("/dev/isgx")
+    assert node
+    assert (node.kind, node.mode, node.gid) == (Kind.NODE, 0o666, 0)
     assert views.get("/proc/cpuinfo")
+    assert "/dev" in views.listed
+    device = "/sys/devices/platform/intel_sgx/misc/isgx"
+    for path in ("/sys/class/misc/isgx/dev", f"{device}/subsystem/isgx/dev"):
+        found = lookup(views).path(AT_FDCWD, path, follow=True)
+        assert found
+        assert found.path == f"{device}/dev"
+
+
+def test_a_model_without_sgx_has_no_device() -> None:
+    model = replace(MODELS["skylake-client"], sgx1=False)
+    views = Views(Platform.ephemeral(model).machine())
+    assert views.get("/dev/isgx") is None
+    assert views.get("/proc/misc") is None
     assert not views.listed
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from softsgx.arch.msr import INTEL_LEPUBKEYHASH
 from softsgx.cli.failure import Failure
 from softsgx.cli.options import (
     default_directory,
@@ -15,7 +16,9 @@ from softsgx.cli.options import (
     open_platform,
     path_type,
 )
+from softsgx.cli.signer import signer_of
 from softsgx.cli.transfer import export_command, import_command
+from softsgx.driver.device import nodes
 from softsgx.machine.model import Model
 from softsgx.platform.audit import Who
 from softsgx.platform.errors import PlatformError
@@ -40,11 +43,29 @@ command.add_command(import_command)
 @command.command
 @_directory
 @model_options
-def new(*, directory: Path, cpu: str | None, epc: int | None, no_sgx2: bool) -> None:
-    """Make a platform; it is off until `softsgx platform enable`."""
+@click.option(
+    "--launch-key",
+    metavar="SIGNER",
+    help="Whose launch enclaves count: MRSIGNER in hex, or a file with a SIGSTRUCT;"
+    " Intel's unless told.",
+)
+def new(
+    *,
+    directory: Path,
+    cpu: str | None,
+    epc: int | None,
+    no_sgx2: bool,
+    launch_key: str | None,
+) -> None:
+    """Make a platform; it is off until `softsgx platform enable`.
+
+    --launch-key is for processors whose launch control is locked; on the others Linux
+    changes it at each launch.
+    """
     model = model_of(cpu, epc, no_sgx2=no_sgx2)
+    key = signer_of(launch_key, "--launch-key") if launch_key else INTEL_LEPUBKEYHASH
     try:
-        platform = Platform.create(directory, model)
+        platform = Platform.create(directory, model, key)
     except PlatformError as error:
         raise Failure(str(error)) from error
     print(f"{directory}: {platform.identity}, off")
@@ -185,6 +206,7 @@ def _describe(platform: Platform) -> dict[str, object]:
         "state": "on" if platform.is_on else "off",
         "switched": _last_switch(platform),
         "features": " ".join(_features(model)),
+        "devices": " ".join(f"/dev/{name}" for name in nodes(platform.machine())),
         "xfrm": f"{model.xfrm:#x}",
         "epc_bytes": model.epc_bytes,
         "max_size_64": model.max_size_64,

@@ -12,9 +12,9 @@ import click
 
 from softsgx.cli.failure import Failure
 from softsgx.cli.options import open_platform, path_type, platform_option
-from softsgx.cli.verdicts import explain, sigstructs_in, test
+from softsgx.cli.signer import digest, signer_of
+from softsgx.cli.verdicts import explain, test
 from softsgx.cli.words import policy_table, policy_words
-from softsgx.crypto.sha256 import sha256
 from softsgx.crypto.sshsig import SshKey, SshKeyError, SshSignatureError
 from softsgx.formats.whitelist import WhitelistError, read_whitelist
 from softsgx.launch.change import ALL_LISTS, Refused, allow, remove
@@ -117,8 +117,8 @@ def allow_signer(  # noqa: PLR0913 -- one for each option
     if not comment.isprintable():
         raise click.BadParameter("a comment is one line", param_hint="--comment")
     entry = Entry(
-        mrsigner=_signer(signer),
-        mrenclave=_digest(mrenclave, "--mrenclave") if mrenclave else None,
+        mrsigner=signer_of(signer),
+        mrenclave=digest(mrenclave, "--mrenclave") if mrenclave else None,
         isvprodid=isvprodid,
         min_isvsvn=min_isvsvn,
         debug=not no_debug,
@@ -134,7 +134,7 @@ def allow_signer(  # noqa: PLR0913 -- one for each option
 @platform_option
 def remove_signer(*, name: str, signer: str, directory: Path) -> None:
     """Take SIGNER, an MRSIGNER in hex or a file with a SIGSTRUCT, off a list."""
-    mrsigner = _signer(signer)
+    mrsigner = signer_of(signer)
     _change(directory, lambda policy: remove(policy, ListName(name), mrsigner))
 
 
@@ -201,28 +201,6 @@ def _policies(directory: Path) -> Policies:
 
 def _me() -> Who:
     return Who.of(os.getpid())
-
-
-def _signer(text: str) -> bytes:
-    """Return the MRSIGNER that was given, or that of the SIGSTRUCT in a file."""
-    path = Path(text)
-    if len(text) == 64 and not path.exists():
-        return _digest(text, "SIGNER")
-    found = sigstructs_in(path)
-    signers = {sha256(one.sigstruct.modulus) for one in found}
-    if len(signers) != 1:
-        raise Failure(f"{path}: {len(signers)} signers in it, and one is needed")
-    return signers.pop()
-
-
-def _digest(text: str, hint: str) -> bytes:
-    try:
-        raw = bytes.fromhex(text)
-    except ValueError:
-        raw = b""
-    if len(raw) != 32:
-        raise click.BadParameter("64 hex digits are expected", param_hint=hint)
-    return raw
 
 
 @contextmanager

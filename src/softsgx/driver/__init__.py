@@ -1,6 +1,6 @@
 """Linux's view of SGX: the devices, an enclave's file, mappings and faults."""
 
-from softsgx.driver.device import Provision, nodes
+from softsgx.driver.device import File, Isgx, Provision, nodes
 from softsgx.driver.driver import Driver
 from softsgx.driver.encl import Encl
 from softsgx.driver.errnos import ERESTARTSYS
@@ -18,6 +18,8 @@ __all__ = [
     "Encl",
     "EnclMemory",
     "Extent",
+    "File",
+    "Isgx",
     "Mm",
     "Provision",
     "Resolved",

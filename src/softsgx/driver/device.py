@@ -1,21 +1,43 @@
-"""The device nodes that a machine has under Linux."""
+"""The device nodes that a machine has under Linux, and what an open one is."""
 
+import os
+
+from softsgx.driver.encl import Encl
+from softsgx.driver.protocols import EnclMemory
 from softsgx.machine.machine import Machine
-from softsgx.machine.package import OPTED_IN_FLEXIBLE
+from softsgx.machine.package import OPTED_IN, OPTED_IN_FLEXIBLE
 
 ENCLAVE = "sgx_enclave"
 PROVISION = "sgx_provision"
-"""Names under /dev."""
+ISGX = "isgx"
+"""Names under /dev; the last is that of the driver outside of Linux."""
 
 
 class Provision:
     """An open /dev/sgx_provision: a permission to show, with no operations."""
 
 
+class Isgx:
+    """An open /dev/isgx.  Its enclaves are not its own: they are mappings of it.
+
+    *blank* stands for the enclave of a mapping that has none yet.
+    """
+
+    def __init__(self, memory: EnclMemory, mode: int = os.O_RDWR):
+        self.blank = Encl(memory, mode, by_address=True)
+
+
+File = Encl | Provision | Isgx
+"""What a descriptor of a node is open on."""
+
+
 def nodes(machine: Machine) -> tuple[str, ...]:
-    """Return the nodes: none without SGX1, an EPC and flexible launch control."""
+    """Return the nodes: none without SGX1 and an EPC; Linux's if the hash is its own.
+
+    Where IA32_SGXLEPUBKEYHASH cannot be written, Linux has none, and isgx is there.
+    """
     model, control = machine.model, machine.package.feature_control
-    flexible = model.flc and control & OPTED_IN_FLEXIBLE == OPTED_IN_FLEXIBLE
-    if not (model.sgx1 and flexible and model.epc_bytes):
+    if not (model.sgx1 and model.epc_bytes and control & OPTED_IN == OPTED_IN):
         return ()
-    return (ENCLAVE, PROVISION)
+    flexible = model.flc and control & OPTED_IN_FLEXIBLE == OPTED_IN_FLEXIBLE
+    return (ENCLAVE, PROVISION) if flexible else (ISGX,)

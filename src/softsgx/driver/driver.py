@@ -1,17 +1,17 @@
 """The driver: files, ioctls, mappings and faults of one machine's enclaves.
 
-One thread calls it.  An enclave lives from `open` to `release`, which the caller
-owes when the last descriptor and the last mapping of it are gone.
+One thread calls it.  An enclave lives from `open`, or isgx's CREATE, to `release`,
+which the caller owes when its last descriptor and its last mapping are gone.
 """
 
 import errno
 import os
 from collections.abc import Callable
 
-from softsgx.driver import mapping, uapi
+from softsgx.driver import isgx, mapping, uapi
 from softsgx.driver.add_pages import ioc_enclave_add_pages
 from softsgx.driver.core import Core
-from softsgx.driver.device import Provision
+from softsgx.driver.device import File, Isgx, Provision
 from softsgx.driver.edmm import (
     ioc_enclave_modify_types,
     ioc_enclave_remove_pages,
@@ -47,7 +47,7 @@ IOCTLS: dict[int, Handler] = {
 
 
 class Driver(Core):
-    """/dev/sgx_enclave and /dev/sgx_provision of one machine."""
+    """The nodes of one machine: Linux's two, or isgx."""
 
     def open(self, memory: EnclMemory, mode: int = os.O_RDWR) -> Encl:
         """Give a new, empty enclave, one for each open file description."""
@@ -57,10 +57,19 @@ class Driver(Core):
         """Make what open(2) of /dev/sgx_provision gives."""
         return Provision()
 
-    def ioctl(self, file: Encl | Provision, task: Task, cmd: int, arg: int) -> int:
-        """Run an ioctl and return 0; OSError has the errno, ERESTARTSYS included."""
+    def open_isgx(self, memory: EnclMemory, mode: int = os.O_RDWR) -> Isgx:
+        """Make what open(2) of /dev/isgx gives; *memory* stays as it is."""
+        return Isgx(memory, mode)
+
+    def ioctl(self, file: File, task: Task, cmd: int, arg: int) -> int:
+        """Run an ioctl; OSError has the errno, ERESTARTSYS included.
+
+        Linux's return 0, isgx's may return an SGX error code.
+        """
         if isinstance(file, Provision):
             raise refuse(errno.ENOTTY, "/dev/sgx_provision has no ioctls")
+        if isinstance(file, Isgx):
+            return isgx.ioctl(self, task, cmd, arg)
         if file.busy:
             raise refuse(errno.EBUSY, "another ioctl runs on this enclave")
         handler = IOCTLS.get(cmd & 0xFFFF_FFFF)
@@ -82,10 +91,17 @@ class Driver(Core):
         """
         mapping.check_may_map(encl, start, end, prot, exec_implied=exec_implied)
 
+    def alignment(self, file: File, length: int, flags: int) -> int:
+        """Return what a new mapping is to be aligned to, in bytes; OSError: refused.
+
+        isgx moves even a MAP_FIXED one up to the next such address.
+        """
+        return mapping.alignment(self.machine.model, file, length, flags)
+
     def mmap(
         self,
         mm: Mm,
-        file: Encl | Provision,
+        file: File,
         start: int,
         length: int,
         prot: int,
@@ -95,6 +111,9 @@ class Driver(Core):
 
         The file's offset plays no part: an address shows the page of that address.
         """
+        if isinstance(file, Isgx):
+            self.alignment(file, length, flags)
+            file = file.blank
         if isinstance(file, Encl):
             check_map(self.gate, mm, prot)
         with noting_static(self.gate, mm):

@@ -1,4 +1,4 @@
-"""An enclave as the driver sees it: one open file of /dev/sgx_enclave."""
+"""An enclave as the driver sees it: an open /dev/sgx_enclave, or a mapping of isgx."""
 
 from __future__ import annotations
 
@@ -53,11 +53,16 @@ class Encl:
     """One enclave; *mode* is the open flags of its file description.
 
     Pages are numbered from the base.  *words* are their EPCM states as last drained.
+    *by_address*: it is of /dev/isgx.  *torn*: some mapping of it, or a part, is gone.
     """
 
-    def __init__(self, memory: EnclMemory, mode: int = os.O_RDWR):
+    def __init__(
+        self, memory: EnclMemory, mode: int = os.O_RDWR, *, by_address: bool = False
+    ):
         self.memory = memory
         self.mode = mode
+        self.by_address = by_address
+        self.torn = False
         self.created = self.initialized = self.debug = False
         self.busy = False
         self.base = self.size = 0

@@ -171,6 +171,8 @@ def _eaug(core: Core, vma: Vma, address: int) -> bool:
     encl = vma.encl
     if not (core.machine.model.sgx2 and encl.initialized and encl.covers(address)):
         return False
+    if encl.by_address:
+        return False
     try:
         va_pages = core.grow(encl, 1)
     except OSError:

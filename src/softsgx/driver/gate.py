@@ -92,6 +92,7 @@ def request_of(encl: Encl, sigstruct: Sigstruct, token: bytes) -> Request:
         _today(),
         has_provision_fd=bool(encl.attributes_mask & AttributeFlags.PROVISIONKEY),
         token=given if given.valid & VALID else None,
+        is_locked=encl.by_address,
     )
 
 

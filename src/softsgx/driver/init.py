@@ -8,6 +8,7 @@ from softsgx.arch.faults import Fault
 from softsgx.arch.leaves import Encls
 from softsgx.arch.msr import Msr
 from softsgx.arch.sigstruct import VENDOR_INTEL, Sigstruct
+from softsgx.driver.build import einit
 from softsgx.driver.core import Core
 from softsgx.driver.encl import Encl
 from softsgx.driver.errnos import ERESTARTSYS, LEAF_ERRNOS, refuse
@@ -18,10 +19,6 @@ from softsgx.driver.uapi import sgx_enclave_init, sgx_enclave_init_token
 from softsgx.launch.decision import Decision, Refusal
 from softsgx.launch.request import RESTRICTED
 from softsgx.machine.model import Model
-
-EINIT_ROUNDS = 50
-EINIT_SPINS = 20
-"""How often EINIT is tried while events interrupt it; a signal ends a round."""
 
 
 def ioc_enclave_init(core: Core, encl: Encl, task: Task, arg: int) -> None:
@@ -121,26 +118,13 @@ def _einit_keys(
     furthest = SgxError.INVALID_EINITTOKEN
     for launchkey in decision.launchkeys:
         _set_lepubkeyhash(core, launchkey)
-        code = _einit(core, encl, task, raw, token)
+        try:
+            code = einit(core, encl, task, raw, token)
+        except Fault as fault:
+            number = LEAF_ERRNOS[Encls.EINIT].fault
+            raise refuse(number, f"EINIT: {fault}") from fault
         if code is None:
             return None
         if furthest is SgxError.INVALID_EINITTOKEN:
             furthest = code
     return furthest
-
-
-def _einit(
-    core: Core, encl: Encl, task: Task, raw: bytes, token: bytes
-) -> SgxError | None:
-    code = 0
-    for spin in range(1, EINIT_ROUNDS * EINIT_SPINS + 1):
-        try:
-            code = core.kernel.einit(encl.secs, raw, token)
-        except Fault as fault:
-            number = LEAF_ERRNOS[Encls.EINIT].fault
-            raise refuse(number, f"EINIT: {fault}") from fault
-        if code != SgxError.UNMASKED_EVENT:
-            break
-        if spin % EINIT_SPINS == 0 and task.signal_pending():
-            raise refuse(ERESTARTSYS, "signal")
-    return SgxError(code) if code else None

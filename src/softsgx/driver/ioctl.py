@@ -8,8 +8,9 @@ from softsgx.arch.faults import Fault
 from softsgx.arch.layout import Layout
 from softsgx.arch.leaves import Encls
 from softsgx.arch.secs import AttributeFlags, Secs
+from softsgx.driver.build import create
 from softsgx.driver.core import Core
-from softsgx.driver.device import Provision
+from softsgx.driver.device import File, Provision
 from softsgx.driver.encl import Encl
 from softsgx.driver.errnos import LEAF_ERRNOS, refuse
 from softsgx.driver.protocols import Task
@@ -26,9 +27,6 @@ ALLOWED_ATTRIBUTES = int(
     | AttributeFlags.AEXNOTIFY
 )
 """What any enclave may have; the rest needs a permission, or cannot be had."""
-
-MAX_BACKING_BYTES = (1 << 63) - 1
-"""The largest file that Linux can make for what it evicts."""
 
 _L = TypeVar("_L", bound=Layout)
 
@@ -65,7 +63,7 @@ def ioc_enclave_create_backed(core: Core, encl: Encl, task: Task, arg: int) -> N
     if not params.backing_fd:
         _create_from(core, encl, task, params.src)
         return
-    if isinstance(task.file(params.backing_fd), Encl | Provision):
+    if isinstance(task.file(params.backing_fd), File):
         raise refuse(errno.EINVAL, "a device cannot keep evicted pages")
     backing = task.backing(params.backing_fd)
     try:
@@ -84,41 +82,14 @@ def _create_from(core: Core, encl: Encl, task: Task, src: int) -> None:
     _create(core, encl, secs, raw)
 
 
-def _check_backing(size: int) -> None:
-    backing = size + PAGE_SIZE
-    if backing + (backing >> 5) > MAX_BACKING_BYTES:
-        raise refuse(errno.EINVAL, f"SECS.SIZE {size:#x} is too large for a file")
-
-
 def _create(core: Core, encl: Encl, secs: Secs, raw: bytes) -> None:
-    va_pages = core.grow(encl, 1)
     try:
-        _check_backing(secs.size)
-        page = core.alloc()
-    except OSError:
-        core.shrink(encl, 1, va_pages)
-        raise
-    try:
-        core.kernel.ecreate(page, raw)
-        encl.memory.resize(secs.size)
-    except (Fault, OSError) as failure:
-        if isinstance(failure, OSError):
-            core.kernel.eremove(page)
-        core.section.give(page)
-        core.shrink(encl, 1, va_pages)
-        if isinstance(failure, Fault):
-            number = LEAF_ERRNOS[Encls.ECREATE].fault
-            raise refuse(number, f"ECREATE: {failure}") from failure
-        raise
-    encl.secs = page
-    encl.view = encl.memory.view()
-    encl.base, encl.size = secs.baseaddr, secs.size
-    encl.attributes = int(secs.attributes.flags)
-    encl.debug = bool(encl.attributes & AttributeFlags.DEBUG)
+        create(core, encl, secs, raw)
+    except Fault as fault:
+        number = LEAF_ERRNOS[Encls.ECREATE].fault
+        raise refuse(number, f"ECREATE: {fault}") from fault
     # Assigned, not added to: a permission shown before CREATE is lost, as on Linux.
     encl.attributes_mask = ALLOWED_ATTRIBUTES
-    encl.created = True
-    core.by_secs[page] = encl
 
 
 def ioc_enclave_provision(core: Core, encl: Encl, task: Task, arg: int) -> None:

@@ -35,6 +35,11 @@ class Kernel:
         self._memory.put(_TOKEN, token)
         return self._leaf(Encls.EINIT, rbx=_PAGE, rcx=epc_address(secs), rdx=_TOKEN)
 
+    def eextend(self, secs: int, page: int, offset: int) -> None:
+        """ENCLS[EEXTEND]: measure 256 bytes of a page."""
+        chunk = epc_address(page) + offset
+        self._leaf(Encls.EEXTEND, rbx=epc_address(secs), rcx=chunk)
+
     def eaug(self, page: int, secs: int, linaddr: int) -> None:
         """ENCLS[EAUG]."""
         self._pageinfo(linaddr, 0, None, epc_address(secs))

@@ -6,9 +6,10 @@ from typing import NamedTuple
 
 from softsgx.arch.addr import PAGE_SHIFT, PAGE_SIZE
 from softsgx.arch.secinfo import PageType
-from softsgx.driver.device import Provision
+from softsgx.driver.device import File, Isgx, Provision
 from softsgx.driver.encl import Encl, EnclPage
 from softsgx.driver.errnos import NotDynamicError, refuse
+from softsgx.driver.isgx_checks import check_mapping
 from softsgx.driver.mm import Mm, Vma
 from softsgx.driver.uapi import (
     MAP_GROWSDOWN,
@@ -29,6 +30,7 @@ from softsgx.driver.uapi import (
     TASK_SIZE,
 )
 from softsgx.machine.epcm import EpcmBits
+from softsgx.machine.model import Model
 
 _USABLE = PageType.REG << 8 | int(EpcmBits.VALID)
 _OPEN = PROT_RWX | int(EpcmBits.PR)
@@ -47,19 +49,39 @@ class Extent(NamedTuple):
 def check_may_map(
     encl: Encl, start: int, end: int, prot: int, *, exec_implied: bool
 ) -> None:
-    """Refuse with EACCES, in Linux's order."""
+    """Refuse with EACCES, in Linux's order; isgx knows none of its rules."""
+    if encl.by_address:
+        _check_dynamic(encl)
+        return
     if encl.initialized and (start < encl.base or end > encl.end):
         raise refuse(errno.EACCES, f"{start:#x} to {end:#x} leaves the enclave")
     if exec_implied:
         raise refuse(errno.EACCES, "READ_IMPLIES_EXEC")
-    if encl.initialized and not encl.is_dynamic:
-        raise NotDynamicError
+    _check_dynamic(encl)
     prot &= PROT_RWX
     if prot == PROT_NONE:
         return
     for cap in encl.caps(start, end):
         if prot & ~cap:
             raise refuse(errno.EACCES, f"protection {prot} over declared {cap}")
+
+
+def _check_dynamic(encl: Encl) -> None:
+    if encl.initialized and not encl.is_dynamic:
+        raise NotDynamicError
+
+
+def alignment(model: Model, file: File, length: int, flags: int) -> int:
+    """Return the alignment of a new mapping; EINVAL for what is no range to isgx."""
+    if not isinstance(file, Isgx):
+        return PAGE_SIZE
+    if not length:
+        raise refuse(errno.EINVAL, "length 0")
+    length = _page_align(length)
+    if length > TASK_SIZE:
+        raise refuse(errno.ENOMEM, f"length {length:#x}")
+    check_mapping(model, length, is_private=bool(flags & MAP_PRIVATE))
+    return length
 
 
 def mmap(
@@ -88,6 +110,8 @@ def mmap(
         raise refuse(errno.EINVAL, "MAP_GROWSDOWN")
     exec_implied = mm.read_implies_exec
     check_may_map(file, start, start + length, prot, exec_implied=exec_implied)
+    if exec_implied and prot & PROT_READ:
+        prot |= PROT_EXEC
     mm.add(Vma(start, start + length, prot & PROT_RWX, file, may_prot))
 
 

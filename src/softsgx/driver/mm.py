@@ -70,12 +70,22 @@ class Mm:
         del self.vmas[at : at + len(gone)]
         for vma in gone:
             vma.encl.vma_count -= 1
+            vma.encl.torn = True
+
+    def give(self, vma: Vma, encl: Encl) -> None:
+        """Let a mapping be of another enclave: of the one that was just made for it."""
+        vma.encl.vma_count -= 1
+        vma.encl = encl
+        encl.vma_count += 1
+        self.encls.add(encl)
+        encl.mms.add(self)
 
     def fork(self) -> Mm:
-        """Return the child's copy; the child joins the same enclaves."""
+        """Return the child's copy; the child joins the same enclaves, but isgx's."""
         child = Mm(owner=self.owner, read_implies_exec=self.read_implies_exec)
         for vma in self.vmas:
-            child.add(replace(vma))
+            if not vma.encl.by_address:
+                child.add(replace(vma))
         return child
 
     def clear(self) -> None:

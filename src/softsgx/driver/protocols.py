@@ -54,6 +54,9 @@ class EnclMemory(Protocol):
     def publish(self, page: int, words: bytes) -> None:
         """Show EPCM state words (u16 each, little-endian) from page *page* on."""
 
+    def close(self) -> None:
+        """Let go of it: no enclave came of it."""
+
     def populate(self, offset: int, length: int) -> None:
         """See that no page of a range is a hole."""
 
@@ -109,7 +112,10 @@ class Task(Protocol):
         """Copy bytes out; OSError(EFAULT)."""
 
     def file(self, fd: int) -> object | None:
-        """Return what *fd* is open on: Encl, Provision, any other object; or None."""
+        """Return what *fd* is open on: a File, any other object; or None."""
+
+    def new_memory(self) -> EnclMemory:
+        """Return memory for an enclave that no open file is; OSError."""
 
     def backing(self, fd: int) -> Backing:
         """Return what *fd* is open on; EINVAL unless a regular file, read and write."""

@@ -17,13 +17,20 @@ DEFAULT_RULE = "default"
 
 
 def decide(policy: Policy, request: Request) -> Decision:
-    """Decide as the policy's edition does; in audit mode a refusal is waived."""
-    decision = _EDITIONS[policy.edition](policy, request)
+    """Decide as the policy's edition does; in audit mode a refusal is waived.
+
+    The editions are of patches to Linux's driver, which a locked processor has not.
+    """
+    edition = Edition.SOFTSGX if request.is_locked else policy.edition
+    decision = _EDITIONS[edition](policy, request)
     return decision.waived(request) if policy.mode is Mode.AUDIT else decision
 
 
 def _decide(policy: Policy, request: Request) -> Decision:
     decision = _forbidden(policy, request) or _signer(policy, request)
+    if request.is_locked:
+        takes_token = request.token is not None
+        decision = replace(decision, launchkeys=(), takes_token=takes_token)
     if decision.is_allowed and request.wants & PROVISION:
         by = f"PROVISIONKEY by {_provisioner(policy, request)}"
         decision = replace(decision, reason=f"{decision.reason}; {by}")
@@ -39,17 +46,25 @@ def _decide(policy: Policy, request: Request) -> Decision:
 
 def _provisioner(policy: Policy, request: Request) -> str:
     match = policy.provisioning.find(request)
-    return f"provisioning[{match.at}]" if match else "/dev/sgx_provision"
+    if match:
+        return f"provisioning[{match.at}]"
+    return "EINIT alone" if request.is_locked else "/dev/sgx_provision"
 
 
 def _forbidden(policy: Policy, request: Request) -> Decision | None:
-    """Refuse an attribute that nobody gave leave for."""
-    if request.wants & LAUNCH:
+    """Refuse an attribute that nobody gave leave for.
+
+    On a locked processor EINIT and the launch enclave give it, until a list says who.
+    """
+    if request.wants & LAUNCH and (policy.launch or not request.is_locked):
         match = policy.launch.find(request)
         if not match:
             why = match.why_not if policy.launch else "no launch enclave is listed"
             return _no_attribute(ListName.LAUNCH, "EINITTOKENKEY", why)
-    if request.wants & PROVISION and not request.has_provision_fd:
+    has_leave = request.has_provision_fd
+    if request.is_locked and not policy.provisioning:
+        has_leave = True
+    if request.wants & PROVISION and not has_leave:
         match = policy.provisioning.find(request)
         if not match:
             why = f"no /dev/sgx_provision was shown, and {match.why_not}"
@@ -69,7 +84,7 @@ def _signer(policy: Policy, request: Request) -> Decision:
     signing = policy.signing.find(request)
     if signing:
         return _own(request, f"signing[{signing.at}]", "the signer is listed")
-    if request.wants & LAUNCH:
+    if request.wants & LAUNCH and policy.launch:
         launch = policy.launch.find(request)
         return _own(request, f"launch[{launch.at}]", "a listed launch enclave")
     if policy.launch and request.token is not None:

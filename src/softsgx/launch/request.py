@@ -31,6 +31,8 @@ class Request:
     today: date
     has_provision_fd: bool = False
     token: Einittoken | None = None
+    is_locked: bool = False
+    """The launch key cannot be set: EINIT has the last word, and /dev/isgx asks."""
 
     @classmethod
     def of(
@@ -41,6 +43,7 @@ class Request:
         *,
         has_provision_fd: bool = False,
         token: Einittoken | None = None,
+        is_locked: bool = False,
     ) -> Self:
         """Return the request of an enclave; its MRSIGNER comes from the modulus."""
         return cls(
@@ -50,6 +53,7 @@ class Request:
             today=today,
             has_provision_fd=has_provision_fd,
             token=token,
+            is_locked=is_locked,
         )
 
     @property

@@ -76,6 +76,15 @@ class OpKind(IntEnum):
     ENCLAVE = 4
 
 
+class OpFlag(IntFlag):
+    """Bits of Op.flags."""
+
+    GIVEN = 1
+    """The descriptor is what the call returns; the agent closes it afterwards."""
+    PRIVATE = 2
+    """A child of fork does not have it."""
+
+
 class Op(Layout, size=40):
     """One operation on the address space; *fd* is the program's own descriptor."""
 
@@ -85,6 +94,7 @@ class Op(Layout, size=40):
     end: int = at(16, 8)
     offset: int = at(24, 8)
     fd: int = at(32, 4)
+    flags: int = at(36, 4)
 
 
 MAX_OPS = 24

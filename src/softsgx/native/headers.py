@@ -23,6 +23,7 @@ _ENUMS: tuple[type[IntEnum] | type[IntFlag], ...] = (
     abi.Trap,
     abi.Debug,
     abi.OpKind,
+    abi.OpFlag,
     PageType,
     Enclu,
 )

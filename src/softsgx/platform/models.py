@@ -71,7 +71,7 @@ _SAPPHIRERAPIDS = Model(
 CPUS = MappingProxyType(
     {
         "full": Named(_FULL, "everything softsgx knows"),
-        "skylake-client": Named(_SKYLAKE, "SGX1, locked launch control: no device"),
+        "skylake-client": Named(_SKYLAKE, "SGX1, locked launch control: /dev/isgx"),
         "coffeelake-client": Named(_COFFEELAKE, "SGX1, FLC"),
         "geminilake": Named(_GEMINILAKE, "SGX2, FLC; no KSS"),
         "icelake-server": Named(_ICELAKE, "SGX2, FLC, KSS"),
@@ -83,7 +83,7 @@ CPUS = MappingProxyType(
 )
 """From everything at once to SGX1 under locked launch control; EPC sizes are typical.
 
-Linux offers /dev/sgx_enclave on all of them but `skylake-client`.
+Linux offers /dev/sgx_enclave on all of them but `skylake-client`, which has /dev/isgx.
 """
 
 SHORT_NAMES = MappingProxyType(

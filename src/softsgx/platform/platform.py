@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from softsgx.arch.msr import INTEL_LEPUBKEYHASH
 from softsgx.crypto.sha256 import sha256
 from softsgx.machine.machine import Machine
 from softsgx.machine.model import Model
@@ -55,11 +56,17 @@ class Platform:
         return cls(record, os.urandom(SEED_SIZE))
 
     @classmethod
-    def create(cls, directory: Path, model: Model | None = None) -> Self:
+    def create(
+        cls,
+        directory: Path,
+        model: Model | None = None,
+        lepubkeyhash: bytes = INTEL_LEPUBKEYHASH,
+    ) -> Self:
         """Make a platform in a new directory; it is off until its owner turns it on."""
         model = model or Model()
         check_model(model)
-        platform = cls(Record(model=model), os.urandom(SEED_SIZE), directory)
+        record = Record(model=model, lepubkeyhash=lepubkeyhash)
+        platform = cls(record, os.urandom(SEED_SIZE), directory)
         if (directory / RECORD_NAME).exists():
             raise PlatformError(f"{directory}: there is a platform already")
         try:

@@ -8,7 +8,7 @@ from softsgx.driver.driver import Driver
 from softsgx.driver.encl import Encl
 from softsgx.driver.mapping import Extent
 from softsgx.native import abi, lib
-from softsgx.native.abi import MAX_OPS, OpKind
+from softsgx.native.abi import MAX_OPS, OpFlag, OpKind
 from softsgx.runner.enclave_code import EnclaveCode
 from softsgx.runner.process import Process
 
@@ -57,22 +57,26 @@ class Answer:
         for extent in self._native(driver, start, end):
             self._add(OpKind.PROTECT, extent.start, extent.end, extent.prot)
 
-    def map(self, driver: Driver, fd: int, start: int, end: int) -> None:
-        """Map an enclave's file over a range, each page at its own offset."""
+    def map(self, driver: Driver, fd: int | None, start: int, end: int) -> None:
+        """Map an enclave's file over a range, each page at its own offset.
+
+        *fd* is the program's; None: the answer's own, a NewFd.
+        """
         for low, high, prot, encl in self._native(driver, start, end):
             inside = encl.created and encl.base <= low and high <= encl.end
             offset = low - encl.base if inside else 0
-            self._add(OpKind.MAP, low, high, prot if inside else 0, offset, fd)
+            native = prot if inside else 0
+            self._add(OpKind.MAP, low, high, native, offset, _file(encl, fd))
 
     def _native(self, driver: Driver, start: int, end: int) -> Iterator[Extent]:
         return self.code.runnable(driver.effective(self.process.mm, start, end))
 
-    def attach(self, driver: Driver, encl: Encl, fd: int) -> None:
+    def attach(self, driver: Driver, encl: Encl, fd: int | None) -> None:
         """Give the agent a second mapping of an enclave, once, while it maps it."""
         if encl.created and encl not in self.process.aliased:
             self.process.aliased[encl] = encl.base
             self.secs = driver.machine.enclaves[encl.secs].secs
-            self._add(OpKind.ENCLAVE, encl.base, encl.end, fd=fd)
+            self._add(OpKind.ENCLAVE, encl.base, encl.end, file=_file(encl, fd))
 
     def detach_unmapped(self) -> None:
         """Take it away again when the program maps the enclave no more."""
@@ -112,6 +116,12 @@ class Answer:
         end: int,
         prot: int = 0,
         offset: int = 0,
-        fd: int = 0,
+        file: tuple[int, int] = (0, 0),
     ) -> None:
-        self.ops.append(_OP.pack(kind, prot, start, end, offset, fd))
+        self.ops.append(_OP.pack(kind, prot, start, end, offset, *file))
+
+
+def _file(encl: Encl, fd: int | None) -> tuple[int, int]:
+    """Return an operation's descriptor, and its flags."""
+    private = OpFlag.PRIVATE if encl.by_address else 0
+    return fd or 0, private | (OpFlag.GIVEN if fd is None else 0)

@@ -5,15 +5,16 @@ table, memory is copied once, and nothing it says about enclaves is believed.
 """
 
 import errno
+import os
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from softsgx.arch.addr import PAGE_SIZE
-from softsgx.driver.device import Provision
+from softsgx.driver.device import File
 from softsgx.driver.driver import Driver
 from softsgx.driver.encl import Encl
 from softsgx.native.numbers import Call
-from softsgx.runner.answers import NOT_OURS, Answer, Result
+from softsgx.runner.answers import NOT_OURS, Answer, NewFd, Result
 from softsgx.runner.context import Context
 from softsgx.runner.files import Files
 from softsgx.runner.leaves import Leaves
@@ -80,25 +81,36 @@ class Calls:
         file = self._file(task, fd)
         answer = Answer(task.process, self.sites.code)
         was_created = isinstance(file, Encl) and file.created
+        had = set(task.mm.encls)
+        result: Result = 0
         try:
-            if self._tracer:
-                return self._tracer.ioctl(self._driver, file, task, fd, cmd, arg)
-            return self._driver.ioctl(file, task, cmd, arg)
+            result = self._driver_ioctl(file, task, fd, cmd, arg)
+            for encl in task.mm.encls - had:
+                result = NewFd(self._files.adopt(encl), os.O_CLOEXEC)
+                self._remap(answer, encl, None)
         finally:
             answer.protect_changes(self._driver)
             if isinstance(file, Encl) and file.created and not was_created:
                 self._remap(answer, file, fd)
             answer.send(task.tid, answer_at)
+        return result
 
-    def _file(self, task: UserTask, fd: int) -> Encl | Provision:
+    def _driver_ioctl(
+        self, file: File, task: UserTask, fd: int, cmd: int, arg: int
+    ) -> int:
+        if self._tracer:
+            return self._tracer.ioctl(self._driver, file, task, fd, cmd, arg)
+        return self._driver.ioctl(file, task, cmd, arg)
+
+    def _file(self, task: UserTask, fd: int) -> File:
         file = task.file(fd)
         if file is None:
             raise OSError(errno.EBADF, "not open")
-        if not isinstance(file, Encl | Provision):
+        if not isinstance(file, File):
             raise OSError(NOT_OURS, "not a node of ours")
         return file
 
-    def _remap(self, answer: Answer, encl: Encl, fd: int) -> None:
+    def _remap(self, answer: Answer, encl: Encl, fd: int | None) -> None:
         """Give mappings their pages that were made before the enclave had a base."""
         for vma in answer.process.mm.vmas:
             if vma.encl is encl:
@@ -112,7 +124,7 @@ class Calls:
         prot, flags = prot_flags & _U32, prot_flags >> 32
         file = self._file(task, fd & _U32)
         if not answer_at:
-            return 0
+            return self._driver.alignment(file, length, flags)
         answer = Answer(task.process, self.sites.code)
         task.take_personality()
         self._driver.mmap(task.mm, file, start, length, prot, flags)

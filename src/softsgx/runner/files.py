@@ -1,7 +1,8 @@
 """Open files of the device nodes: what stands behind a descriptor of the program.
 
 An open of /dev/sgx_enclave is a memfd that the supervisor and the program share.  Its
-inode tells the enclave, whatever became of the descriptor: dup, fork, a socket.
+inode tells the enclave, whatever became of the descriptor: dup, fork, a socket.  An
+enclave of /dev/isgx has a memfd too, which the program has mapped and not open.
 """
 
 import errno
@@ -9,7 +10,7 @@ import os
 import resource
 from dataclasses import dataclass
 
-from softsgx.driver.device import ENCLAVE, PROVISION, Provision
+from softsgx.driver.device import ENCLAVE, ISGX, PROVISION, File
 from softsgx.driver.driver import Driver
 from softsgx.driver.encl import Encl
 from softsgx.native.memory import SharedMemory, Watch
@@ -24,7 +25,7 @@ _MOST_OPEN = 1 << 14
 class OpenFile:
     """One open of a node."""
 
-    file: Encl | Provision
+    file: File
     memory: SharedMemory
 
 
@@ -51,13 +52,34 @@ class Files:
         memory = SharedMemory(mark_memory(f"/dev/{PROVISION}"))
         return self._opened(self._driver.open_provision(), memory, flags)
 
+    def open_isgx(self, flags: int) -> int:
+        """Open /dev/isgx; ENFILE."""
+        memory = self.new_memory()
+        return self._opened(self._driver.open_isgx(memory, flags), memory, flags)
+
+    def new_memory(self) -> SharedMemory:
+        """Return memory of isgx that is nobody's yet; ENFILE."""
+        self._check_room()
+        return SharedMemory(mark_memory(f"/dev/{ISGX}"))
+
+    def adopt(self, encl: Encl) -> int:
+        """Take in an enclave that was made in such memory.  Returns our descriptor."""
+        memory = encl.memory
+        if not isinstance(memory, SharedMemory):
+            raise TypeError("memory that is none of ours")
+        try:
+            return self._opened(encl, memory, os.O_RDWR)
+        except OSError:
+            self._driver.release(encl)
+            raise
+
     def _check_room(self) -> None:
         """Keep half of our descriptors for the processes that will come."""
         limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         if len(self._by_inode) >= min(limit // 2, _MOST_OPEN):
             raise OSError(errno.ENFILE, "too many open enclaves")
 
-    def _opened(self, file: Encl | Provision, memory: SharedMemory, flags: int) -> int:
+    def _opened(self, file: File, memory: SharedMemory, flags: int) -> int:
         try:
             fd = memory.reopen(flags & os.O_ACCMODE)
             try:

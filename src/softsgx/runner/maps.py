@@ -2,6 +2,7 @@
 
 import os
 
+from softsgx.driver.device import ENCLAVE, ISGX
 from softsgx.driver.mm import Vma
 from softsgx.runner.process import Process
 from softsgx.runner.threads import read_proc
@@ -28,4 +29,5 @@ def maps(process: Process) -> str:
 def _enclave_line(vma: Vma, device: str) -> str:
     letters = "".join(c if vma.prot & 1 << n else "-" for n, c in enumerate("rwx"))
     head = f"{vma.start:08x}-{vma.end:08x} {letters}s 00000000 {device} {FIRST_INODE}"
-    return f"{head:<72} /dev/sgx_enclave"
+    name = ISGX if vma.encl.by_address else ENCLAVE
+    return f"{head:<72} /dev/{name}"

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from softsgx.driver.device import ENCLAVE
+from softsgx.driver.device import ENCLAVE, ISGX
 from softsgx.native.memory import sealed
 from softsgx.runner.answers import IN_PART_OURS, NOT_OURS, NewFd, Result
 from softsgx.runner.credentials import R_OK, W_OK, X_OK, Credentials
@@ -182,6 +182,8 @@ class Paths:
             return sealed(mark_memory(view.path), text)
         if view.name == ENCLAVE:
             return self._files.open_enclave(flags)
+        if view.name == ISGX:
+            return self._files.open_isgx(flags)
         return self._files.open_provision(flags)
 
     def _write(self, asked: _Asked, number: int, args: Args) -> int:

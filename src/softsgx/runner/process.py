@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from softsgx.driver.encl import Encl
 from softsgx.driver.errnos import refuse
 from softsgx.driver.mm import Mm
-from softsgx.driver.protocols import Backing, Source
+from softsgx.driver.protocols import Backing, EnclMemory, Source
 from softsgx.driver.uapi import TASK_SIZE
 from softsgx.native import lib
 from softsgx.native.memory import BackingStore
@@ -78,6 +78,10 @@ class UserTask:
     def file(self, fd: int) -> object | None:
         """Return what a descriptor is open on; None if it is not open."""
         return self._files.find(self.tid, fd)
+
+    def new_memory(self) -> EnclMemory:
+        """Return memory for an enclave of isgx; ENFILE."""
+        return self._files.new_memory()
 
     def backing(self, fd: int) -> Backing:
         """Take a regular file that the task has open for reading and writing."""

@@ -5,9 +5,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TextIO
 
-from softsgx.driver.device import Provision
+from softsgx.driver.device import File
 from softsgx.driver.driver import Driver
-from softsgx.driver.encl import Encl
 from softsgx.machine.trace import AsynchronousExit, Event, LeafExecuted
 from softsgx.runner import words
 from softsgx.runner.process import UserTask
@@ -56,7 +55,7 @@ class Tracer:
     def ioctl(
         self,
         driver: Driver,
-        file: Encl | Provision,
+        file: File,
         task: UserTask,
         fd: int,
         cmd: int,
@@ -69,6 +68,7 @@ class Tracer:
         result, failed, value = "0", False, 0
         try:
             value = driver.ioctl(file, task, cmd, arg)
+            result = words.ioctl_value(value)
         except OSError as error:
             result, failed = words.errno_of(error), True
             raise

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from softsgx.driver.device import ENCLAVE, PROVISION, nodes
+from softsgx.driver.device import ENCLAVE, ISGX, PROVISION, nodes
 from softsgx.machine.machine import Machine
 from softsgx.runner.cpuinfo import cpuinfo
 
@@ -21,11 +21,12 @@ if TYPE_CHECKING:
     from softsgx.runner.keyfiles import KeyFile
 
 MISC_MAJOR = 10
-MINORS = {ENCLAVE: 125, PROVISION: 126}
+MINORS = {ENCLAVE: 125, PROVISION: 126, ISGX: 124}
 PROVISION_GROUP = "sgx_prv"
 
 _NODE0 = "/sys/devices/system/node/node0"
 _SYSFS_SIZE = 4096
+_PLATFORM_DEVICE = "/sys/devices/platform/intel_sgx"
 
 
 FIRST_INODE = 0x5358_0000
@@ -127,27 +128,36 @@ def _devices(machine: Machine, group: int) -> Iterator[View]:
         return
     for name in found:
         yield from _device(name, group if name == PROVISION else 0)
+    yield _text("/proc/misc", partial(_misc, found), size=0)
+    if ISGX in found:
+        yield _directory(_PLATFORM_DEVICE)
+        yield _directory(f"{_PLATFORM_DEVICE}/misc")
+        return
+    for name in found:
+        yield _link(f"/dev/sgx/{name.removeprefix('sgx_')}", f"../{name}")
     yield _directory("/dev/sgx")
     yield _directory(f"{_NODE0}/x86")
     epc = f"{machine.model.epc_bytes}\n"
     yield _text(f"{_NODE0}/x86/sgx_total_bytes", lambda: epc)
-    yield _text("/proc/misc", partial(_misc, found), size=0)
 
 
 def _device(name: str, group: int) -> Iterator[View]:
     minor = MINORS[name]
     mode = 0o660 if name == PROVISION else 0o666
     yield View(path=f"/dev/{name}", kind=Kind.NODE, mode=mode, gid=group, minor=minor)
-    yield _link(f"/dev/sgx/{name.removeprefix('sgx_')}", f"../{name}")
     number = f"{MISC_MAJOR}:{minor}"
+    device = "devices/virtual/misc"
+    if name == ISGX:
+        device = f"{_PLATFORM_DEVICE.removeprefix('/sys/')}/misc"
     for place in ("/dev/char", "/sys/dev/char"):
-        up = ".." if place == "/dev/char" else "../../devices/virtual/misc"
+        up = ".." if place == "/dev/char" else f"../../{device}"
         yield _link(f"{place}/{number}", f"{up}/{name}")
-    yield _link(f"/sys/class/misc/{name}", f"../../devices/virtual/misc/{name}")
-    device = f"/sys/devices/virtual/misc/{name}"
+    yield _link(f"/sys/class/misc/{name}", f"../../{device}/{name}")
+    device = f"/sys/{device}/{name}"
     event = f"MAJOR={MISC_MAJOR}\nMINOR={minor}\nDEVNAME={name}\n"
     yield _directory(device)
-    yield _link(f"{device}/subsystem", "../../../../class/misc")
+    up = "../" * (device.count("/") - 1)
+    yield _link(f"{device}/subsystem", f"{up}class/misc")
     yield _text(f"{device}/dev", lambda: f"{number}\n")
     yield _text(f"{device}/uevent", lambda: event, mode=0o644)
 

@@ -12,14 +12,14 @@ from softsgx.arch.leaves import Encls, Enclu
 from softsgx.arch.secinfo import PageType, Secinfo, SecinfoFlags
 from softsgx.arch.secs import Secs
 from softsgx.arch.sigstruct import Sigstruct
-from softsgx.driver import uapi
+from softsgx.driver import isgx_uapi, uapi
 
 Read = Callable[[int, int], bytes]
 """Copies bytes of the program's memory, by address and size; OSError."""
 
 _NAMES = {
     value: name
-    for name, value in vars(uapi).items()
+    for name, value in [*vars(isgx_uapi).items(), *vars(uapi).items()]
     if name.startswith("SGX_IOC_") and isinstance(value, int)
 }
 _LARGE_ERROR = 512
@@ -75,6 +75,11 @@ def ioctl_name(cmd: int) -> str:
     return _NAMES.get(cmd & 0xFFFF_FFFF, hex(cmd))
 
 
+def ioctl_value(value: int) -> str:
+    """Write what an ioctl returned: nothing was wrong, or isgx tells an SGX error."""
+    return f"{value} {error_code(value)}" if value else "0"
+
+
 def ioctl_argument(read: Read, cmd: int, arg: int) -> str:
     """Write the structure that an ioctl is given."""
     kind = _STRUCTS.get(cmd & 0xFFFF_FFFF)
@@ -121,12 +126,16 @@ _STRUCTS: dict[int, type[Layout]] = {
     uapi.SGX_IOC_ENCLAVE_RESTRICT_PERMISSIONS: uapi.sgx_enclave_restrict_permissions,
     uapi.SGX_IOC_ENCLAVE_MODIFY_TYPES: uapi.sgx_enclave_modify_types,
     uapi.SGX_IOC_ENCLAVE_REMOVE_PAGES: uapi.sgx_enclave_remove_pages,
+    isgx_uapi.SGX_IOC_ENCLAVE_ADD_PAGE: isgx_uapi.sgx_enclave_add_page,
+    isgx_uapi.SGX_IOC_ENCLAVE_INIT: isgx_uapi.sgx_enclave_init,
 }
 _RESULTS = {"count", "result"}
 _POINTERS: dict[tuple[type[Layout], str], type[Layout]] = {
     (uapi.sgx_enclave_create, "src"): Secs,
     (uapi.sgx_enclave_add_pages, "secinfo"): Secinfo,
     (uapi.sgx_enclave_init, "sigstruct"): Sigstruct,
+    (isgx_uapi.sgx_enclave_add_page, "secinfo"): Secinfo,
+    (isgx_uapi.sgx_enclave_init, "sigstruct"): Sigstruct,
 }
 _FIELDS: dict[str, Callable[[int], str]] = {
     "length": length,
