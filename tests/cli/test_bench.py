@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from softsgx.cli import bench, samples
+from softsgx.cli import bench, samples, swap_samples
 from softsgx.cli.samples import (
     FIGURES,
     Figure,
@@ -16,6 +16,9 @@ from softsgx.cli.samples import (
     summary,
     take,
 )
+from softsgx.cli.swap_samples import page_swap_s
+from softsgx.encls.swap import In, eldu_page
+from softsgx.machine.machine import Machine
 
 NOWHERE = Sources(Path("no-such-program"))
 FIGURE = Figure("a_figure", "s", lambda _: [3.0, 1.0, 2.0, 9.0, 2.5])
@@ -28,6 +31,7 @@ def test_the_ids_are_those_that_others_read() -> None:
         "build_unmeasured_gib_s",
         "build_measured_mib_s",
         "eaccept_page_cycles",
+        "page_swap_cycles",
         "selftest_suite_s",
         "start_true_s",
         "compile_slowdown_ratio",
@@ -47,13 +51,34 @@ def test_no_samples_is_no_figure() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["enclu_roundtrip_cycles", "selftest_suite_s", "inside_compute_ratio"]
+    "name",
+    [
+        "enclu_roundtrip_cycles",
+        "page_swap_cycles",
+        "selftest_suite_s",
+        "inside_compute_ratio",
+    ],
 )
 def test_what_cannot_be_measured_says_why(name: str) -> None:
     (figure,) = (one for one in FIGURES if one.id == name)
     result = take(figure, NOWHERE)
     assert result.value is None
     assert result.reason
+
+
+def test_a_page_that_is_swapped_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(swap_samples, "_ROUNDS", 1)
+    loaded: list[int] = []
+
+    def load(machine: Machine, operands: In) -> None:
+        eldu_page(machine, operands)
+        loaded.append(operands.page)
+
+    monkeypatch.setattr(swap_samples, "eldu_page", load)
+    samples = page_swap_s()
+    assert len(samples) == 9
+    assert all(sample > 0 for sample in samples)
+    assert len(loaded) == 9 * swap_samples.RUN
 
 
 def test_a_command_that_fails_is_quoted() -> None:

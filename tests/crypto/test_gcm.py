@@ -19,13 +19,13 @@ MAC = bytes.fromhex("5bc94fbc3221a5db94fae95ae7121a47")
 
 
 def test_the_specifications_vector_both_ways() -> None:
-    assert aes_gcm_encrypt(KEY, IV, HEADER, PLAIN) == (CIPHER, MAC)
-    assert aes_gcm_decrypt(KEY, IV, HEADER, CIPHER, MAC) == PLAIN
+    assert aes_gcm_encrypt(KEY, IV, HEADER, PLAIN) == CIPHER + MAC
+    assert aes_gcm_decrypt(KEY, IV, HEADER, CIPHER + MAC) == PLAIN
 
 
-@pytest.mark.parametrize("part", range(5))
+@pytest.mark.parametrize("part", range(4))
 def test_a_bit_of_anything_that_is_another_is_a_mismatch(part: int) -> None:
-    parts = [KEY, IV, HEADER, CIPHER, MAC]
+    parts = [KEY, IV, HEADER, CIPHER + MAC]
     parts[part] = bytes([parts[part][0] ^ 1]) + parts[part][1:]
     with pytest.raises(MismatchError):
-        aes_gcm_decrypt(parts[0], parts[1], parts[2], parts[3], parts[4])
+        aes_gcm_decrypt(parts[0], parts[1], parts[2], parts[3])

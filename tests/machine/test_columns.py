@@ -42,4 +42,4 @@ def test_a_chunk_of_zeros_takes_no_memory() -> None:
     columns = Columns("HQ")
     columns.fill(0, ROWS, (1, 1), (0, 0))
     columns.fill(0, ROWS, (0, 0), (0, 0))
-    assert not columns._chunks
+    assert not columns.chunks

@@ -61,7 +61,7 @@ def published(epcm: Epcm) -> dict[tuple[int, int], int]:
     """Return what a reader of *touched* knows: a state for each enclave and address."""
     states: dict[tuple[int, int], int] = {}
     for touched in epcm.touched:
-        for at in range(touched.count):
+        for at in range(touched.pages):
             address = touched.enclaveaddress + at * PAGE_SIZE
             states[touched.enclavesecs, address] = touched.state
     return {key: state for key, state in states.items() if state}

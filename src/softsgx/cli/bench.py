@@ -18,9 +18,9 @@ from softsgx.cli.samples import (
     Result,
     Sources,
     finish,
-    read_samples,
     softsgx_run,
     take,
+    tsc_hz,
 )
 from softsgx.native.probe import probe
 
@@ -83,12 +83,9 @@ def _machine(program: Path) -> dict[str, object]:
     """Return what the figures depend on."""
     facts = machine(probe())
     del facts["cpu_flags"]
-    tsc_hz = None
-    if program.exists():
-        tsc_hz = read_samples(finish([str(program), "tsc", "50", "1"]))[0]
     return {
         **facts,
-        "tsc_hz": tsc_hz,
+        "tsc_hz": tsc_hz(program) if program.exists() else None,
         "softsgx": __version__,
         "python": platform.python_version(),
     }
@@ -101,7 +98,7 @@ def _as_json(result: Result) -> dict[str, object]:
     return shown
 
 
-def _show(results: list[Result], tsc_hz: object) -> None:
+def _show(results: list[Result], hz: object) -> None:
     print(f"{'figure':30} {'median':>12} {'least':>12} {'greatest':>12}  n  unit")
     for result in results:
         if result.value is None:
@@ -110,6 +107,6 @@ def _show(results: list[Result], tsc_hz: object) -> None:
         figures = (result.value, result.min or 0.0, result.max or 0.0)
         row = " ".join(f"{figure:>12.5g}" for figure in figures)
         unit = result.unit
-        if unit == "cycles" and isinstance(tsc_hz, float):
-            unit = f"cycles ({result.value / tsc_hz * 1e6:.3g} us)"
+        if unit == "cycles" and isinstance(hz, float):
+            unit = f"cycles ({result.value / hz * 1e6:.3g} us)"
         print(f"{result.id:30} {row} {result.n:>2}  {unit}")

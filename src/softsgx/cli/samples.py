@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from softsgx.cli.policy_samples import decide_us
+from softsgx.cli.swap_samples import page_swap_s
 
 TIMEOUT_S = 300
 COMPILES = 10
@@ -169,6 +170,18 @@ def _compile(sources: Sources) -> list[float]:
     return ratios
 
 
+def tsc_hz(program: Path) -> float:
+    """Return the cycles that RDTSC counts in a second."""
+    if not program.exists():
+        raise NoSampleError(f"{program} is not built")
+    return read_samples(finish([str(program), "tsc", "50", "1"]))[0]
+
+
+def _page_swap(sources: Sources) -> list[float]:
+    hz = tsc_hz(sources.program)
+    return [seconds * hz for seconds in page_swap_s()]
+
+
 def _selftest(sources: Sources) -> list[float]:
     if sources.selftest is None:
         raise NoSampleError("no built suite was named (--selftest DIR)")
@@ -208,6 +221,7 @@ FIGURES = (
         "cycles",
         _program("eaccept", "2048", "7", options=("--epc", "256M")),
     ),
+    Figure("page_swap_cycles", "cycles", _page_swap),
     Figure("selftest_suite_s", "s", _selftest),
     Figure("start_true_s", "s", _start_true),
     Figure("compile_slowdown_ratio", "ratio", _compile),

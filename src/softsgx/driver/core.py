@@ -154,11 +154,11 @@ class Core:
             if encl is None:
                 continue
             index = encl.index(news.enclaveaddress)
-            old = encl.words.get(index)[0] if news.count == 1 else None
-            encl.words.fill(index, news.count, (news.state,), (0,))
-            _note(self._unpublished, encl, index, news.count)
+            old = encl.words.get(index)[0] if news.pages == 1 else None
+            encl.words.fill(index, news.pages, (news.state,), (0,))
+            _note(self._unpublished, encl, index, news.pages)
             if old is None or granted(old) != granted(news.state):
-                _note(self._changes, encl, index, news.count)
+                _note(self._changes, encl, index, news.pages)
         touched.clear()
 
     def drain(self) -> list[Changed]:

@@ -75,9 +75,9 @@ def ewb(machine: Machine, lp: Processor) -> None:
     )
     header = header_of(bytes(pcmd), entry.enclaveaddress, eid)
     version = machine.package.paging.next_version()
-    ciphertext, mac = machine.package.paging.encrypt(version, header, contents)
-    lp.memory.store(srcpge, ciphertext)
-    lp.memory.store(pcmd_at, bytes(replace(pcmd, mac=mac)))
+    sealed = machine.package.paging.encrypt(version, bytes(header), contents)
+    lp.memory.store(srcpge, sealed[:PAGE_SIZE])
+    lp.memory.store(pcmd_at, bytes(replace(pcmd, mac=sealed[PAGE_SIZE:])))
     lp.memory.store(rbx, bytes(replace(pageinfo, linaddr=entry.enclaveaddress)))
     start = page_offset(rdx)
     slot = machine.epc.page(va_page)[start : start + SLOT_SIZE]

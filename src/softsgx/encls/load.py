@@ -71,12 +71,12 @@ def check_load(machine: Machine, lp: Processor, operands: Operands) -> Loading:
     flags = Secinfo.from_bytes(raw_pcmd[: Secinfo.SIZE]).flags
     secs_page, eid = _check_parent(machine, lp, flags, pageinfo.secs)
     ciphertext = lp.memory.load(pageinfo.srcpge, PAGE_SIZE)
-    header = header_of(raw_pcmd, pageinfo.linaddr, eid)
+    header = bytes(header_of(raw_pcmd, pageinfo.linaddr, eid))
     raw_version = machine.epc.page(va_page)[slot : slot + SLOT_SIZE]
     version = int.from_bytes(raw_version, "little")
     mac = Pcmd.from_bytes(raw_pcmd).mac
     try:
-        contents = machine.package.paging.decrypt(version, header, ciphertext, mac)
+        contents = machine.package.paging.decrypt(version, header, ciphertext + mac)
     except MismatchError as error:
         raise LeafFailed(SgxError.MAC_COMPARE_FAIL) from error
     return Loading(page, contents, flags, pageinfo.linaddr, secs_page)

@@ -13,16 +13,19 @@ CHUNK = 1 << CHUNK_SHIFT
 
 
 class Columns:
-    """Rows of integers; *typecodes* gives the width of each column."""
+    """Rows of integers; *typecodes* gives the width of each column.
+
+    *chunks* has, by row >> CHUNK_SHIFT, the columns of 512 rows, if any is not zero.
+    """
 
     def __init__(self, typecodes: str) -> None:
         self._typecodes = typecodes
         self._zero = (0,) * len(typecodes)
-        self._chunks: dict[int, tuple[array[int], ...]] = {}
+        self.chunks: dict[int, tuple[array[int], ...]] = {}
 
     def get(self, row: int) -> tuple[int, ...]:
         """Return one row; a row never written is all zeros."""
-        chunk = self._chunks.get(row >> CHUNK_SHIFT)
+        chunk = self.chunks.get(row >> CHUNK_SHIFT)
         if chunk is None:
             return self._zero
         at = row & (CHUNK - 1)
@@ -42,7 +45,7 @@ class Columns:
         for number, start, stop in _pieces(first, count):
             done = (number << CHUNK_SHIFT) + start - first
             if not any(values) and not any(steps) and stop - start == CHUNK:
-                self._chunks.pop(number, None)
+                self.chunks.pop(number, None)
                 continue
             chunk = self._chunk(number)
             for column, value, step in zip(chunk, values, steps, strict=True):
@@ -54,7 +57,7 @@ class Columns:
         """Return a copy of one column over a run of rows."""
         out = array(self._typecodes[index])
         for number, start, stop in _pieces(first, count):
-            chunk = self._chunks.get(number)
+            chunk = self.chunks.get(number)
             if chunk is None:
                 out.frombytes(bytes((stop - start) * out.itemsize))
             else:
@@ -63,17 +66,17 @@ class Columns:
 
     def rows(self) -> Iterator[int]:
         """Yield, in order, the rows in which a column is non-zero."""
-        for number in sorted(self._chunks):
-            chunk = self._chunks[number]
+        for number in sorted(self.chunks):
+            chunk = self.chunks[number]
             for at in range(CHUNK):
                 if any(column[at] for column in chunk):
                     yield (number << CHUNK_SHIFT) + at
 
     def _chunk(self, number: int) -> tuple["array[int]", ...]:
-        chunk = self._chunks.get(number)
+        chunk = self.chunks.get(number)
         if chunk is None:
             chunk = tuple(_ramp(code, 0, 0, CHUNK) for code in self._typecodes)
-            self._chunks[number] = chunk
+            self.chunks[number] = chunk
         return chunk
 
 

@@ -3,8 +3,11 @@
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
+from operator import attrgetter
 
 from softsgx.arch.addr import PAGE_SHIFT, PAGE_SIZE
+
+_first_of = attrgetter("first")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +115,3 @@ class Epc:
     def _check(self, first: int, count: int) -> None:
         if count <= 0 or first < 0 or first + count > self.pages:
             raise ValueError(f"no such pages in the EPC: {first}, {count} of them")
-
-
-def _first_of(run: _Run) -> int:
-    return run.first

@@ -60,19 +60,14 @@ class Paging:
         return self.version
 
     def encrypt(
-        self, version: int, header: Macheader, contents: bytes | memoryview
-    ) -> tuple[bytes, bytes]:
-        """Return a page's ciphertext and MAC."""
-        return aes_gcm_encrypt(
-            self.key, initial_counter(version), bytes(header), contents
-        )
-
-    def decrypt(
-        self, version: int, header: Macheader, ciphertext: bytes, mac: bytes
+        self, version: int, header: bytes, contents: bytes | memoryview
     ) -> bytes:
+        """Return a page's ciphertext, 4096 bytes, and behind it the MAC, 16."""
+        return aes_gcm_encrypt(self.key, initial_counter(version), header, contents)
+
+    def decrypt(self, version: int, header: bytes, sealed: bytes) -> bytes:
         """Return a page's contents; MismatchError unless all is as it went out."""
-        iv = initial_counter(version)
-        return aes_gcm_decrypt(self.key, iv, bytes(header), ciphertext, mac)
+        return aes_gcm_decrypt(self.key, initial_counter(version), header, sealed)
 
 
 def initial_counter(version: int) -> bytes:
