@@ -93,6 +93,10 @@ struct enclave {
 };
 
 /* A thread that entered an enclave; its block also holds its signal stack. */
+struct detour {			/* see narrow.c */
+	u64 rip, next, rax, rdx, rdi, xfrm, faulted;
+};
+
 struct thread {
 	u64 magic;
 	u32 tid;
@@ -106,6 +110,7 @@ struct thread {
 	u32 guarded;		/* its system calls inside are dispatched to us */
 	u64 lifted;		/* an instruction whose breakpoint it met last */
 	u32 no_rdtsc;		/* RDTSC faults, by our doing */
+	struct detour detour;	/* what it had before one */
 };
 
 struct frame {			/* one delivery of a signal to the agent */
@@ -262,6 +267,14 @@ HIDDEN void forbid_calls(struct thread *th);
 HIDDEN void forbid_rdtsc(struct thread *th);
 HIDDEN int allow_rdtsc(struct thread *th);
 HIDDEN int at_rdtsc(u64 rip);
+#define LONGEST 15 /* bytes of an instruction */
+HIDDEN int is_prefix(u8 byte);
+HIDDEN void copy_instruction(u8 *code, u64 rip); /* LONGEST + 2 bytes */
+
+/* ---- narrow.c: instructions on extended state that XFRM limits ---- */
+HIDDEN int state_site(struct frame *f);
+HIDDEN int state_ended(struct frame *f);
+HIDDEN int in_state_stub(u64 rip);
 
 /* ---- registers.c, xsave.c: the state that an exit saves and ERESUME loads ---- */
 #define G(reg) (*(u64 *)(gpr + (reg)))
@@ -310,8 +323,10 @@ HIDDEN void carry_out_fault(struct answer *ans);
 /* ---- sites.c ---- */
 HIDDEN int at_enclu(u64 rip);
 HIDDEN int at_cpuid(u64 rip);
-enum site_kind { SITE_NONE, SITE_ENCLU, SITE_CPUID, SITE_WINDOW };
+enum site_kind { SITE_NONE, SITE_ENCLU, SITE_CPUID, SITE_WINDOW, SITE_STATE };
 HIDDEN enum site_kind site_of(struct frame *f);
+HIDDEN enum site_kind site_lookup(u64 address);
+HIDDEN void site_add(u64 address, enum site_kind kind);
 HIDDEN void sites_init(void);
 HIDDEN void sites_of_text(u64 start, u64 length, u64 fd, u64 offset);
 HIDDEN void site_unwind(struct frame *f);

@@ -9,7 +9,6 @@
  */
 #include "agent.h"
 
-#define LONGEST 15
 #define PAGE 4096ul
 
 enum map { ONE_BYTE, TWO_BYTE };
@@ -45,7 +44,7 @@ static const struct pattern {
 	{TWO_BYTE, 0x01, 0x01, EXACT_MODRM, 0xf9}, /* RDTSCP */
 };
 
-static int is_prefix(u8 byte)
+int is_prefix(u8 byte)
 {
 	switch (byte) {
 	case 0x26: case 0x2e: case 0x36: case 0x3e: case 0x64: case 0x65:
@@ -81,7 +80,7 @@ static int is_among(const struct pattern *list, u64 length, enum map map, const 
 }
 
 /* Copy what can be had of an instruction; zero behind it. */
-static void copy_instruction(u8 *code, u64 rip)
+void copy_instruction(u8 *code, u64 rip)
 {
 	u64 here = PAGE - rip % PAGE;
 

@@ -148,6 +148,8 @@ void inside_signal(struct frame *f)
 		inside_enclu(f, 1);
 	} else if (f->sig == SIGSEGV && site_of(f) == SITE_ENCLU) {
 		inside_enclu(f, 0);
+	} else if (state_site(f)) {
+		return;
 	} else if (software_interrupt(f)) {
 		mc->rip -= 2;
 		undefined(f);

@@ -238,6 +238,8 @@ __attribute__((used)) HIDDEN int agent_signal(int sig, struct k_siginfo *info,
 		return 1;
 	}
 	notice_fork();
+	if (state_ended(&f))
+		return 0;
 	if (info->code <= 0 || !(SIGBIT(sig) & FAULT_SIGNALS)) {
 		reissue_unwind(&uc->mc);
 		site_unwind(&f);

@@ -15,7 +15,7 @@
 #define INT3 0xcc
 #define HLT 0xf4
 
-static u64 sites[NR_SITES]; /* address << 2 | kind, open addressing */
+static u64 sites[NR_SITES]; /* address << 3 | kind, open addressing */
 
 static const u8 enclu_bytes[3] = {0x0f, 0x01, 0xd7};
 static const u8 cpuid_bytes[2] = {0x0f, 0xa2};
@@ -50,9 +50,9 @@ static u64 slot_of(u64 address)
 void site_add(u64 address, enum site_kind kind)
 {
 	for (u64 i = slot_of(address), n = 0; n < 64; n++, i = (i + 1) % NR_SITES) {
-		if (sites[i] && sites[i] >> 2 != address)
+		if (sites[i] && sites[i] >> 3 != address)
 			continue;
-		sites[i] = address << 2 | kind;
+		sites[i] = address << 3 | kind;
 		return;
 	}
 }
@@ -80,10 +80,10 @@ const u64 *site_slot(u64 address, u64 n)
 
 enum site_kind site_known(u64 site, u64 address)
 {
-	return site >> 2 == address ? site & 3 : SITE_NONE;
+	return site >> 3 == address ? site & 7 : SITE_NONE;
 }
 
-static enum site_kind lookup(u64 address)
+enum site_kind site_lookup(u64 address)
 {
 	const u64 *slot;
 
@@ -110,7 +110,7 @@ static enum site_kind site_at(u64 address, u8 byte)
 		like = SITE_ENCLU;
 	else
 		return SITE_NONE;
-	kind = lookup(address);
+	kind = site_lookup(address);
 	if (kind != SITE_NONE)
 		return kind == like ? kind : SITE_NONE;
 	answer = call_supervisor(CALL_SITE, address, like, 0, 0, 0);

@@ -76,10 +76,15 @@ static int is_enclu(u64 code)
 	return (code & 0xffffff) == 0xd7010f;
 }
 
-/* HLT, with what is left of ENCLU or CPUID behind it. */
+/* HLT, with what is left of ENCLU, CPUID, XGETBV or, where one prefix may stand before,
+ * XSAVE and its kin behind it. */
 static int is_fault_site(u64 code)
 {
-	return (code & 0xffffff) == 0xd701f4 || (code & 0xffff) == 0xa2f4;
+	u64 state = (code & 0xf0) == 0x40 ? code >> 8 : code;
+
+	return (code & 0xffffff) == 0xd701f4 || (code & 0xffff) == 0xa2f4 ||
+	       (code & 0xffffff) == 0xd001f4 || (state & 0xffff) == 0xaef4 ||
+	       (state & 0xffff) == 0xc7f4;
 }
 
 /* A breakpoint in place of a CPUID; the debugger may have put one there itself. */
@@ -148,7 +153,7 @@ int tracee_signal_is_ours(u64 pid, const struct k_siginfo *info)
 	case SIGSEGV:
 	case SIGBUS:
 		if (info->code == SI_KERNEL)
-			return is_copying(pid) ||
+			return is_copying(pid) || in_state_stub(tracee_rip(pid)) ||
 			       is_fault_site(peek(pid, (void *)tracee_rip(pid)));
 		return info->code > 0 && (in_hull(pid, info->addr) || is_copying(pid));
 	}

@@ -28,7 +28,15 @@ LOADER = [HELLO / name for name in ("load.c", "isgx.c", "vdso.c")]
 """Sources of what builds an enclave, on either device."""
 
 FLAGS = ["-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", "-pthread"]
-CODE = ("entry.S", "spin.S", "forbidden.S", "second.S", "enclave.c", "state.c")
+CODE = (
+    "entry.S",
+    "spin.S",
+    "forbidden.S",
+    "second.S",
+    "state_ops.S",
+    "enclave.c",
+    "state.c",
+)
 ENCLAVE_FLAGS = [
     *("-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-ffreestanding", "-fPIE"),
     *("-fvisibility=hidden", "-mgeneral-regs-only", "-fno-stack-protector"),

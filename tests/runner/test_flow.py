@@ -3,12 +3,14 @@
 import hashlib
 import struct
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from softsgx.arch.addr import PAGE_SIZE
-from softsgx.runner.flow import MARGIN, SUSPECT, judge
+from softsgx.runner.flow import MARGIN, SUSPECT, Wanted, called_places, judge
+from softsgx.runner.text import LONGEST
 
 NOP, RET = b"\x90", b"\xc3"
 LEAF_7 = b"\xb8\x07\0\0\0\x31\xc9"
@@ -92,7 +94,7 @@ def test_code_may_end_with_the_page() -> None:
     ],
 )
 def test_the_others_count_only_where_they_are_reached(code: bytes) -> None:
-    assert SUSPECT.search(code)
+    assert SUSPECT[Wanted.UNDEFINED].search(code)
     whole = page(b"\xeb\x01\xc3", LEAF_7, code, STORE, RET)
     assert found(whole, 0) == {MARGIN + 10: len(code)}
     assert found(whole, 2) == {}
@@ -101,7 +103,7 @@ def test_the_others_count_only_where_they_are_reached(code: bytes) -> None:
 
 @pytest.mark.parametrize("code", [b"\x0f\x01\xd7", b"\x0f\x01\xf9", b"\x0f\xa3\xc0"])
 def test_what_an_enclave_has_is_let_be(code: bytes) -> None:
-    assert not SUSPECT.search(code)
+    assert not SUSPECT[Wanted.UNDEFINED].search(code)
     assert found(page(code, RET), 0) == {}
 
 
@@ -180,3 +182,85 @@ def test_libraries_are_read_right(name: str) -> None:
     true, seen = sites_of(library)
     assert seen <= true
     assert len(seen) >= 0.6 * len(true)
+
+
+MASK = b"\xb8\xff\xff\xff\xff\xba\xff\xff\xff\xff"
+"""mov $-1, %eax; mov $-1, %edx"""
+XSAVE64 = b"\x48\x0f\xae\x27"
+XGETBV = b"\x0f\x01\xd0"
+STATE = [
+    *(b"\x0f\xae\x27", b"\x0f\xae\x6f\x40", b"\x0f\xae\x37", b"\x0f\xc7\x27"),
+    *(XSAVE64, b"\x65\x48\x0f\xae\x2f", XGETBV),
+]
+
+
+def state(
+    code: bytes, *entries: int, called: Callable[[], list[int]] = list
+) -> set[int]:
+    image = bytes(MARGIN) + code + bytes(MARGIN)
+    found = judge(
+        image,
+        (MARGIN, MARGIN + PAGE_SIZE),
+        [entry + MARGIN for entry in entries],
+        lambda at, n: image[at : at + n],
+        lambda: [place + MARGIN for place in called()],
+        Wanted.STATE,
+    )
+    assert not found.sites
+    return {at - MARGIN for at in found.state}
+
+
+@pytest.mark.parametrize("code", STATE, ids=bytes.hex)
+def test_state_that_is_reached_is_found_behind_its_prefixes(code: bytes) -> None:
+    assert SUSPECT[Wanted.STATE].search(code)
+    assert state(page(code, RET), 0) == {code.index(0x0F)}
+    assert state(page(code, RET)) == set()
+
+
+@pytest.mark.parametrize("code", STATE[:-1], ids=bytes.hex)
+def test_state_that_gets_a_mask_is_likely(code: bytes) -> None:
+    at = 4 * LONGEST + len(MASK) + code.index(0x0F)
+    assert state(page(MASK, code, RET, at=4 * LONGEST)) == {at}
+    assert state(page(MASK[:5], code, RET, at=4 * LONGEST)) == set()
+
+
+def test_xgetbv_that_gets_its_number_and_is_used_is_likely() -> None:
+    zero = b"\x31\xc9"
+    begin = 4 * LONGEST
+    assert state(page(zero, XGETBV, STORE, RET, at=begin)) == {begin + 2}
+    assert state(page(zero, XGETBV, RET, at=begin)) == set()
+    assert state(page(XGETBV, STORE, RET, at=begin)) == set()
+
+
+@pytest.mark.parametrize(
+    "code", [b"\x66\x0f\xae\x37", b"\xf3\x0f\xae\x27", b"\x0f\xae\xe8"], ids=bytes.hex
+)
+def test_other_instructions_of_the_group_are_none(code: bytes) -> None:
+    assert state(page(code, RET), 0) == set()
+
+
+def test_a_call_from_elsewhere_leads_there_if_nothing_else_does() -> None:
+    code = page(RET, b"\x06", XSAVE64, RET)
+    assert state(code, 0) == set()
+    assert state(code, 0, called=lambda: [2]) == {3}
+    # What is known to be another instruction is no instruction of its own.
+    inside = page(b"\xb8" + XGETBV + b"\0", RET)
+    assert state(inside, 0, called=lambda: [1]) == set()
+
+
+def test_nobody_asks_for_calls_where_all_is_known() -> None:
+    def called() -> list[int]:
+        raise AssertionError
+
+    assert state(page(XSAVE64, RET), 0, called=called) == {1}
+
+
+def test_calls_are_found_by_their_bytes() -> None:
+    code = NOP * 10 + b"\xe8" + struct.pack("<i", 85) + b"\xe9" + struct.pack("<i", -20)
+    assert list(called_places(code + bytes(100), 0, 1 << 20)) == [100, 0]
+    assert list(called_places(code + bytes(100), 1, 100)) == []
+
+
+def test_cpuid_is_no_state_and_the_other_way_round() -> None:
+    assert found(page(XGETBV, CPUID, RET), 0) == {MARGIN + 3: 2}
+    assert state(page(XGETBV, CPUID, RET), 0) == {0}

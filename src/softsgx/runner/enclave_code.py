@@ -9,11 +9,13 @@ written without us.
 The handler of a #UD looks at the instruction.  So when a breakpoint traps, the byte
 that was there comes back, and a second breakpoint waits behind the instruction for the
 thread to go on: a window.  Meanwhile a third one, before it, holds other threads back.
+
+XGETBV and the XSAVE family obey XFRM inside.  Where that is less than XCR0 they become
+HLT, and the agent executes them with less: nobody sees that they trapped.
 """
 
 import errno
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
 from time import monotonic
 
 from softsgx.arch.addr import PAGE_SHIFT, PAGE_SIZE
@@ -23,7 +25,16 @@ from softsgx.driver.mapping import Extent
 from softsgx.driver.uapi import PROT_EXEC, PROT_WRITE
 from softsgx.machine.epc import Epc
 from softsgx.native.abi import Trap
-from softsgx.runner.flow import MARGIN, SUSPECT, SUSPECT_SIZE, Site, judge
+from softsgx.runner.enclave_marks import CodePage, Marks, Window
+from softsgx.runner.flow import (
+    MARGIN,
+    SUSPECT,
+    SUSPECT_SIZE,
+    Site,
+    Wanted,
+    called_places,
+    judge,
+)
 from softsgx.runner.host_code import HLT, INT3
 
 _OURS = frozenset({INT3, HLT})
@@ -33,50 +44,29 @@ LONGEST_WINDOW = 2.0
 """Seconds that other threads wait at a window."""
 MOST_ENTRIES = 64
 """Places in a page that are kept, where instructions are known to begin."""
-
-
-@dataclass
-class _Page:
-    """A page with breakpoints, or one that was judged."""
-
-    originals: dict[int, int] = field(default_factory=dict)
-    """What stood at a breakpoint, by its offset."""
-    forbidden: dict[int, Site] = field(default_factory=dict)
-    """The forbidden instructions among them."""
-    entries: set[int] = field(default_factory=set)
-    """Addresses in it that other pages branch to."""
-    runs: bool = False
-    swaps: int = 0
-
-
-@dataclass
-class _Window:
-    """A forbidden instruction that is as it was until its thread goes on behind it."""
-
-    tid: int
-    opened: float
-    saved: dict[int, int]
-    """What stood at the breakpoints around it, by address."""
-
-
-@dataclass
-class _Enclave:
-    pages: dict[int, _Page] = field(default_factory=dict)
-    """By number from the base."""
-    windows: dict[int, _Window] = field(default_factory=dict)
-    """By the instruction's address."""
-
-    def page(self, index: int) -> _Page:
-        return self.pages.setdefault(index, _Page())
+NEARBY = 128
+"""Pages before and behind one that are searched for calls into it."""
 
 
 class EnclaveCode:
     """All breakpoints in enclaves, and what of their memory runs."""
 
-    def __init__(self, epc: Epc, *, cpuid: bool):
+    def __init__(
+        self,
+        epc: Epc,
+        *,
+        cpuid: bool,
+        is_narrow: Callable[[Encl], bool] | None = None,
+    ):
         self._epc = epc
-        self._cpuid = cpuid
-        self._enclaves: dict[Encl, _Enclave] = {}
+        self._always = Wanted.UNDEFINED if cpuid else Wanted(0)
+        self._is_narrow = is_narrow
+        self._enclaves: dict[Encl, Marks] = {}
+
+    def _wanted(self, encl: Encl) -> Wanted:
+        return self._always | (
+            Wanted.STATE if self._is_narrow and self._is_narrow(encl) else 0
+        )
 
     def forget(self, encl: Encl) -> None:
         """Drop what is known of an enclave that is gone."""
@@ -186,7 +176,7 @@ class EnclaveCode:
             return
         for place, byte in saved.items():
             self._put(encl, place, byte, INT3)
-        known.windows[address] = _Window(tid, monotonic(), saved)
+        known.windows[address] = Window(tid, monotonic(), saved)
         self._put(encl, address, INT3, page.originals[at])
 
     def _close(self, encl: Encl, site: int) -> None:
@@ -210,7 +200,7 @@ class EnclaveCode:
         """Take from native protections what a page may not have as long as it runs."""
         for extent in extents:
             known = self._enclaves.get(extent.encl)
-            if extent.prot & PROT_EXEC and self._cpuid:
+            if extent.prot & PROT_EXEC and self._wanted(extent.encl):
                 yield from self._split(extent)
                 continue
             if known and not extent.prot & PROT_EXEC:
@@ -250,12 +240,13 @@ class EnclaveCode:
         """Return the numbers of the pages of an extent that must be judged."""
         encl = extent.encl
         low, high = extent.start - encl.base, extent.end - encl.base
-        found = SUSPECT.finditer(encl.view[low : high + SUSPECT_SIZE - 1])
+        suspect = SUSPECT[self._wanted(encl)]
+        found = suspect.finditer(encl.view[low : high + SUSPECT_SIZE - 1])
         return {(low + match.start()) >> PAGE_SHIFT for match in found}
 
     def fetched(self, encl: Encl, address: int, rip: int) -> None:
         """Let a page run that an instruction at *rip*, in it or before it, needs."""
-        if not self._cpuid:
+        if not self._wanted(encl):
             return
         page = self._of(encl).page(encl.index(address))
         page.runs = True
@@ -275,17 +266,40 @@ class EnclaveCode:
         code = self._read(encl, low, start + PAGE_SIZE + MARGIN - low)
         first = start - low
         last = first + PAGE_SIZE
-        if not SUSPECT.search(code, first, last + SUSPECT_SIZE - 1):
+        wanted = self._wanted(encl)
+        if not SUSPECT[wanted].search(code, first, last + SUSPECT_SIZE - 1):
             return set()
         found = judge(
             code,
             (first, last),
             [entry - low for entry in entries],
             lambda place, size: self._read(encl, low + place, size),
+            lambda: [place - low for place in self._called(encl, index)],
+            wanted,
         )
         for at, site in found.sites.items():
             self._forbid(encl, low + at, site)
+        for at in found.state:
+            self._break(encl, low + at, HLT)
         return {low + place for place in found.leaves}
+
+    def _called(self, encl: Encl, index: int) -> Iterator[int]:
+        """Yield the addresses in a page that bytes nearby, if they are code, call."""
+        first, last = index, index
+        while first > index - NEARBY and self._may_run(encl, first - 1):
+            first -= 1
+        while last < index + NEARBY and self._may_run(encl, last + 1):
+            last += 1
+        start = encl.base + (first << PAGE_SHIFT)
+        code = self._read(encl, start, last + 1 - first << PAGE_SHIFT)
+        at = index - first << PAGE_SHIFT
+        for place in called_places(code, at, at + PAGE_SIZE):
+            yield start + place
+
+    def _may_run(self, encl: Encl, index: int) -> bool:
+        address = encl.base + (index << PAGE_SHIFT)
+        cell = self._cell(encl, address)
+        return cell is not None and bool(encl.word(address) & PROT_EXEC)
 
     def _is_news(self, encl: Encl, address: int) -> bool:
         """Note where an instruction begins; say whether its page must be looked at."""
@@ -304,13 +318,18 @@ class EnclaveCode:
         return self.original(encl, address, bytes(encl.view[at : at + size]))
 
     def _forbid(self, encl: Encl, address: int, site: Site) -> None:
+        if self._break(encl, address, INT3):
+            page = self._of(encl).page(encl.index(address))
+            page.forbidden[address % PAGE_SIZE] = site
+
+    def _break(self, encl: Encl, address: int, byte: int) -> bool:
         cell, at = self._cell(encl, address), address % PAGE_SIZE
         page = self._of(encl).page(encl.index(address))
         if cell is None or at in page.originals:
-            return
+            return False
         page.originals[at] = cell[at]
-        page.forbidden[at] = site
-        cell[at] = INT3
+        cell[at] = byte
+        return True
 
     def written(self, encl: Encl, address: int, rip: int) -> None:
         """Let a page be written that ran: it must be judged again.
@@ -319,7 +338,7 @@ class EnclaveCode:
         """
         known = self._enclaves.get(encl)
         index = encl.index(address)
-        if known is None or index not in known.pages or not self._cpuid:
+        if known is None or index not in known.pages:
             return
         page = known.pages[index]
         if not page.runs or page.swaps > MOST_SWAPS:
@@ -356,11 +375,11 @@ class EnclaveCode:
             return None
         return self._epc.page(page.epc_page)
 
-    def _of(self, encl: Encl) -> _Enclave:
-        return self._enclaves.setdefault(encl, _Enclave())
+    def _of(self, encl: Encl) -> Marks:
+        return self._enclaves.setdefault(encl, Marks())
 
 
-def _within(pages: dict[int, _Page], extent: Extent) -> list[int]:
+def _within(pages: dict[int, CodePage], extent: Extent) -> list[int]:
     """Return the numbers of known pages in an extent."""
     encl = extent.encl
     low, high = encl.index(extent.start), encl.index(extent.end - 1)

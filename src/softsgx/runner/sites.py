@@ -16,8 +16,9 @@ from softsgx.runner.host_code import CPUID_BYTES, HLT, stands_in_file
 from softsgx.runner.process import UserTask
 from softsgx.runner.threads import read_proc
 
-ENCLU, CPUID, WINDOW = 1, 2, 3
-"""Kinds of breakpoints; the last one ends what `enclave_code` calls a window."""
+ENCLU, CPUID, WINDOW, STATE = 1, 2, 3, 4
+"""Kinds of breakpoints.  WINDOW ends what `enclave_code` calls one; STATE stands for
+XGETBV or one of the XSAVE family in an enclave that has less state than the machine."""
 _BYTES = {ENCLU: b"\x0f\x01\xd7", CPUID: CPUID_BYTES}
 
 
@@ -25,7 +26,11 @@ class Sites:
     """All places in the tree where softsgx replaced an instruction."""
 
     def __init__(self, driver: Driver, *, cpuid: bool):
-        self.code = EnclaveCode(driver.machine.epc, cpuid=cpuid)
+        self._machine = driver.machine
+        self._xcr0 = lib.xcr0()
+        self.code = EnclaveCode(
+            driver.machine.epc, cpuid=cpuid, is_narrow=self._is_narrow
+        )
 
     def patch(self, task: UserTask, address: int, kind: int) -> None:
         """Replace an instruction that trapped; OSError if it cannot."""
@@ -43,9 +48,12 @@ class Sites:
         lib.poke(task.tid, address, HLT)
         task.process.sites[address] = kind
 
-    def is_site(self, task: UserTask, address: int, kind: int) -> bool:
-        """Say whether what trapped is a site of ours."""
+    def is_site(self, task: UserTask, address: int, kind: int) -> int:
+        """Say whether what trapped is a site of ours: 0 or 1, or XFRM for STATE."""
         vma = task.mm.find(address)
+        if kind == STATE:
+            is_ours = vma and self.code.is_site(vma.encl, address, forbidden=False)
+            return self._xfrm(vma.encl) if vma and is_ours else 0
         if vma is not None and kind == WINDOW:
             return self.code.ends_window(vma.encl, address)
         if kind not in _BYTES:
@@ -74,6 +82,12 @@ class Sites:
     def forget(self, encl: Encl) -> None:
         """Drop what is known of an enclave that is gone."""
         self.code.forget(encl)
+
+    def _xfrm(self, encl: Encl) -> int:
+        return self._machine.enclaves[encl.secs].secs.attributes.xfrm
+
+    def _is_narrow(self, encl: Encl) -> bool:
+        return encl.created and bool(self._xcr0 & ~self._xfrm(encl))
 
 
 def _is_traced(tid: int) -> bool:

@@ -69,6 +69,8 @@ enum what {
 	DO_OWN_BASES,	/* FS and GS base = address and value, until stop; result = 1 if held */
 	DO_SET_TF,	/* POPF with TF; result = the TF that PUSHF then sees */
 	DO_LEAF,	/* ENCLU with RAX, RBX, RCX, RDX of data; result = RAX */
+	DO_STATE,	/* the size-th of state_ops.S, with area address and mask value;
+			 * result = EDX:EAX behind it */
 };
 
 struct op {

@@ -11,6 +11,7 @@
 extern char entry[];
 void do_spin(struct op *op);
 void state_request(struct op *op, uint8_t *area);
+uint64_t state_ops(uint64_t n, uint64_t address, uint64_t mask);
 
 static void do_notify(struct op *op, uint8_t *area)
 {
@@ -134,6 +135,9 @@ void state_request(struct op *op, uint8_t *area)
 		break;
 	case DO_ENTRY:
 		op->result = (uint64_t)entry;
+		break;
+	case DO_STATE:
+		op->result = state_ops(op->size, op->address, op->value);
 		break;
 	case DO_OWN_BASES:
 		do_own_bases(op);

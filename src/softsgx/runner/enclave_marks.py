@@ -1,0 +1,43 @@
+"""What stands in an enclave's code that is ours, and what stood there before."""
+
+from dataclasses import dataclass, field
+
+from softsgx.runner.flow import Site
+
+
+@dataclass
+class CodePage:
+    """A page with breakpoints, or one that was judged."""
+
+    originals: dict[int, int] = field(default_factory=dict)
+    """What stood at a breakpoint, by its offset."""
+    forbidden: dict[int, Site] = field(default_factory=dict)
+    """The forbidden instructions among them."""
+    entries: set[int] = field(default_factory=set)
+    """Addresses in it that other pages branch to."""
+    runs: bool = False
+    swaps: int = 0
+
+
+@dataclass
+class Window:
+    """A forbidden instruction that is as it was until its thread goes on behind it."""
+
+    tid: int
+    opened: float
+    saved: dict[int, int]
+    """What stood at the breakpoints around it, by address."""
+
+
+@dataclass
+class Marks:
+    """What is known of one enclave's code."""
+
+    pages: dict[int, CodePage] = field(default_factory=dict)
+    """By number from the base."""
+    windows: dict[int, Window] = field(default_factory=dict)
+    """By the instruction's address."""
+
+    def page(self, index: int) -> CodePage:
+        """Return what is known of a page, by its number."""
+        return self.pages.setdefault(index, CodePage())
