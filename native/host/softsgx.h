@@ -18,6 +18,7 @@ API long softsgx_copy_pages(pid_t pid, uint64_t from, uint8_t *to, size_t size);
 
 API long softsgx_poke(pid_t pid, uint64_t address, uint8_t byte);
 API long softsgx_xcr0(void);
+API long softsgx_tsc_khz(void);
 API long softsgx_cpuid(uint32_t leaf, uint32_t subleaf, uint32_t *regs);
 API long softsgx_same_memory(pid_t a, pid_t b);
 API long softsgx_is_leader(pid_t tid);

@@ -10,12 +10,16 @@
 #include <string.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
+#include <x86intrin.h>
 
 #include "softsgx.h"
 
 #define PAGE 4096
 #define PIECE (256 * 1024)
+#define TSC_READINGS 20
+#define TSC_NAP_NS 10000000
 
 long softsgx_read(pid_t pid, uint64_t from, void *to, size_t size)
 {
@@ -94,6 +98,41 @@ long softsgx_same_memory(pid_t a, pid_t b)
 long softsgx_is_leader(pid_t tid)
 {
 	return syscall(SYS_tgkill, tid, tid, 0) == 0;
+}
+
+/* The counter when the clock was read: the closest of some pairs of readings. */
+static uint64_t tsc_at(struct timespec *when)
+{
+	uint64_t best = UINT64_MAX, found = 0;
+
+	for (int i = 0; i < TSC_READINGS; i++) {
+		struct timespec now;
+		uint64_t before = __rdtsc(), took;
+
+		clock_gettime(CLOCK_MONOTONIC_RAW, &now);
+		took = __rdtsc() - before;
+		if (took >= best)
+			continue;
+		best = took;
+		found = before + took / 2;
+		*when = now;
+	}
+	return found;
+}
+
+/* What the time stamp counter does in a millisecond, by the kernel's own calibration:
+ * that is what its raw clock counts with. */
+long softsgx_tsc_khz(void)
+{
+	const struct timespec nap = {0, TSC_NAP_NS};
+	struct timespec first = {0}, last = {0};
+	uint64_t from = tsc_at(&first), ticks;
+	long ns;
+
+	nanosleep(&nap, NULL);
+	ticks = tsc_at(&last) - from;
+	ns = (last.tv_sec - first.tv_sec) * 1000000000 + last.tv_nsec - first.tv_nsec;
+	return ns > 0 ? (long)((__uint128_t)ticks * 1000000 / ns) : 0;
 }
 
 /* What the kernel enabled of the extended state. */

@@ -223,12 +223,18 @@ def test_eaccept_accepts_a_tcs_that_can_be_entered() -> None:
     assert world.entry(DATA2).pt == PageType.TCS
 
 
+def test_eaccept_accepts_a_tcs_without_frames_which_is_never_entered() -> None:
+    world = becoming_a_tcs(bytes(Tcs.SIZE))
+    assert accept(world, TCS_TYPE | MODIFIED) == 0
+    assert not world.entry(DATA2).modified
+
+
 @pytest.mark.parametrize(
     ("fields", "rule"),
     [
         ({"flags": 1}, "DBGOPTIN"),
         ({"cssa": 1}, "NSSA"),
-        ({"nssa": 0}, "NSSA"),
+        ({"cssa": 1, "nssa": 0}, "NSSA"),
         ({"aep": 1}, "AEP"),
         ({"stage": 1}, "STAGE"),
     ],

@@ -185,7 +185,7 @@ def test_no_model_claims_what_the_machine_cannot_execute(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(NAMED))
 def test_they_fit_where_the_agent_looks(name: str) -> None:
     for host in (amd, intel, lib.cpuid):
-        changes = overlays(NAMED[name], host)
+        changes = overlays(NAMED[name], host, tsc_khz=1)
         assert len([*constants(changes, host), *changes]) <= MAX_OVERLAYS
 
 
@@ -218,3 +218,60 @@ def test_enclaves_may_use_the_state_that_the_machine_shows(name: str) -> None:
     avx512 = 0xE7
     assert amd(LEAF_FEATURES, 0)[1] & 1 << 16
     assert view(NAMED[name], LEAF_SGX, 1, amd).ecx & avx512 == avx512
+
+
+STEADY = AMD | {(0x8000_0007, 0): (0, 0, 0, 0x7100)}
+KHZ = 2_596_120
+
+
+def steady(leaf: int, subleaf: int) -> Regs:
+    return STEADY.get((leaf, subleaf), NOTHING)
+
+
+@pytest.mark.parametrize("khz", [KHZ, 1_700_000, 3_000_001, 4_900_000, 10_000])
+def test_the_counters_rate_is_the_machines(khz: int) -> None:
+    denominator, numerator, crystal, _ = view(ICELAKE, 0x15, 0, steady, tsc_khz=khz)
+    assert denominator == 1
+    assert abs(crystal * numerator - khz * 1000) <= numerator / 2
+    assert view(ICELAKE, 0x16, 0, steady, tsc_khz=khz)[:2] == (round(khz / 1000),) * 2
+
+
+@pytest.mark.parametrize("leaf", [0x15, 0x16])
+def test_a_rate_that_is_not_constant_or_known_is_not_told(leaf: int) -> None:
+    assert view(ICELAKE, leaf, 0, amd, tsc_khz=KHZ) == NOTHING
+    assert view(ICELAKE, leaf, 0, steady) == NOTHING
+    assert view(Model(), leaf, 0, steady, tsc_khz=KHZ) == NOTHING
+    old = {**STEADY, (0x8000_0000, 0): (0x8000_0006, 0, 0, 0)}
+    told = view(ICELAKE, leaf, 0, lambda *at: old.get(at, NOTHING), tsc_khz=KHZ)
+    assert told == NOTHING
+
+
+@pytest.mark.parametrize(
+    ("crystal", "base", "keeps"), [(1, 0, True), (0, 9, True), (0, 0, False)]
+)
+def test_what_the_machine_says_of_its_counter_holds(
+    crystal: int, base: int, *, keeps: bool
+) -> None:
+    native = {**STEADY, (0x15, 0): (2, 216, crystal, 0), (0x16, 0): (base, 0, 0, 0)}
+    host = lambda *at: native.get(at, NOTHING)  # noqa: E731 -- as short as it is
+    seen = view(ICELAKE, 0x15, 0, host, tsc_khz=KHZ)
+    assert (seen == native[0x15, 0]) == keeps
+
+
+def test_leaves_between_the_machines_last_and_the_rate_are_empty() -> None:
+    def short(leaf: int, subleaf: int) -> Regs:
+        if leaf == 0:
+            return (0xD, 1, 2, 3)
+        return (7, 7, 7, 7) if 0xD < leaf < 0x20 else steady(leaf, subleaf)
+
+    assert view(ICELAKE, 0, 0, short, tsc_khz=KHZ).eax == 0x16
+    assert view(ICELAKE, 0, 0, short).eax == LEAF_SGX
+    for leaf in (0xE, 0x11, 0x13, 0x14):
+        assert view(ICELAKE, leaf, 0, short, tsc_khz=KHZ) == NOTHING
+    assert view(ICELAKE, LEAF_SGX, 0, short, tsc_khz=KHZ) != NOTHING
+
+
+def test_the_counter_is_measured_as_the_clock_has_it() -> None:
+    one, other = lib.tsc_khz(), lib.tsc_khz()
+    assert one > 100_000
+    assert abs(one - other) <= one / 10_000

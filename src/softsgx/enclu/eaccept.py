@@ -103,7 +103,8 @@ def _check_tcs(raw: bytes) -> None:
         raise GeneralProtection("reserved bytes of the TCS are not zero")
     if tcs.flags & TcsFlags.DBGOPTIN:
         raise GeneralProtection("TCS.FLAGS.DBGOPTIN is set")
-    if tcs.cssa >= tcs.nssa:
+    # One without any frame, which EENTER refuses, processors accept: not as written.
+    if tcs.cssa >= tcs.nssa and (tcs.cssa or tcs.nssa):
         raise GeneralProtection("TCS.CSSA is not below NSSA")
     if tcs.aep or tcs.stage:
         raise GeneralProtection("TCS.AEP or STAGE is not zero")

@@ -82,6 +82,7 @@ _PROTOTYPES: dict[str, tuple[type, ...]] = {
     "softsgx_take_fd": (_PID, ctypes.c_int),
     "softsgx_wait_child": (_PID,),
     "softsgx_xcr0": (),
+    "softsgx_tsc_khz": (),
     "softsgx_cpuid": (ctypes.c_uint32, ctypes.c_uint32, ctypes.c_void_p),
     "softsgx_poke": (_PID, _U64, ctypes.c_uint8),
     "softsgx_same_memory": (_PID, _PID),
@@ -178,6 +179,12 @@ def xcr0() -> int:
     """Return the extended state components that the kernel enabled, as a mask."""
     mask: int = _lib().softsgx_xcr0()
     return mask
+
+
+def tsc_khz() -> int:
+    """Return what the time stamp counter counts in a millisecond; takes some ms."""
+    khz: int = _lib().softsgx_tsc_khz()
+    return khz
 
 
 def cpuid(leaf: int, subleaf: int) -> tuple[int, int, int, int]:

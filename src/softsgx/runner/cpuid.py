@@ -29,6 +29,11 @@ _LEAF_DESCRIPTORS = 0x02
 _LEAF_CACHES = 0x04
 _LEAF_TOPOLOGY = 0x0B
 _LEAF_XSTATE = 0x0D
+_LEAF_TSC = 0x15
+_LEAF_FREQUENCY = 0x16
+_CRYSTAL_HZ = 25_000_000
+_BUS_MHZ = 100
+_LEAF_POWER = 0x8000_0007
 _LEAF_AMD_CACHES = 0x8000_001D
 _CACHE_LEVELS = 6
 _CACHE_TYPE = 0x1F
@@ -55,17 +60,26 @@ _INVARIANT_TSC = 1 << 8
 _WBNOINVD = 1 << 9
 
 
-def overlays(model: Model, host: Host = lib.cpuid) -> list[Overlay]:
+def overlays(
+    model: Model, host: Host = lib.cpuid, *, tsc_khz: int = 0
+) -> list[Overlay]:
     """Return the overlays of a model; the agent takes the first that fits.
 
-    A processor's identity is the model's, what it can execute is the machine's.
+    A processor's identity is the model's, what it can execute is the machine's, and so
+    is the rate of its time stamp counter (0: not known).
     """
-    return [*_sgx(model, host), *_identity(model.identity, host)]
+    rate: list[Overlay] = []
+    if model.identity is not None and tsc_khz and not _tells_rate(host):
+        rate = list(_rate(tsc_khz, host))
+    return [*_sgx(model, host, rate), *rate, *_identity(model.identity, host)]
 
 
-def view(model: Model, leaf: int, subleaf: int, host: Host = lib.cpuid) -> CpuidRegs:
+def view(
+    model: Model, leaf: int, subleaf: int, host: Host = lib.cpuid, *, tsc_khz: int = 0
+) -> CpuidRegs:
     """Return what a program sees."""
-    return _seen(overlays(model, host), CpuidRegs(*host(leaf, subleaf)), leaf, subleaf)
+    changes = overlays(model, host, tsc_khz=tsc_khz)
+    return _seen(changes, CpuidRegs(*host(leaf, subleaf)), leaf, subleaf)
 
 
 def constants(changes: list[Overlay], host: Host = lib.cpuid) -> list[Overlay]:
@@ -101,10 +115,11 @@ def _seen(
     return native
 
 
-def _sgx(model: Model, host: Host) -> Iterator[Overlay]:
+def _sgx(model: Model, host: Host, rate: list[Overlay]) -> Iterator[Overlay]:
     """Yield the largest leaf with the vendor, and what is SGX's alone."""
     native = CpuidRegs(*host(0, 0))
     highest = max(native.eax, LEAF_SGX) if model.sgx1 else native.eax
+    highest = max(highest, *(one.leaf for one in rate)) if rate else highest
     vendor = native[1:]
     if model.identity is not None:
         ebx, edx, ecx = unpack("<3I", VENDOR_INTEL.encode())
@@ -142,9 +157,37 @@ def _identity(identity: Identity | None, host: Host) -> Iterator[Overlay]:
         yield _overlay(0x8000_0002 + part, identity.brand_regs(part))
     yield _overlay(0x8000_0005, CpuidRegs())
     yield _overlay(0x8000_0006, CpuidRegs(), CpuidRegs(ecx=_ALL))
-    yield _overlay(0x8000_0007, CpuidRegs(), CpuidRegs(edx=_INVARIANT_TSC))
+    yield _overlay(_LEAF_POWER, CpuidRegs(), CpuidRegs(edx=_INVARIANT_TSC))
     yield _overlay(0x8000_0008, CpuidRegs(), CpuidRegs(eax=0xFFFF, ebx=_WBNOINVD))
     yield _overlay(_LAST_EXTENDED + 1, CpuidRegs(), last=0x8FFF_FFFF)
+
+
+def _tells_rate(host: Host) -> bool:
+    """Say whether the machine has Intel's leaves for its time stamp counter's rate."""
+    if host(0, 0)[0] < _LEAF_FREQUENCY:
+        return False
+    denominator, numerator, crystal, _ = host(_LEAF_TSC, 0)
+    is_told = bool(denominator and numerator)
+    return is_told and bool(crystal or host(_LEAF_FREQUENCY, 0)[0])
+
+
+def _rate(tsc_khz: int, host: Host) -> Iterator[Overlay]:
+    """Yield leaves 15H and 16H, if the counter's rate is constant.
+
+    A whole number of crystal ticks makes it: the crystal's frequency is what remains.
+    """
+    if host(0x8000_0000, 0)[0] < _LEAF_POWER:
+        return
+    if not host(_LEAF_POWER, 0)[3] & _INVARIANT_TSC:
+        return
+    rate = tsc_khz * 1000
+    ratio = max(round(rate / _CRYSTAL_HZ), 1)
+    yield _overlay(_LEAF_TSC, CpuidRegs(1, ratio, round(rate / ratio)))
+    mhz = round(tsc_khz / 1000)
+    yield _overlay(_LEAF_FREQUENCY, CpuidRegs(mhz, mhz, _BUS_MHZ))
+    first = host(0, 0)[0] + 1
+    if first < _LEAF_TSC:
+        yield _overlay(first, CpuidRegs(), last=_LEAF_TSC - 1)
 
 
 def _caches(host: Host) -> Iterator[Overlay]:

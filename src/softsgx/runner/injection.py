@@ -15,6 +15,7 @@ from softsgx.native.abi import (
 )
 from softsgx.native.numbers import AGENT_BASE, VDSO_OFFSET
 from softsgx.runner.cpuid import constants, overlays
+from softsgx.runner.tsc import tsc_khz
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,8 @@ def agent_config(
     exact: bool,
 ) -> bytes:
     """Return the head of the agent's data: configuration, CPUID, vDSO addresses."""
-    changes = overlays(machine.model)
+    khz = tsc_khz() if machine.model.identity else 0
+    changes = overlays(machine.model, tsc_khz=khz)
     views = [*constants(changes), *changes]
     flags = _flags(machine, abilities, exact=exact)
     head = Config(

@@ -6,6 +6,8 @@
 #include "host.h"
 
 #include <cpuid.h>
+#include <time.h>
+#include <x86intrin.h>
 
 #define SECTIONS 8
 
@@ -41,6 +43,40 @@ static void check_processor(void)
 	CHECK(strstr(brand, "Intel"));
 	__cpuid(0x80000000, a, b, c, d);
 	CHECK(a == 0x80000008);
+}
+
+static double now_and_tsc(uint64_t *tsc)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC_RAW, &now);
+	*tsc = __rdtsc();
+	return (double)now.tv_sec * 1e9 + (double)now.tv_nsec;
+}
+
+/* Where the counter's rate is constant, leaf 15H tells it, with 16H on old processors. */
+static void check_rate(void)
+{
+	unsigned int a, b, c, d;
+	uint64_t from, to;
+	double rate, measured, begin;
+
+	__cpuid(0x80000007, a, b, c, d);
+	if (!(d >> 8 & 1))
+		return;
+	__cpuid(0, a, b, c, d);
+	CHECK(a >= 0x16);
+	__cpuid(0x15, a, b, c, d);
+	CHECK(a && b);
+	rate = (double)c * b / a;
+	__cpuid(0x16, a, b, c, d);
+	CHECK(a);
+	rate = rate > 0 ? rate : a * 1e6;
+	begin = now_and_tsc(&from);
+	usleep(50000);
+	measured = now_and_tsc(&to) - begin;
+	measured = (double)(to - from) * 1e9 / measured;
+	CHECK(rate > measured * 0.99 && rate < measured * 1.01);
 }
 
 /* Data caches with lines and sets, the first of level 1, and then an end. */
@@ -98,6 +134,7 @@ int main(void)
 
 	check_processor();
 	check_caches();
+	check_rate();
 	check_sgx();
 	CHECK(__builtin_cpu_supports("sse2"));
 	CHECK(__builtin_cpu_is("intel"));
