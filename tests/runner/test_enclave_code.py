@@ -1,6 +1,6 @@
 """Breakpoints in enclaves: over what runs, gone where it is written or looked at."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 from hypothesis import given, settings
@@ -269,3 +269,71 @@ def test_whatever_happens_the_memory_is_known_without_us(
         assert code.original(encl, first, now) == memory
     bench.native(R)
     assert b"".join(bytes(bench.page(index)) for index in (1, 2, 3)) == memory
+
+
+def test_a_copy_of_a_page_has_nothing_of_ours(bench: Bench) -> None:
+    bench.run()
+    bench.page(3)[:] = bench.page(1)
+    bench.code.copied(bench.encl, BASE + PAGE, BASE + 3 * PAGE)
+    assert bench.bytes() == PATCHED
+    assert bench.bytes(3) == CODE
+
+
+STATE = b"\x48\x0f\xae\x27\xc3"
+"""xsave64 (%rdi); ret"""
+
+
+def narrow_bench(*, cpuid: bool, is_narrow: bool) -> Bench:
+    bench = make_bench()
+    bench.code = EnclaveCode(
+        bench.world.machine.epc, cpuid=cpuid, is_narrow=lambda _: is_narrow
+    )
+    bench.page(2)[: len(STATE)] = STATE
+    bench.world.driver.drain()
+    return bench
+
+
+@pytest.mark.parametrize("cpuid", [False, True])
+def test_state_that_xfrm_does_not_name_is_a_site(*, cpuid: bool) -> None:
+    bench = narrow_bench(cpuid=cpuid, is_narrow=True)
+    assert bench.native(R | X)[1:] == [R, R | X]
+    bench.run(2)
+    assert bench.native(R | X)[1:] == [R | X, R | X]
+    assert bench.bytes(2, len(STATE)) == STATE.replace(b"\x0f", b"\xf4")
+    at = BASE + 2 * PAGE
+    assert bench.code.is_site(bench.encl, at + 1, forbidden=False)
+    assert not bench.code.is_site(bench.encl, at, forbidden=False)
+    assert bench.code.original(bench.encl, at, bench.bytes(2, 5)) == STATE
+    bench.run(1)
+    assert bench.bytes() == (PATCHED if cpuid else CODE)
+
+
+def test_an_enclave_with_all_state_has_no_such_sites() -> None:
+    bench = narrow_bench(cpuid=True, is_narrow=False)
+    bench.run(2)
+    assert bench.bytes(2, len(STATE)) == STATE
+
+
+def test_a_call_from_another_page_leads_to_it() -> None:
+    bench = narrow_bench(cpuid=False, is_narrow=True)
+    bench.page(2)[: len(STATE) + 1] = b"\xc3" + STATE
+    bench.page(3)[:6] = (
+        b"\xe8" + (-PAGE - 4).to_bytes(4, "little", signed=True) + b"\xc3"
+    )
+    bench.run(2)
+    assert bench.bytes(2, 3) == b"\xc3\x48\xf4"
+
+
+def test_only_pages_that_may_run_are_asked_for_calls() -> None:
+    bench = narrow_bench(cpuid=False, is_narrow=True)
+    bench.page(2)[: len(STATE) + 1] = b"\xc3" + STATE
+    bench.page(3)[:6] = (
+        b"\xe8" + (-PAGE - 4).to_bytes(4, "little", signed=True) + b"\xc3"
+    )
+    page = bench.encl.page(BASE + 3 * PAGE)
+    assert page is not None
+    entry = bench.world.machine.epcm[page.epc_page]
+    bench.world.machine.epcm[page.epc_page] = replace(entry, x=False)
+    bench.world.driver.drain()
+    bench.run(2)
+    assert bench.bytes(2, 3) == b"\xc3\x48\x0f"

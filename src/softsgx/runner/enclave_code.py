@@ -118,6 +118,12 @@ class EnclaveCode:
                     out[where - address] = byte
         return bytes(out)
 
+    def copied(self, encl: Encl, source: int, target: int) -> None:
+        """Take out of a page what is ours of the page that it is a copy of."""
+        cell = self._cell(encl, target)
+        if cell is not None:
+            cell[:] = self._read(encl, source, PAGE_SIZE)
+
     def patched(self, encl: Encl, address: int, data: bytes) -> bytes:
         """Return what to write where a debugger writes: our bytes stay over theirs.
 

@@ -80,6 +80,9 @@ class Leaves:
             return
         if moves:
             self._store_xsave(task, context, lp)
+        if leaf == Enclu.EACCEPTCOPY and not context.regs.rax:
+            encl = self._driver.by_secs[lp.cr_active_secs]
+            answer.code.copied(encl, context.regs.rdx, context.regs.rcx)
         self._taken(task, context, lp)
         answer.protect_changes(self._driver)
 
