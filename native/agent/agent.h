@@ -25,6 +25,8 @@ typedef uint32_t u32;
 typedef uint64_t u64;
 typedef int64_t s64;
 
+#include "curtain.h"
+
 /* ---- entry.S ---- */
 HIDDEN void agent_entry(void);		/* real handler of every signal we own */
 HIDDEN void agent_kernel_restorer(void); /* where our own handler returns to */
@@ -90,6 +92,7 @@ struct enclave {
 	u32 ssaframesize, miscselect;
 	u32 threads;	/* inside it */
 	u32 is_private;	/* a child of fork has it not */
+	struct curtain curtain;
 };
 
 /* A thread that entered an enclave; its block also holds its signal stack. */
@@ -256,10 +259,15 @@ HIDDEN void edeccssa_known(void);
 HIDDEN u64 ssa_frame(const struct enclave *e, const u8 *tcs, u32 index);
 HIDDEN void leave_enclave_mode(struct frame *f);
 
-/* ---- inside.c, outside.c: faults and signals of either side ---- */
+/* ---- inside.c, outside.c, abort.c: faults and signals of either side ---- */
 HIDDEN void inside_signal(struct frame *f);
 HIDDEN int outside_fault(struct frame *f);
 HIDDEN int abort_step_ended(struct frame *f);
+HIDDEN void abort_withdraw(u64 start, u64 end);
+HIDDEN void abort_forked(void);
+HIDDEN int abort_show(u64 at, u64 length);
+HIDDEN void abort_step(struct frame *f, u64 at);
+HIDDEN void undefined(struct frame *f);
 
 /* ---- forbidden.c: instructions that an enclave does not have ---- */
 HIDDEN int at_forbidden(u64 rip);
@@ -312,6 +320,8 @@ HIDDEN struct enclave *enclave_of(u64 address);
 HIDDEN struct enclave *enclave_hold(u64 address);
 HIDDEN void enclave_let_go(struct enclave *e);
 HIDDEN void enclaves_changed(void);
+HIDDEN void lock_enclaves(void);
+HIDDEN void unlock_enclaves(void);
 struct answer {
 	struct abi_context ctx;
 	struct abi_op ops[MAX_OPS];

@@ -77,6 +77,7 @@ static u8 *usable_tcs(struct frame *f, struct enclave *e)
 	      FIELD(tcs, TCS_OGSBASGX, u64)) &
 	     4095))
 		return 0;
+	curtain_open(e);
 	return tcs;
 }
 

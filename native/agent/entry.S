@@ -136,6 +136,13 @@ agent_copy_string:
 	jnz 1b
 	dec %rax
 2:	ret
+/* u64 agent_tsc(void): the thread may have made RDTSC a fault. */
+	.globl agent_tsc
+agent_tsc:
+	rdtsc
+	shl $32, %rdx
+	or %rdx, %rax
+	ret
 agent_copy_end:
 agent_copy_fault:
 	mov $-14, %rax

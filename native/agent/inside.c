@@ -30,7 +30,7 @@ static void inside_enclu(struct frame *f, int trapped)
 }
 
 /* The instruction at RIP is none of an enclave's: #UD, whatever it raised. */
-static void undefined(struct frame *f)
+void undefined(struct frame *f)
 {
 	struct abi_context ctx;
 
@@ -47,6 +47,8 @@ static void page_fault(struct frame *f)
 	struct answer ans;
 	long ret;
 
+	if (curtain_met_inside(mc->cr2, mc->err))
+		return;
 	context_fill(f, &ans.ctx);
 	ans.ctx.vector = 14;
 	ans.ctx.error = (u32)mc->err;

@@ -63,6 +63,7 @@
 #define NR_listxattr 194
 #define NR_llistxattr 195
 #define NR_getdents64 217
+#define NR_clock_gettime 228
 #define NR_tgkill 234
 #define NR_openat 257
 #define NR_newfstatat 262

@@ -76,15 +76,20 @@ static void unmapped(u64 start, u64 length)
 static void mmap_native(struct frame *f)
 {
 	struct k_sigcontext *mc = &f->uc->mc;
+	int over = (mc->r10 & MAP_FIXED_) && overlaps_hull(mc->rdi, mc->rsi);
 	long ret;
 
 	if (!(mc->r10 & MAP_FIXED_) && !(mc->rdx & PROT_EXEC_)) {
 		reissue(f);
 		return;
 	}
+	if (over)
+		curtain_change_begin(mc->rdi, PAGES(mc->rsi));
 	ret = sys(NR_mmap, mc->rdi, mc->rsi, mc->rdx, mc->r10, mc->r8, mc->r9);
+	if (over)
+		curtain_change_end(mc->rdi, PAGES(mc->rsi), ret >= 0 || ret < -4095);
 	if (ret >= 0 || ret < -4095) {
-		if ((mc->r10 & MAP_FIXED_) && overlaps_hull(mc->rdi, mc->rsi))
+		if (over)
 			unmapped(mc->rdi, mc->rsi);
 		if ((mc->rdx & PROT_EXEC_) && (int)mc->r8 >= 0)
 			sites_of_text((u64)ret, mc->rsi, mc->r8, mc->r9);
@@ -116,6 +121,19 @@ static long place(const struct k_sigcontext *mc, u64 align)
 	if ((u64)got + room > at + length)
 		sys(NR_munmap, at + length, (u64)got + room - at - length);
 	return (long)at;
+}
+
+/* Unmap what may be an enclave's: the kernel's answer. */
+static long unmap_ours(u64 start, u64 length)
+{
+	long ret;
+
+	curtain_change_begin(start, PAGES(length));
+	ret = sys(NR_munmap, start, length);
+	curtain_change_end(start, PAGES(length), ret == 0);
+	if (ret == 0)
+		unmapped(start, PAGES(length));
+	return ret;
 }
 
 /* mmap of an enclave's file: find the address, have the rules judged, map. */
@@ -200,17 +218,19 @@ void do_munmap(struct frame *f)
 	int ours = overlaps_hull(start, length);
 
 	if (mc->rsp - start < length && !f->th) {
-		if (ours)
+		if (ours) {
+			curtain_change_begin(start, length);
+			curtain_change_end(start, length, 1);
 			unmapped(start, length);
+		}
 		munmap_own_stack(f, start, length);
 	}
-	if (!ours && !(mc->rsp - start < length)) {
+	if (ours)
+		mc->rax = (u64)unmap_ours(start, mc->rsi);
+	else if (mc->rsp - start < length)
+		mc->rax = (u64)sys(NR_munmap, start, mc->rsi);
+	else
 		reissue(f);
-		return;
-	}
-	mc->rax = (u64)sys(NR_munmap, start, mc->rsi);
-	if (mc->rax == 0 && ours)
-		unmapped(start, length);
 }
 
 /* ---- what a mapping of a device refuses ---- */
@@ -228,10 +248,8 @@ static long mremap_enclave(u64 start, u64 old, u64 new, u64 flags)
 		return -EINVAL_;
 	if (new > old)
 		return -EFAULT_;
-	if (new < old) {
-		sys(NR_munmap, start + new, old - new);
-		unmapped(start + new, old - new);
-	}
+	if (new < old)
+		unmap_ours(start + new, old - new);
 	return (long)start;
 }
 
@@ -243,7 +261,9 @@ void do_mremap(struct frame *f)
 	if (covers_enclave(mc->rdi, old ? old : 4096)) {
 		mc->rax = (u64)mremap_enclave(mc->rdi, old, new, flags);
 	} else if ((flags & MREMAP_FIXED) && overlaps_hull(to, new)) {
+		curtain_change_begin(to, new);
 		mc->rax = (u64)sys(NR_mremap, mc->rdi, mc->rsi, mc->rdx, flags, to);
+		curtain_change_end(to, new, mc->rax == to);
 		if (mc->rax == to)
 			unmapped(to, new);
 	} else {

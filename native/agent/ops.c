@@ -11,13 +11,13 @@
 /* Two threads may map and unmap enclaves at once. */
 static volatile u32 enclaves_lock;
 
-static void lock_enclaves(void)
+void lock_enclaves(void)
 {
 	while (__atomic_exchange_n(&enclaves_lock, 1, __ATOMIC_ACQUIRE))
 		sys(NR_sched_yield, 0);
 }
 
-static void unlock_enclaves(void)
+void unlock_enclaves(void)
 {
 	__atomic_store_n(&enclaves_lock, 0, __ATOMIC_RELEASE);
 }
@@ -35,7 +35,7 @@ static void enclaves_forked(void)
  * own, and the supervisor learns whose copy it is before it hears anything else. */
 static void after_fork(void)
 {
-	u32 parent = A.pid;
+	u32 parent = A.pid, torn = enclaves_lock;
 
 	A.pid = (u32)sys(NR_getpid, 0);
 	*FORK_PAGE = A.pid;
@@ -45,6 +45,8 @@ static void after_fork(void)
 	masks_forked();
 	actions_forked();
 	threads_forked();
+	abort_forked();
+	curtain_forked(torn);
 	takeover_forked();
 	deferred_forked();
 	if (!A.parent)
@@ -114,8 +116,8 @@ struct enclave *enclave_hold(u64 address)
 
 void enclave_let_go(struct enclave *e)
 {
-	if (e)
-		__atomic_sub_fetch(&e->threads, 1, __ATOMIC_SEQ_CST);
+	if (e && !__atomic_sub_fetch(&e->threads, 1, __ATOMIC_SEQ_CST))
+		curtain_leave(e);
 }
 
 u16 epcm_word(const struct enclave *e, u64 address)
@@ -130,15 +132,16 @@ void thread_inside(struct thread *th, struct enclave *e)
 	th->encl = e;
 	forbid_rdtsc(th);
 	th->inside = 1;
-	if (e)
-		__atomic_add_fetch(&e->threads, 1, __ATOMIC_ACQ_REL);
+	if (!e)
+		return;
+	__atomic_add_fetch(&e->threads, 1, __ATOMIC_SEQ_CST);
+	curtain_open(e);
 }
 
 void thread_outside(struct thread *th)
 {
 	th->inside = 0;
-	if (th->encl)
-		__atomic_sub_fetch(&th->encl->threads, 1, __ATOMIC_ACQ_REL);
+	enclave_let_go(th->encl);
 	th->encl = 0;
 }
 
@@ -217,6 +220,7 @@ static void add_enclave(const struct abi_op *op, const struct abi_context *ctx)
 		e->alias = alias;
 		e->alias_length = length;
 		e->base = op->start;
+		curtain_init(e);
 	}
 	e->attributes = ctx->attributes;
 	e->xfrm = ctx->xfrm;
@@ -231,38 +235,19 @@ static void drop_enclave(const struct abi_op *op)
 
 	if (!e)
 		return;
+	curtain_drop(e);
 	__atomic_store_n(&e->size, 0, __ATOMIC_SEQ_CST);
 	drop_alias(e);
-}
-
-static long as_error(long ret)
-{
-	return ret < 0 && ret > -4096 ? ret : 0;
-}
-
-/* Linux's mappings of enclaves are not dumped either. */
-static long map_enclave(const struct abi_op *op)
-{
-	u64 length = op->end - op->start;
-	long ret = as_error(sys(NR_mmap, op->start, length, op->prot,
-				MAP_SHARED_ | MAP_FIXED_ | MAP_NORESERVE_, op->fd,
-				op->offset));
-
-	if (ret == 0)
-		sys(NR_madvise, op->start, length, MADV_DONTDUMP_);
-	if (ret == 0 && (op->flags & OPFLAG_PRIVATE))
-		sys(NR_madvise, op->start, length, MADV_DONTFORK_);
-	return ret;
 }
 
 static long carry_out_one(const struct abi_op *op, const struct abi_context *ctx)
 {
 	switch (op->kind) {
 	case OPKIND_PROTECT:
-		return sys(NR_mprotect, op->start, op->end - op->start, op->prot);
+		return curtain_protect(op);
 	case OPKIND_MAP:
 		widen_hull(op->start, op->end);
-		return map_enclave(op);
+		return curtain_map(op);
 	case OPKIND_ENCLAVE:
 		lock_enclaves();
 		add_enclave(op, ctx);

@@ -4,87 +4,121 @@
  * again, what it refuses is a signal, and the rest is the abort page.
  *
  * Host code that touches a page which belongs to an enclave gets no signal: it reads
- * ones, and what it writes is lost.  Here the one instruction is let run, by a single
- * step, on a page of ones in that place.
+ * ones, and what it writes is lost.
  */
 #include "agent.h"
 
 #define PAGE 4096ul
-#define MAX_PAGES 4 /* that one instruction can touch, when it moves a string */
-#define MREMAP_TO 3 /* MREMAP_MAYMOVE | MREMAP_FIXED */
+#define PF_WRITE 2
+#define PF_FETCH 0x10
+#define RFLAGS_DF 0x400ul
 
-/* The step that goes on, one at a time in a process: a second thread waits. */
-static struct {
-	u32 tid, pages;
-	u64 at[MAX_PAGES], kept[MAX_PAGES]; /* the page, and where its mapping is kept */
-	u64 mask, flags;
-} step;
+/* ---- a string instruction that writes ---- */
 
-/* The thread whose step goes on. */
-const u32 *abort_stepper(void)
+struct string {
+	u64 unit, length; /* bytes, of an element and of the instruction */
+	int moves;
+};
+
+/* REP MOVS or REP STOS: a step would take each of its elements for one instruction. */
+static int at_string(u64 rip, struct string *s)
 {
-	return &step.tid;
-}
+	u8 code[4] = {0}, *opcode = code + 1;
 
-static u64 anonymous(u64 at, u64 flags)
-{
-	long got = sys(NR_mmap, at, PAGE, PROT_READ_ | PROT_WRITE_,
-		       MAP_PRIVATE_ | MAP_ANONYMOUS_ | flags, -1ul, 0);
-
-	return got < 0 && got > -4096 ? 0 : (u64)got;
-}
-
-static int put_page_of_ones(u64 at)
-{
-	u64 kept = anonymous(0, 0);
-
-	if (!kept || sys(NR_mremap, at, PAGE, PAGE, MREMAP_TO, kept) < 0)
+	if (agent_copy(code, (void *)rip, 4) || (code[0] & 0xfe) != 0xf2)
 		return 0;
-	if (!anonymous(at, MAP_FIXED_))
+	s->unit = 4;
+	if ((*opcode & 0xf8) == 0x48)
+		s->unit = 8;
+	opcode += (*opcode & 0xf0) == 0x40;
+	if ((*opcode & 0xfe) != 0xa4 && (*opcode & 0xfe) != 0xaa)
 		return 0;
-	memset((void *)at, 0xff, PAGE);
-	step.at[step.pages] = at;
-	step.kept[step.pages] = kept;
-	step.pages++;
+	s->unit = *opcode & 1 ? s->unit : 1;
+	s->moves = (*opcode & 0xfe) == 0xa4;
+	s->length = (u64)(opcode + 1 - code);
 	return 1;
 }
 
-static void begin_step(struct frame *f, u64 at)
+/* How many bytes can be read from an address, up to size. */
+static u64 readable(u64 from, u64 size)
 {
-	u32 tid = (u32)sys(NR_gettid, 0), nobody = 0;
+	u64 end = from + size, at;
+	u8 byte;
 
-	if (step.tid != tid) {
-		while (!__atomic_compare_exchange_n(&step.tid, &nobody, tid, 0,
-						    __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) {
-			nobody = 0;
-			sys(NR_sched_yield, 0);
-		}
-		step.pages = 0;
-		step.mask = f->uc->sigmask;
-		step.flags = f->uc->mc.rflags;
-	}
-	if (step.pages == MAX_PAGES || !put_page_of_ones(at))
-		fatal("softsgx: no mapping left for an abort page\n");
-	f->uc->mc.rflags |= RFLAGS_TF;
-	f->uc->sigmask = masks_real(~0ul);
+	for (at = from; at < end; at = (at & ~(PAGE - 1)) + PAGE)
+		if (agent_copy(&byte, (void *)at, 1))
+			break;
+	return at < end ? at - from : size;
 }
 
-/* Any signal but a further fault of the same instruction ends the step: 1 if it was
- * only the step's own trap. */
-int abort_step_ended(struct frame *f)
+/* What it writes is lost up to end: only its registers change.  0: not such a one. */
+static int string_lost(struct frame *f, u64 end)
 {
-	if (!step.tid || step.tid != (u32)sys(NR_gettid, 0))
+	struct k_sigcontext *mc = &f->uc->mc;
+	struct string s;
+	u64 count;
+
+	if ((mc->rflags & (RFLAGS_DF | RFLAGS_TF)) || mc->rdi >= end ||
+	    mc->rdi != mc->cr2 || !at_string(mc->rip, &s))
 		return 0;
-	if (f->info->code > 0 && f->uc->mc.trapno == 14 && overlaps_hull(f->uc->mc.cr2, 1))
+	count = (end - mc->rdi) / s.unit;
+	if (count > mc->rcx)
+		count = mc->rcx;
+	if (s.moves)
+		count = readable(mc->rsi, count * s.unit) / s.unit;
+	if (!count)
 		return 0;
-	while (step.pages--)
-		sys(NR_mremap, step.kept[step.pages], PAGE, PAGE, MREMAP_TO,
-		    step.at[step.pages]);
-	f->uc->sigmask = step.mask;
-	f->uc->mc.rflags = (f->uc->mc.rflags & ~RFLAGS_TF) | (step.flags & RFLAGS_TF);
-	__atomic_store_n(&step.tid, 0, __ATOMIC_RELEASE);
-	return f->sig == SIGTRAP && f->info->code == TRAP_TRACE_ &&
-	       !(step.flags & RFLAGS_TF);
+	mc->rdi += count * s.unit;
+	mc->rsi += s.moves ? count * s.unit : 0;
+	mc->rcx -= count;
+	mc->rip += mc->rcx ? 0 : s.length;
+	return 1;
+}
+
+/* ---- a closed curtain ---- */
+
+enum shown { NOTHING, SHOWN, WRITTEN, FETCHED };
+
+/* What the curtain hides: host code may read ones there, many pages of them. */
+static enum shown behind_curtain(const struct k_sigcontext *mc, u64 *end)
+{
+	const struct run *run;
+	enum shown what = NOTHING;
+	u64 page = mc->cr2 & ~(PAGE - 1);
+
+	lock_enclaves();
+	if (mc->err & PF_FETCH) {
+		what = curtain_hides(mc->cr2, PROT_EXEC_) ? FETCHED : NOTHING;
+	} else if (mc->err & PF_WRITE) {
+		run = curtain_hides(mc->cr2, PROT_WRITE_);
+		what = run ? WRITTEN : NOTHING;
+		*end = run ? run->end : 0;
+	} else {
+		run = curtain_hides(mc->cr2, PROT_READ_);
+		what = run && abort_show(page, run->end - page) ? SHOWN : NOTHING;
+	}
+	unlock_enclaves();
+	return what;
+}
+
+static int curtain_fault(struct frame *f)
+{
+	u64 end = 0;
+
+	switch (behind_curtain(&f->uc->mc, &end)) {
+	case NOTHING:
+		return 0;
+	case SHOWN:
+		break;
+	case WRITTEN:
+		if (!string_lost(f, end))
+			abort_step(f, f->uc->mc.cr2 & ~(PAGE - 1));
+		break;
+	case FETCHED: /* Two bytes of ones are no instruction. */
+		undefined(f);
+		break;
+	}
+	return 1;
 }
 
 int outside_fault(struct frame *f)
@@ -95,6 +129,8 @@ int outside_fault(struct frame *f)
 	if (f->info->code <= 0 || (f->sig != SIGSEGV && f->sig != SIGBUS) ||
 	    mc->trapno != 14 || !overlaps_hull(mc->cr2, 1))
 		return 0;
+	if (curtain_fault(f))
+		return 1;
 	context_fill(f, &ans.ctx);
 	ans.ctx.vector = 14;
 	ans.ctx.error = (u32)mc->err;
@@ -107,6 +143,6 @@ int outside_fault(struct frame *f)
 	if (ans.ctx.outcome == OUTCOME_FAULT)
 		raise_fault(f, &ans.ctx);
 	else if (ans.ctx.outcome == OUTCOME_ABORT)
-		begin_step(f, mc->cr2 & ~(PAGE - 1));
+		abort_step(f, mc->cr2 & ~(PAGE - 1));
 	return 1;
 }

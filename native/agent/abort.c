@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Pages of ones in place of an enclave's, where host code touches it: to read, many at a
+ * time, until somebody enters; to write, for the length of one instruction.  What was
+ * mapped is kept elsewhere meanwhile.
+ */
+#include "agent.h"
+
+#define PAGE 4096ul
+#define PIECES 16
+#define FOR_STEPS 4	  /* pages that one instruction can touch, when it moves a string */
+#define MREMAP_MAYMOVE_ 1
+#define MREMAP_TO 3	  /* MREMAP_MAYMOVE | MREMAP_FIXED */
+#define ONES_SIZE 0x40000ul
+
+static struct piece {
+	u64 at, length;
+	u64 kept;	/* where its mapping is; 0: not in use */
+} pieces[PIECES];
+
+static u8 *ones; /* to be mapped again elsewhere, and never written */
+static u32 next_to_go = FOR_STEPS;
+
+static u64 mapped(long got)
+{
+	return got < 0 && got > -4096 ? 0 : (u64)got;
+}
+
+static u64 anonymous(u64 at, u64 length, u64 flags)
+{
+	return mapped(sys(NR_mmap, at, length, PROT_READ_ | PROT_WRITE_,
+			  MAP_ANONYMOUS_ | MAP_NORESERVE_ | flags, -1ul, 0));
+}
+
+static int have_ones(void)
+{
+	u64 at;
+
+	if (ones)
+		return 1;
+	at = anonymous(0, ONES_SIZE, MAP_SHARED_);
+	if (!at)
+		return 0;
+	memset((void *)at, 0xff, ONES_SIZE);
+	sys(NR_mprotect, at, ONES_SIZE, PROT_READ_);
+	sys(NR_madvise, at, ONES_SIZE, MADV_DONTDUMP_);
+	ones = (u8 *)at;
+	return 1;
+}
+
+static void withdraw(struct piece *p)
+{
+	if (sys(NR_mremap, p->kept, p->length, p->length, MREMAP_TO, p->at) < 0)
+		fatal("softsgx: too many mappings: raise vm.max_map_count\n");
+	p->kept = 0;
+}
+
+/* Put back what the enclave has in a range; whoever calls has the enclaves' lock. */
+void abort_withdraw(u64 start, u64 end)
+{
+	for (u32 i = 0; i < PIECES; i++)
+		if (pieces[i].kept && pieces[i].at < end &&
+		    start < pieces[i].at + pieces[i].length)
+			withdraw(&pieces[i]);
+}
+
+/* Move a mapping away; 0: it is not one, or the kernel has no room. */
+static u64 keep(u64 at, u64 length)
+{
+	u64 to = anonymous(0, length, MAP_PRIVATE_);
+
+	if (!to || sys(NR_mremap, at, length, length, MREMAP_TO, to) >= 0)
+		return to;
+	sys(NR_munmap, to, length);
+	return 0;
+}
+
+/* Show ones in a range of an enclave that can be read outside, as far as it is alike.
+ * The enclaves' lock is held. */
+int abort_show(u64 at, u64 length)
+{
+	struct piece *p = &pieces[next_to_go];
+	u64 shown = 0, kept;
+
+	if (length > ONES_SIZE)
+		length = ONES_SIZE;
+	if (p->kept)
+		withdraw(p);
+	if (!have_ones())
+		return 0;
+	kept = keep(at, length);
+	if (!kept && length > PAGE) {
+		length = PAGE;
+		kept = keep(at, length);
+	}
+	if (!kept)
+		return 0;
+	shown = mapped(sys(NR_mremap, ones, 0, length, MREMAP_TO, at));
+	*p = (struct piece){at, length, kept};
+	next_to_go = next_to_go + 1 < PIECES ? next_to_go + 1 : FOR_STEPS;
+	if (!shown)
+		withdraw(p);
+	return shown != 0;
+}
+
+/* ---- one instruction ---- */
+
+/* The step that goes on, one at a time in a process: a second thread waits. */
+static struct {
+	u32 tid;
+	u64 mask, flags;
+} step;
+
+/* The thread whose step goes on. */
+const u32 *abort_stepper(void)
+{
+	return &step.tid;
+}
+
+static struct piece *free_piece(void)
+{
+	for (u32 i = 0; i < FOR_STEPS; i++)
+		if (!pieces[i].kept)
+			return &pieces[i];
+	return 0;
+}
+
+/* A page that is thrown away: of ones, or if the enclave can read it meanwhile, of what
+ * the enclave reads there. */
+static int put_page(u64 at)
+{
+	struct piece *p = free_piece();
+	u64 kept = p ? keep(at, PAGE) : 0;
+
+	if (!kept)
+		return 0;
+	*p = (struct piece){at, PAGE, kept};
+	if (!anonymous(at, PAGE, MAP_PRIVATE_ | MAP_FIXED_)) {
+		withdraw(p);
+		return 0;
+	}
+	if (agent_copy((void *)at, (void *)kept, PAGE))
+		memset((void *)at, 0xff, PAGE);
+	return 1;
+}
+
+/* Let the instruction run by itself, with a page of its own at an address. */
+void abort_step(struct frame *f, u64 at)
+{
+	u32 tid = (u32)sys(NR_gettid, 0), nobody = 0;
+	int done;
+
+	if (step.tid != tid) {
+		while (!__atomic_compare_exchange_n(&step.tid, &nobody, tid, 0,
+						    __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) {
+			nobody = 0;
+			sys(NR_sched_yield, 0);
+		}
+		step.mask = f->uc->sigmask;
+		step.flags = f->uc->mc.rflags;
+	}
+	lock_enclaves();
+	abort_withdraw(at, at + PAGE);
+	done = put_page(at);
+	unlock_enclaves();
+	if (!done)
+		fatal("softsgx: no mapping left for an abort page\n");
+	f->uc->mc.rflags |= RFLAGS_TF;
+	f->uc->sigmask = masks_real(~0ul);
+}
+
+static void end_step(void)
+{
+	for (u32 i = 0; i < FOR_STEPS; i++)
+		if (pieces[i].kept)
+			withdraw(&pieces[i]);
+	__atomic_store_n(&step.tid, 0, __ATOMIC_RELEASE);
+}
+
+/* Any signal but a further fault of the same instruction ends the step: 1 if it was
+ * only the step's own trap. */
+int abort_step_ended(struct frame *f)
+{
+	u64 flags;
+
+	if (!step.tid || step.tid != (u32)sys(NR_gettid, 0))
+		return 0;
+	if (f->info->code > 0 && f->uc->mc.trapno == 14 && overlaps_hull(f->uc->mc.cr2, 1))
+		return 0;
+	flags = step.flags;
+	f->uc->sigmask = step.mask;
+	f->uc->mc.rflags = (f->uc->mc.rflags & ~RFLAGS_TF) | (flags & RFLAGS_TF);
+	lock_enclaves();
+	end_step();
+	unlock_enclaves();
+	return f->sig == SIGTRAP && f->info->code == TRAP_TRACE_ && !(flags & RFLAGS_TF);
+}
+
+/* A step of another thread's did not come along, nor a mapping that forks do not copy. */
+void abort_forked(void)
+{
+	for (u32 i = 0; i < PIECES; i++) {
+		struct piece *p = &pieces[i];
+
+		if (!p->kept || sys(NR_madvise, p->kept, p->length, 0) == 0)
+			continue;
+		sys(NR_munmap, p->at, p->length);
+		p->kept = 0;
+	}
+	if (step.tid)
+		end_step();
+}

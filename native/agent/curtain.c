@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The curtain: while no thread of this process is inside an enclave, its mappings can
+ * natively not be accessed at all, so that host code which looks at them meets a page
+ * fault, and then the abort page (outside.c).  The first thread that enters puts back
+ * what the driver allows the enclave's code.
+ *
+ * The agent itself works on the second mapping, the supervisor on its own.
+ *
+ * To close it at each last exit would make short calls several times slower.  So in
+ * normal mode it falls as long as all this takes less than a twentieth of the time, with
+ * a credit for the first calls; in exact mode always.
+ */
+#include "agent.h"
+
+#define SHARE 20		/* one part of so many may be spent */
+#define CREDIT (1l << 25)	/* ticks: about ten milliseconds */
+#define TSC_REFUSED ((u64)-EFAULT_)
+#define CLOCK_MONOTONIC_ 1
+#define PF_WRITE 2
+#define PF_FETCH 0x10
+
+static u64 ticks(void)
+{
+	int refused = (A.config.flags & CONFIGFLAG_NO_RDTSC) != 0;
+	u64 now = refused ? TSC_REFUSED : agent_tsc();
+	struct k_timespec time;
+
+	if (now != TSC_REFUSED)
+		return now;
+	sys(NR_clock_gettime, CLOCK_MONOTONIC_, &time);
+	return (u64)time.seconds * 1000000000 + (u64)time.nanoseconds;
+}
+
+/* ---- what is mapped ---- */
+
+static void open_runs(const struct curtain *c)
+{
+	for (u32 i = 0; i < c->nr_runs; i++) {
+		const struct run *run = &c->runs[i];
+
+		if (run->prot)
+			sys(NR_mprotect, run->start, run->end - run->start, run->prot);
+	}
+}
+
+static void close_runs(const struct enclave *e)
+{
+	const struct curtain *c = &e->curtain;
+	const struct run *runs = c->runs;
+
+	abort_withdraw(e->base, e->base + e->size);
+	for (u32 i = 0, next; i < c->nr_runs; i = next) {
+		for (next = i + 1; next < c->nr_runs; next++)
+			if (runs[next].start != runs[next - 1].end)
+				break;
+		sys(NR_mprotect, runs[i].start, runs[next - 1].end - runs[i].start,
+		    PROT_NONE_);
+	}
+}
+
+static void set_state(struct curtain *c, enum curtain_state state)
+{
+	__atomic_store_n(&c->state, state, __ATOMIC_SEQ_CST);
+}
+
+static int is_state(const struct curtain *c, enum curtain_state state)
+{
+	return __atomic_load_n(&c->state, __ATOMIC_SEQ_CST) == (u32)state;
+}
+
+void curtain_init(struct enclave *e)
+{
+	struct curtain *c = &e->curtain;
+
+	c->credit = CREDIT;
+	c->looked = ticks();
+	set_state(c, runs_init(c) ? CURTAIN_CLOSED : CURTAIN_NONE);
+}
+
+void curtain_drop(struct enclave *e)
+{
+	set_state(&e->curtain, CURTAIN_NONE);
+	runs_drop(&e->curtain);
+}
+
+/* More runs than can be kept: from now on it stays open. */
+static void give_up(struct curtain *c)
+{
+	if (is_state(c, CURTAIN_CLOSED))
+		open_runs(c);
+	set_state(c, CURTAIN_NONE);
+	runs_drop(c);
+}
+
+/* ---- threads come and go ---- */
+
+static void lift(struct enclave *e)
+{
+	abort_withdraw(e->base, e->base + e->size);
+	open_runs(&e->curtain);
+	set_state(&e->curtain, CURTAIN_OPEN);
+}
+
+/* A thread is about to be inside, and counted.  Either who is closing sees it, or it sees
+ * that it is closed. */
+void curtain_open(struct enclave *e)
+{
+	struct curtain *c = &e->curtain;
+	u64 begun;
+
+	if (!is_state(c, CURTAIN_CLOSED))
+		return;
+	begun = ticks();
+	lock_enclaves();
+	if (is_state(c, CURTAIN_CLOSED)) {
+		lift(e);
+		c->credit -= (s64)(ticks() - begun);
+	}
+	unlock_enclaves();
+}
+
+static int affordable(struct curtain *c)
+{
+	u64 now;
+	s64 passed;
+
+	if (A.config.flags & CONFIGFLAG_EXACT)
+		return 1;
+	now = ticks();
+	passed = (s64)(now - c->looked);
+	c->looked = now;
+	if (passed > 0)
+		c->credit += passed / SHARE;
+	if (c->credit > CREDIT)
+		c->credit = CREDIT;
+	return c->credit > 0;
+}
+
+/* A thread is inside no more, and not counted. */
+void curtain_leave(struct enclave *e)
+{
+	struct curtain *c = &e->curtain;
+	u64 begun;
+
+	if (!is_state(c, CURTAIN_OPEN) || __atomic_load_n(&e->threads, __ATOMIC_SEQ_CST) ||
+	    !affordable(c))
+		return;
+	begun = ticks();
+	lock_enclaves();
+	if (is_state(c, CURTAIN_OPEN)) {
+		set_state(c, CURTAIN_CLOSED);
+		if (__atomic_load_n(&e->threads, __ATOMIC_SEQ_CST))
+			set_state(c, CURTAIN_OPEN);
+		else
+			close_runs(e);
+		c->credit -= (s64)(ticks() - begun);
+	}
+	unlock_enclaves();
+}
+
+/* The child is inside no enclave.  What another thread was just changing when the process
+ * forked is not known. */
+void curtain_forked(int torn)
+{
+	for (u64 i = 0; i < ARRAY_SIZE(A.enclaves); i++) {
+		struct curtain *c = &A.enclaves[i].curtain;
+
+		if (torn)
+			set_state(c, CURTAIN_NONE);
+		if (!is_state(c, CURTAIN_OPEN))
+			continue;
+		close_runs(&A.enclaves[i]);
+		set_state(c, CURTAIN_CLOSED);
+	}
+}
+
+/* ---- faults; whoever calls the first has the lock of the enclaves ---- */
+
+/* The run whose rights a closed curtain keeps from host code; NULL. */
+const struct run *curtain_hides(u64 address, u64 needed)
+{
+	const struct enclave *e = enclave_of(address);
+	const struct run *run;
+
+	if (!e || !is_state(&e->curtain, CURTAIN_CLOSED))
+		return 0;
+	run = runs_at(&e->curtain, address);
+	return run && (run->prot & needed) == needed ? run : 0;
+}
+
+static u64 needed_by(u64 error)
+{
+	if (error & PF_WRITE)
+		return PROT_WRITE_;
+	return error & PF_FETCH ? PROT_EXEC_ : PROT_READ_;
+}
+
+/* Enclave code met the curtain of another enclave: 1, it is open now. */
+int curtain_met_inside(u64 address, u64 error)
+{
+	int hides;
+
+	lock_enclaves();
+	hides = curtain_hides(address, needed_by(error)) != 0;
+	if (hides)
+		lift(enclave_of(address));
+	unlock_enclaves();
+	return hides;
+}
+
+/* ---- changes of mappings ---- */
+
+void curtain_change_begin(u64 start, u64 length)
+{
+	lock_enclaves();
+	abort_withdraw(start, start + length);
+}
+
+void curtain_change_end(u64 start, u64 length, int gone)
+{
+	for (u64 i = 0; gone && i < ARRAY_SIZE(A.enclaves); i++) {
+		struct curtain *c = &A.enclaves[i].curtain;
+
+		if (!is_state(c, CURTAIN_NONE) && !runs_cut(c, start, start + length))
+			give_up(c);
+	}
+	unlock_enclaves();
+}
+
+static struct curtain *curtain_of(u64 address)
+{
+	struct enclave *e = enclave_of(address);
+
+	return e && !is_state(&e->curtain, CURTAIN_NONE) ? &e->curtain : 0;
+}
+
+/* What is no enclave's mapping has the protection that the program asked. */
+long curtain_protect(const struct abi_op *op)
+{
+	struct curtain *c;
+	long ret = 0;
+
+	lock_enclaves();
+	abort_withdraw(op->start, op->end);
+	c = curtain_of(op->start);
+	if (c && !runs_at(c, op->start))
+		c = 0;
+	if (c && !runs_set(c, op->start, op->end, op->prot)) {
+		give_up(c);
+		c = 0;
+	}
+	if (!c || is_state(c, CURTAIN_OPEN))
+		ret = sys(NR_mprotect, op->start, op->end - op->start, op->prot);
+	unlock_enclaves();
+	return ret;
+}
+
+/* Linux's mappings of enclaves are not dumped either. */
+long curtain_map(const struct abi_op *op)
+{
+	u64 length = op->end - op->start;
+	struct curtain *c;
+	long ret;
+
+	lock_enclaves();
+	abort_withdraw(op->start, op->end);
+	c = curtain_of(op->start);
+	ret = sys(NR_mmap, op->start, length,
+		  c && is_state(c, CURTAIN_CLOSED) ? PROT_NONE_ : op->prot,
+		  MAP_SHARED_ | MAP_FIXED_ | MAP_NORESERVE_, op->fd, op->offset);
+	ret = ret < 0 && ret > -4096 ? ret : 0;
+	if (ret == 0)
+		sys(NR_madvise, op->start, length, MADV_DONTDUMP_);
+	if (ret == 0 && (op->flags & OPFLAG_PRIVATE))
+		sys(NR_madvise, op->start, length, MADV_DONTFORK_);
+	if (ret == 0 && c && !runs_set(c, op->start, op->end, op->prot))
+		give_up(c);
+	unlock_enclaves();
+	return ret;
+}

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What host code sees of an enclave's mappings while nobody of its process is inside.
+ */
+#pragma once
+
+struct enclave;
+
+/* Addresses that an enclave's mappings cover, and what they natively allow its code. */
+struct run {
+	u64 start, end;
+	u64 prot;
+};
+
+enum curtain_state {
+	CURTAIN_NONE,	/* what is mapped stays as it is */
+	CURTAIN_OPEN,
+	CURTAIN_CLOSED,	/* nothing of the runs can be accessed natively */
+};
+
+/* What is behind, and how long it may take: see curtain.c. */
+struct curtain {
+	struct run *runs;	/* lowest first */
+	u32 nr_runs, state;
+	u64 looked;		/* at the clock */
+	s64 credit;		/* its ticks that may be spent */
+};
+
+/* ---- runs.c; whoever calls has the lock of the enclaves ---- */
+HIDDEN int runs_init(struct curtain *c);
+HIDDEN void runs_drop(struct curtain *c);
+HIDDEN const struct run *runs_at(const struct curtain *c, u64 address);
+/* 0: there is no room for one more. */
+HIDDEN int runs_cut(struct curtain *c, u64 start, u64 end);
+HIDDEN int runs_set(struct curtain *c, u64 start, u64 end, u64 prot);
+
+/* ---- curtain.c ---- */
+HIDDEN void curtain_init(struct enclave *e);
+HIDDEN void curtain_drop(struct enclave *e);
+HIDDEN void curtain_open(struct enclave *e);
+HIDDEN void curtain_leave(struct enclave *e);
+HIDDEN int curtain_met_inside(u64 address, u64 error);
+HIDDEN const struct run *curtain_hides(u64 address, u64 needed);
+HIDDEN void curtain_forked(int torn);
+/* Around a change of mappings that is not the supervisor's. */
+HIDDEN void curtain_change_begin(u64 start, u64 length);
+HIDDEN void curtain_change_end(u64 start, u64 length, int gone);
+HIDDEN long curtain_protect(const struct abi_op *op);
+HIDDEN long curtain_map(const struct abi_op *op);
+HIDDEN u64 agent_tsc(void); /* entry.S; -EFAULT if the thread may not */
