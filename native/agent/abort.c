@@ -147,15 +147,11 @@ static int put_page(u64 at)
 /* Let the instruction run by itself, with a page of its own at an address. */
 void abort_step(struct frame *f, u64 at)
 {
-	u32 tid = (u32)sys(NR_gettid, 0), nobody = 0;
+	u32 tid = (u32)sys(NR_gettid, 0);
 	int done;
 
 	if (step.tid != tid) {
-		while (!__atomic_compare_exchange_n(&step.tid, &nobody, tid, 0,
-						    __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) {
-			nobody = 0;
-			sys(NR_sched_yield, 0);
-		}
+		take_turn(&step.tid, tid);
 		step.mask = f->uc->sigmask;
 		step.flags = f->uc->mc.rflags;
 	}

@@ -320,6 +320,7 @@ HIDDEN struct enclave *enclave_of(u64 address);
 HIDDEN struct enclave *enclave_hold(u64 address);
 HIDDEN void enclave_let_go(struct enclave *e);
 HIDDEN void enclaves_changed(void);
+HIDDEN void take_turn(u32 *turn, u32 tid);
 HIDDEN void lock_enclaves(void);
 HIDDEN void unlock_enclaves(void);
 struct answer {

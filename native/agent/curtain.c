@@ -238,20 +238,21 @@ static struct curtain *curtain_of(u64 address)
 /* What is no enclave's mapping has the protection that the program asked. */
 long curtain_protect(const struct abi_op *op)
 {
+	u64 start = op->start, end = (op->end + 4095) & ~4095ul;
 	struct curtain *c;
 	long ret = 0;
 
 	lock_enclaves();
-	abort_withdraw(op->start, op->end);
-	c = curtain_of(op->start);
-	if (c && !runs_at(c, op->start))
+	abort_withdraw(start, end);
+	c = start & 4095 ? 0 : curtain_of(start); /* The kernel refuses it. */
+	if (c && !runs_at(c, start))
 		c = 0;
-	if (c && !runs_set(c, op->start, op->end, op->prot)) {
+	if (c && !runs_set(c, start, end, op->prot)) {
 		give_up(c);
 		c = 0;
 	}
 	if (!c || is_state(c, CURTAIN_OPEN))
-		ret = sys(NR_mprotect, op->start, op->end - op->start, op->prot);
+		ret = sys(NR_mprotect, start, end - start, op->prot);
 	unlock_enclaves();
 	return ret;
 }

@@ -62,6 +62,7 @@
 #define NR_lgetxattr 192
 #define NR_listxattr 194
 #define NR_llistxattr 195
+#define NR_tkill 200
 #define NR_getdents64 217
 #define NR_clock_gettime 228
 #define NR_tgkill 234

@@ -6,15 +6,31 @@
 #include "agent.h"
 
 #define MAX_FAILURES 1000 /* in a row */
+#define FEW_TRIES 1000
 #define FORK_PAGE ((volatile u32 *)(AGENT_BASE + FORK_OFFSET))
 
 /* Two threads may map and unmap enclaves at once. */
-static volatile u32 enclaves_lock;
+static u32 enclaves_lock;
+
+/* Have what one thread at a time may have.  That nobody gives it back can only be the
+ * program's doing: it wrote over our data. */
+void take_turn(u32 *turn, u32 tid)
+{
+	u32 owner = 0, tries = 0;
+
+	while (!__atomic_compare_exchange_n(turn, &owner, tid, 0, __ATOMIC_ACQUIRE,
+					    __ATOMIC_RELAXED)) {
+		if (++tries % FEW_TRIES == 0 && sys(NR_tkill, owner, 0) < 0 &&
+		    __atomic_load_n(turn, __ATOMIC_RELAXED) == owner)
+			fatal("softsgx: the program wrote over softsgx's data in its process\n");
+		owner = 0;
+		sys(NR_sched_yield, 0);
+	}
+}
 
 void lock_enclaves(void)
 {
-	while (__atomic_exchange_n(&enclaves_lock, 1, __ATOMIC_ACQUIRE))
-		sys(NR_sched_yield, 0);
+	take_turn(&enclaves_lock, (u32)sys(NR_gettid, 0));
 }
 
 void unlock_enclaves(void)

@@ -75,6 +75,12 @@ static int string_lost(struct frame *f, u64 end)
 	return 1;
 }
 
+static void step_over(struct frame *f, u64 end)
+{
+	if (!(f->uc->mc.err & PF_WRITE) || !string_lost(f, end))
+		abort_step(f, f->uc->mc.cr2 & ~(PAGE - 1));
+}
+
 /* ---- a closed curtain ---- */
 
 enum shown { NOTHING, SHOWN, WRITTEN, FETCHED };
@@ -111,8 +117,7 @@ static int curtain_fault(struct frame *f)
 	case SHOWN:
 		break;
 	case WRITTEN:
-		if (!string_lost(f, end))
-			abort_step(f, f->uc->mc.cr2 & ~(PAGE - 1));
+		step_over(f, end);
 		break;
 	case FETCHED: /* Two bytes of ones are no instruction. */
 		undefined(f);
@@ -143,6 +148,6 @@ int outside_fault(struct frame *f)
 	if (ans.ctx.outcome == OUTCOME_FAULT)
 		raise_fault(f, &ans.ctx);
 	else if (ans.ctx.outcome == OUTCOME_ABORT)
-		abort_step(f, mc->cr2 & ~(PAGE - 1));
+		step_over(f, (mc->cr2 | (PAGE - 1)) + 1);
 	return 1;
 }
