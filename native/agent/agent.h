@@ -245,7 +245,6 @@ HIDDEN void born_under_tracer(void);
 extern HIDDEN u64 visit_stop; /* the thread whose tracer waits for its visit to end */
 /* A signal that asks its thread to open its mask: only the value tells. */
 #define OPEN_MASK_VALUE 0x736f667473677861ul
-HIDDEN const u32 *abort_stepper(void);
 HIDDEN enum site_kind site_known(u64 site, u64 address);
 HIDDEN const u64 *site_slot(u64 address, u64 n);
 
@@ -259,14 +258,9 @@ HIDDEN void edeccssa_known(void);
 HIDDEN u64 ssa_frame(const struct enclave *e, const u8 *tcs, u32 index);
 HIDDEN void leave_enclave_mode(struct frame *f);
 
-/* ---- inside.c, outside.c, abort.c: faults and signals of either side ---- */
+/* ---- inside.c, outside.c: faults and signals of either side ---- */
 HIDDEN void inside_signal(struct frame *f);
 HIDDEN int outside_fault(struct frame *f);
-HIDDEN int abort_step_ended(struct frame *f);
-HIDDEN void abort_withdraw(u64 start, u64 end);
-HIDDEN void abort_forked(void);
-HIDDEN int abort_show(u64 at, u64 length);
-HIDDEN void abort_step(struct frame *f, u64 at);
 HIDDEN void undefined(struct frame *f);
 
 /* ---- forbidden.c: instructions that an enclave does not have ---- */
@@ -315,14 +309,6 @@ HIDDEN int borrowed_memory(void);
 HIDDEN long call_supervisor(u64 call, u64 a, u64 b, u64 c, u64 d, u64 e);
 /* No errno: the supervisor knows no such file or range. */
 #define NOT_OURS_CODE 4095
-HIDDEN u16 epcm_word(const struct enclave *e, u64 address);
-HIDDEN struct enclave *enclave_of(u64 address);
-HIDDEN struct enclave *enclave_hold(u64 address);
-HIDDEN void enclave_let_go(struct enclave *e);
-HIDDEN void enclaves_changed(void);
-HIDDEN void take_turn(u32 *turn, u32 tid);
-HIDDEN void lock_enclaves(void);
-HIDDEN void unlock_enclaves(void);
 struct answer {
 	struct abi_context ctx;
 	struct abi_op ops[MAX_OPS];

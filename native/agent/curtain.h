@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What host code sees of an enclave's mappings while nobody of its process is inside.
+ * The enclaves of a process, and what host code sees of them while nobody is inside.
  */
 #pragma once
 
 struct enclave;
+struct frame;
 
 /* Addresses that an enclave's mappings cover, and what they natively allow its code. */
 struct run {
@@ -48,3 +49,21 @@ HIDDEN void curtain_change_end(u64 start, u64 length, int gone);
 HIDDEN long curtain_protect(const struct abi_op *op);
 HIDDEN long curtain_map(const struct abi_op *op);
 HIDDEN u64 agent_tsc(void); /* entry.S; -EFAULT if the thread may not */
+
+/* ---- abort.c ---- */
+HIDDEN int abort_step_ended(struct frame *f);
+HIDDEN void abort_withdraw(u64 start, u64 end);
+HIDDEN void abort_forked(void);
+HIDDEN int abort_show(u64 at, u64 length);
+HIDDEN void abort_step(struct frame *f, u64 at);
+HIDDEN const u32 *abort_stepper(void);
+
+/* ---- ops.c ---- */
+HIDDEN void take_turn(u32 *turn, u32 tid);
+HIDDEN void lock_enclaves(void);
+HIDDEN void unlock_enclaves(void);
+HIDDEN u16 epcm_word(const struct enclave *e, u64 address);
+HIDDEN struct enclave *enclave_of(u64 address);
+HIDDEN struct enclave *enclave_hold(u64 address);
+HIDDEN void enclave_let_go(struct enclave *e);
+HIDDEN void enclaves_changed(void);

@@ -43,8 +43,10 @@ static void enclaves_forked(void)
 {
 	enclaves_lock = 0; /* whoever held it did not come along */
 	for (u64 i = 0; i < ARRAY_SIZE(A.enclaves); i++)
-		if (A.enclaves[i].is_private)
+		if (A.enclaves[i].is_private) {
+			curtain_drop(&A.enclaves[i]);
 			A.enclaves[i] = (struct enclave){0};
+		}
 }
 
 /* The page at FORK_PAGE reads zero in a child of fork: it has an address space of its
