@@ -11,7 +11,7 @@ FUZZ_SECONDS ?= 60
 MAKEFLAGS += --no-print-directory
 
 .PHONY: help venv build check format lint types layers house spelling unit test \
-	selftest selftest-20 demo bench fuzz clean
+	selftest selftest-20 demo bench fuzz soak clean
 
 help:
 	@echo 'make demo         set up, build, run an example enclave'
@@ -19,6 +19,7 @@ help:
 	@echo 'make check        the part of it that needs no kernel source (minutes)'
 	@echo 'make bench        the figures of this machine'
 	@echo 'make fuzz         random programs against softsgx for FUZZ_SECONDS (60)'
+	@echo 'make soak         the laws of the model over SOAK_STEPS steps (1000000: an hour)'
 	@echo 'make selftest-20  the kernel selftests, 20 times each'
 	@echo 'make clean        remove what was built (not the environment)'
 
@@ -85,6 +86,9 @@ demo: build
 
 fuzz: build
 	$(BIN)/python -m tests.fuzz.harness --seconds $(FUZZ_SECONDS) $(FUZZ_OPTIONS)
+
+soak: venv
+	$(BIN)/python -m tests.model.soak
 
 bench: build
 	$(BIN)/softsgx bench

@@ -67,9 +67,8 @@ class Columns:
     def rows(self) -> Iterator[int]:
         """Yield, in order, the rows in which a column is non-zero."""
         for number in sorted(self.chunks):
-            chunk = self.chunks[number]
-            for at in range(CHUNK):
-                if any(column[at] for column in chunk):
+            for at, row in enumerate(zip(*self.chunks[number], strict=True)):
+                if any(row):
                     yield (number << CHUNK_SHIFT) + at
 
     def _chunk(self, number: int) -> tuple["array[int]", ...]:

@@ -7,6 +7,7 @@ from operator import attrgetter
 
 from softsgx.arch.addr import PAGE_SHIFT, PAGE_SIZE
 
+_ZEROS = bytes(PAGE_SIZE)
 _first_of = attrgetter("first")
 
 
@@ -100,7 +101,7 @@ class Epc:
         for run in self._runs:
             numbers.update(range(run.first, run.end))
         pages = {number: bytes(self.page(number)) for number in sorted(numbers)}
-        return {number: page for number, page in pages.items() if any(page)}
+        return {number: page for number, page in pages.items() if page != _ZEROS}
 
     def _run_of(self, number: int) -> _Run | None:
         at = bisect_right(self._runs, number, key=_first_of) - 1
