@@ -41,6 +41,8 @@ _SIGILL, _SIGSEGV = 4, 11
 _ILL_ILLOPN, _SI_KERNEL = 2, 0x80
 _STAGE = (1 << 32) - 1
 """Above it in TCS.STAGE is its owner."""
+_MOST_OPERANDS = 4
+"""Pages that may be missing when a leaf begins; the agent asks again after so many."""
 _XSAVE_LIMIT = 16384
 """Most bytes of extended state that a thread may say it has; AMX needs 11008."""
 
@@ -60,7 +62,13 @@ class Leaves:
         self._mask = PFEC_SGX if mask_pf_sgx else 0
 
     def enclu(self, task: UserTask, context: Context, answer: Answer) -> None:
-        """Execute the ENCLU at the context's RIP."""
+        """Execute the ENCLU at the context's RIP, again after each fault resolved."""
+        for _ in range(_MOST_OPERANDS):
+            self._enclu(task, context, answer)
+            if context.outcome != Outcome.RETRY:
+                return
+
+    def _enclu(self, task: UserTask, context: Context, answer: Answer) -> None:
         leaf = context.regs.rax & 0xFFFF_FFFF
         moves = leaf in _XSAVE_LEAVES
         try:
@@ -210,11 +218,9 @@ class Leaves:
             case Abort():
                 context.outcome = Outcome.ABORT
             case Resolved():
-                if context.vector:
-                    _met_natively(task, context, answer, error_code)
-                start = address >> PAGE_SHIFT << PAGE_SHIFT
-                answer.protect(self._driver, start, start + 4096)
                 context.outcome = Outcome.RETRY
+                if context.vector:
+                    self._let_access(task, context, answer, error_code)
             case Signal():
                 context.outcome = Outcome.FAULT
                 context.vector = outcome.vector
@@ -224,6 +230,14 @@ class Leaves:
                 context.sicode = outcome.si_code
                 if outcome.si_code == SEGV_MAPERR and _is_mapped(task, address):
                     context.sicode = SEGV_ACCERR
+
+    def _let_access(
+        self, task: UserTask, context: Context, answer: Answer, error_code: int
+    ) -> None:
+        """Have a page natively ready that code met; a leaf's own accesses need none."""
+        _met_natively(task, context, answer, error_code)
+        start = context.address >> PAGE_SHIFT << PAGE_SHIFT
+        answer.protect(self._driver, start, start + PAGE_SIZE)
 
 
 _SW_BYTES, _SW_BYTES_END = 464, 512
