@@ -36,6 +36,26 @@ def test_unplacing_gives_zeros_and_leaves_the_memory() -> None:
     assert memory == page_of(7) * 3
 
 
+def test_pages_placed_one_by_one_lie_where_each_was_placed() -> None:
+    epc = Epc(16)
+    one, two = (memoryview(bytearray(8 * PAGE_SIZE)) for _ in range(2))
+    for page, memory, number in ((2, one, 0), (3, one, 1), (4, one, 3), (5, two, 4)):
+        epc.place(page, 1, memory, number * PAGE_SIZE)
+        epc.page(page)[0] = page
+    epc.unplace(2, 1)
+    assert [one[number * PAGE_SIZE] for number in (0, 1, 2, 3)] == [2, 3, 0, 4]
+    assert two[4 * PAGE_SIZE] == 5
+    assert [epc.page(page)[0] for page in (2, 3, 4, 5)] == [0, 3, 4, 5]
+
+
+def test_neighbours_become_one_run() -> None:
+    epc = Epc(16)
+    memory = memoryview(bytearray(8 * PAGE_SIZE))
+    for number in range(8):
+        epc.place(number, 1, memory, number * PAGE_SIZE)
+    assert [len(view) for view in epc.views(0, 8)] == [8 * PAGE_SIZE]
+
+
 def test_a_later_place_wins() -> None:
     epc = Epc(PAGES)
     one, two = bytearray(page_of(1) * 6), bytearray(page_of(2) * 2)

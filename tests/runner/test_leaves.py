@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from softsgx.arch.faults import GeneralProtection, InvalidOpcode, PageFault
 from softsgx.arch.leaves import Enclu
+from softsgx.arch.secinfo import PageType, Secinfo, SecinfoFlags
 from softsgx.machine.epc import Epc
 from softsgx.machine.processor import RFLAGS_TF
 from softsgx.native import abi, lib
-from softsgx.native.abi import Debug, Outcome
+from softsgx.native.abi import Debug, OpKind, Outcome
 from softsgx.runner.answers import Answer
 from softsgx.runner.context import Context
 from softsgx.runner.enclave_code import EnclaveCode
@@ -48,6 +49,11 @@ class Bench:
         context = self.context(**fields)
         self.leaves.enclu(self.task, context, Answer(self.process, CODE))
         return context
+
+    def write(self, address: int, data: bytes) -> None:
+        page = self.world.encl.page(address)
+        assert page is not None
+        self.world.machine.epc.page(page.epc_page)[: len(data)] = data
 
     def enter(self) -> Context:
         return self.enclu(rax=Enclu.EENTER, rbx=TCS_AT, rcx=AEP, rip=0x1000, xcr0=3)
@@ -155,12 +161,32 @@ def test_entering_what_is_no_epc_is_a_page_fault() -> None:
 def test_a_fault_that_the_driver_resolves_is_tried_again() -> None:
     bench = Bench()
     bench.world.map(9, 4, RW)
-    context = bench.context(inside=1, tcs=TCS_AT, address=BASE + 10 * PAGE, error=6)
+    at = BASE + 10 * PAGE
+    context = bench.context(inside=1, tcs=TCS_AT, vector=14, address=at, error=6)
     answer = Answer(bench.process, CODE)
     bench.leaves.fault(bench.task, context, answer)
     assert context.outcome == Outcome.RETRY
     # Pending: there is no native access yet, and no operation is due but that.
     assert len(answer.ops) == 1
+
+
+def test_a_page_that_eaccept_lacks_is_added_within_the_call() -> None:
+    bench = Bench()
+    bench.world.map(9, 4, RW)
+    secinfo, missing = BASE + 2 * PAGE, BASE + 10 * PAGE
+    flags = SecinfoFlags.R | SecinfoFlags.W | SecinfoFlags.PENDING
+    bench.write(secinfo, bytes(Secinfo(flags=SecinfoFlags.of(PageType.REG, flags))))
+    inside = bench.enter()
+    inside.regs.rax, inside.regs.rbx, inside.regs.rcx = Enclu.EACCEPT, secinfo, missing
+    answer = Answer(bench.process, CODE)
+    bench.leaves.enclu(bench.task, inside, answer)
+    assert (inside.outcome, inside.regs.rax) == (Outcome.LOAD, 0)
+    # One change of the native mapping: the rights that the page has in the end.
+    (change,) = answer.ops
+    assert abi.Op.from_bytes(change) == changed(
+        abi.Op.zero(),
+        {"kind": OpKind.PROTECT, "prot": RW, "start": missing, "end": missing + PAGE},
+    )
 
 
 def test_the_sgx_bit_can_be_taken_away_for_a_test() -> None:

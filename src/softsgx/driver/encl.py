@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from softsgx.arch.addr import PAGE_SHIFT
@@ -206,6 +207,7 @@ class Encl:
         return low
 
 
+@lru_cache(maxsize=1024)
 def _page(epc_page: int, info: int) -> EnclPage:
     in_tables, evicted = bool(info & _IN_TABLES), bool(info & _EVICTED)
     page_type = (info & ~_EVICTED) >> _TYPE_SHIFT

@@ -59,6 +59,8 @@ LEAVES: dict[Encls, Leaf] = {
     Encls.EMODT: emodt,
 }
 
+_NUMBERS = {int(leaf): leaf for leaf in Encls}
+
 SGX2_LEAVES = frozenset({Encls.EAUG, Encls.EMODPR, Encls.EMODT})
 """Leaves that CPUID's SGX2 bit stands for."""
 
@@ -105,7 +107,7 @@ def _check_enabled(machine: Machine, lp: Processor, leaf: int) -> Leaf:
         raise InvalidOpcode("ENCLS outside ring 0")
     if not machine.package.is_opted_in():
         raise GeneralProtection("IA32_FEATURE_CONTROL does not enable SGX")
-    function = LEAVES.get(Encls(leaf)) if leaf in set(Encls) else None
+    function = LEAVES.get(_NUMBERS[leaf]) if leaf in _NUMBERS else None
     if function is None or (leaf in SGX2_LEAVES and not machine.model.sgx2):
         raise GeneralProtection(f"ENCLS has no leaf {leaf:#x} here")
     return function

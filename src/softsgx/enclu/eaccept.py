@@ -27,7 +27,8 @@ from softsgx.machine.machine import Machine
 from softsgx.machine.processor import Processor
 
 _ACCEPTABLE = (PageType.REG, PageType.TCS, PageType.TRIM)
-_STATE = SecinfoFlags.PENDING | SecinfoFlags.MODIFIED | SecinfoFlags.PR
+_MODIFIED = int(SecinfoFlags.MODIFIED)
+_STATE = int(SecinfoFlags.PENDING | SecinfoFlags.MODIFIED | SecinfoFlags.PR)
 _COMPARED = int(
     SecinfoFlags.R
     | SecinfoFlags.W
@@ -67,11 +68,11 @@ def eaccept(machine: Machine, lp: Processor) -> None:
 
 def _is_legal(flags: SecinfoFlags) -> bool:
     """Say whether page type, PENDING, MODIFIED and PR are a combination to accept."""
-    state = flags & _STATE
+    state = int(flags) & _STATE
     if flags.page_type == PageType.REG:
-        return bool(state) and not state & SecinfoFlags.MODIFIED
+        return bool(state) and not state & _MODIFIED
     if flags.page_type in (PageType.TCS, PageType.TRIM):
-        return int(state) == SecinfoFlags.MODIFIED
+        return state == _MODIFIED
     return False
 
 

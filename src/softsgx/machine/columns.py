@@ -29,7 +29,7 @@ class Columns:
         if chunk is None:
             return self._zero
         at = row & (CHUNK - 1)
-        return tuple(column[at] for column in chunk)
+        return tuple([column[at] for column in chunk])
 
     def set(self, row: int, values: tuple[int, ...]) -> None:
         """Write one row."""

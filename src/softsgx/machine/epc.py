@@ -2,7 +2,7 @@
 
 from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import attrgetter
 
 from softsgx.arch.addr import PAGE_SHIFT, PAGE_SIZE
@@ -21,6 +21,14 @@ class _Run:
     @property
     def end(self) -> int:
         return self.first + self.count
+
+    def goes_on_with(self, other: "_Run") -> bool:
+        """Say whether another run lies behind this one, in the EPC and in memory."""
+        return (
+            self.memory is other.memory
+            and self.end == other.first
+            and self.offset + (self.count << PAGE_SHIFT) == other.offset
+        )
 
     def part(self, first: int, end: int) -> "_Run":
         offset = self.offset + ((first - self.first) << PAGE_SHIFT)
@@ -61,8 +69,14 @@ class Epc:
             raise ValueError("the run does not fit its memory")
         self.unplace(first, count)
         self._forget_private(first, count)
-        run = _Run(first, count, memory.cast("B"), offset)
-        self._runs.insert(bisect_right(self._runs, first, key=_first_of), run)
+        octets = memory if memory.format == "B" else memory.cast("B")
+        run = _Run(first, count, octets, offset)
+        at = bisect_right(self._runs, first, key=_first_of)
+        if at and self._runs[at - 1].goes_on_with(run):
+            last = self._runs[at - 1]
+            self._runs[at - 1] = replace(last, count=last.count + count)
+        else:
+            self._runs.insert(at, run)
 
     def unplace(self, first: int, count: int) -> None:
         """Make a run of pages private and zero again; their old memory is untouched."""

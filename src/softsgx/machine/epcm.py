@@ -3,6 +3,7 @@
 from array import array
 from dataclasses import dataclass
 from enum import IntFlag
+from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -96,22 +97,7 @@ class Epcm:
         self.touched: list[Touched] = []
 
     def __getitem__(self, page: int) -> EpcmEntry:
-        # Shifts, as in EpcmEntry.state: an IntFlag's & costs a microsecond, eight here.
-        state, secs, address, epoch = self.row(page)
-        return EpcmEntry(
-            valid=bool(state >> 6 & 1),
-            r=bool(state & 1),
-            w=bool(state >> 1 & 1),
-            x=bool(state >> 2 & 1),
-            pt=state >> 8,
-            enclavesecs=secs,
-            enclaveaddress=address,
-            pending=bool(state >> 3 & 1),
-            modified=bool(state >> 4 & 1),
-            blocked=bool(state >> 7 & 1),
-            pr=bool(state >> 5 & 1),
-            epoch=epoch,
-        )
+        return _entry(*self.row(page))
 
     def __setitem__(self, page: int, entry: EpcmEntry) -> None:
         owner, linaddr = entry.enclavesecs, entry.enclaveaddress
@@ -197,6 +183,26 @@ class Epcm:
         ]
         for start, length in _stretches(lost, owners, addresses):
             self.touched.append(Touched(owners[start], addresses[start], length, 0))
+
+
+@lru_cache(maxsize=1024)
+def _entry(state: int, secs: int, address: int, epoch: int) -> EpcmEntry:
+    """Read an entry.  A leaf asks for the same few again and again."""
+    # Shifts, as in EpcmEntry.state: an IntFlag's & costs a microsecond, eight here.
+    return EpcmEntry(
+        valid=bool(state >> 6 & 1),
+        r=bool(state & 1),
+        w=bool(state >> 1 & 1),
+        x=bool(state >> 2 & 1),
+        pt=state >> 8,
+        enclavesecs=secs,
+        enclaveaddress=address,
+        pending=bool(state >> 3 & 1),
+        modified=bool(state >> 4 & 1),
+        blocked=bool(state >> 7 & 1),
+        pr=bool(state >> 5 & 1),
+        epoch=epoch,
+    )
 
 
 def has_address(state: int) -> bool:

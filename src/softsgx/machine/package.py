@@ -14,6 +14,7 @@ FUSES_LABEL = b"softsgx software platform fuses\0"
 OPTED_IN = FeatureControl.LOCK | FeatureControl.SGX_ENABLE
 OPTED_IN_FLEXIBLE = OPTED_IN | FeatureControl.SGX_LC_ENABLE
 """IA32_FEATURE_CONTROL with SGX on; with the launch key's hash writable, too."""
+_OPTED_IN = int(OPTED_IN)
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,8 @@ class Package:
 
     def is_opted_in(self) -> bool:
         """Say whether IA32_FEATURE_CONTROL is locked with SGX enabled."""
-        return self.feature_control & OPTED_IN == OPTED_IN
+        # As integers: every leaf asks, and the & of an IntFlag takes a microsecond.
+        return ~int(self.feature_control) & _OPTED_IN == 0
 
     def rdmsr(self, msr: int) -> int:
         """Return an MSR's 64 bits; #GP for one that is not SGX's or not readable."""

@@ -91,12 +91,17 @@ class Answer:
         for start, end in gaps:
             self._add(OpKind.PROTECT, start, end, prot)
 
-    def send(self, tid: int, address: int) -> None:
-        """Write the operations into the agent's answer; the rest waits for MOREOPS."""
+    def send(self, tid: int, address: int, context: bytes = b"") -> None:
+        """Write the operations into the agent's answer; the rest waits for MOREOPS.
+
+        *context* is what else the answer has, if anything, up to its end.
+        """
         now, later = self.ops[:MAX_OPS], self.ops[MAX_OPS:]
         if later:
             self.process.pending[tid] = later
         if not now:
+            if context:
+                lib.write(tid, address, context)
             return
         secs = self.secs
         tail = _TAIL.pack(
@@ -107,7 +112,9 @@ class Answer:
             secs.ssaframesize if secs else 0,
             int(secs.miscselect) if secs else 0,
         )
-        lib.write(tid, address + TAIL_OFFSET, tail + b"".join(now))
+        start = 0 if context else TAIL_OFFSET
+        head = context[:TAIL_OFFSET]
+        lib.write(tid, address + start, b"".join((head, tail, *now)))
 
     def _add(
         self,

@@ -186,8 +186,7 @@ class Calls:
         context = Context.read(task.tid, address)
         answer = Answer(task.process, self.sites.code)
         do(task, context, answer)
-        context.write(task.tid, address)
-        answer.send(task.tid, address)
+        answer.send(task.tid, address, context.pack())
         return 0
 
     def _patch(self, task: UserTask, args: tuple[int, ...]) -> Result:

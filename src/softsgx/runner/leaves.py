@@ -39,6 +39,7 @@ from softsgx.runner.process import UserTask
 
 _SIGILL, _SIGSEGV = 4, 11
 _ILL_ILLOPN, _SI_KERNEL = 2, 0x80
+_OPT_IN, _SAVE_TF = int(Debug.OPT_IN), int(Debug.SAVE_TF)
 _STAGE = (1 << 32) - 1
 """Above it in TCS.STAGE is its owner."""
 _MOST_OPERANDS = 4
@@ -151,8 +152,8 @@ class Leaves:
         lp.cr_tcs_la, lp.cr_tcs_pa = context.tcs, page.epc_page
         lp.cr_save_fs, lp.cr_save_gs = context.savefs, context.savegs
         lp.cr_save_xcr0, lp.xcr0 = context.xcr0, secs.attributes.xfrm
-        lp.cr_dbgoptin = bool(context.debug & Debug.OPT_IN)
-        lp.cr_save_tf = bool(context.debug & Debug.SAVE_TF)
+        lp.cr_dbgoptin = bool(context.debug & _OPT_IN)
+        lp.cr_save_tf = bool(context.debug & _SAVE_TF)
 
     def _frame(self, lp: Processor, tcs: Tcs) -> Frame:
         """Return the pages that entry kept for the exit, whatever is mapped by now."""
