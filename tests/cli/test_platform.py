@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from softsgx.cli.failure import Failure
 from softsgx.cli.options import default_directory
 from softsgx.cli.platform import command
+from softsgx.platform.errors import PlatformError
 from softsgx.platform.platform import Platform
 
 
@@ -75,13 +75,13 @@ def test_there_is_a_default_place(
 @pytest.mark.parametrize("verb", ["show", "enable", "disable"])
 def test_no_platform_is_a_failure(verb: str, tmp_path: Path) -> None:
     error = platform(verb, tmp_path / "none").exception
-    assert isinstance(error, Failure)
+    assert isinstance(error, PlatformError)
     assert "no platform here" in str(error)
 
 
 def test_a_platform_is_not_made_twice(tmp_path: Path) -> None:
     platform("new", tmp_path / "p")
-    assert isinstance(platform("new", tmp_path / "p").exception, Failure)
+    assert isinstance(platform("new", tmp_path / "p").exception, PlatformError)
 
 
 @pytest.mark.parametrize("size", ["5", "0", "2T", "x", "-4096"])

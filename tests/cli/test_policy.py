@@ -4,12 +4,15 @@ import json
 from pathlib import Path
 from struct import pack
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
 from softsgx.cli.failure import Failure
 from softsgx.cli.group import cli
 from softsgx.crypto.sha256 import sha256
+from softsgx.platform.audit import Who
+from softsgx.platform.errors import PlatformError
 from softsgx.platform.platform import Platform
 from tests.crypto.signer import Owner
 
@@ -48,7 +51,7 @@ def ok(*words: object) -> str:
 
 def failed(*words: object) -> str:
     result = type_(*words)
-    assert isinstance(result.exception, Failure), result
+    assert isinstance(result.exception, Failure | PlatformError), result
     return str(result.exception)
 
 
@@ -129,7 +132,7 @@ def test_test_and_explain_say_what_would_happen(
     file = sigstructs[0]
     policy(place, "allow", "signing", HEX)
     result = type_("policy", "test", file, "--platform", place)
-    assert (result.return_value, result.output) == (1, f"deny  {file}@0x0\n")
+    assert (result.return_value, result.output) == (1, f"deny   {file}@0x0\n")
     result = type_("policy", "explain", file, "--json", "--platform", place)
     assert result.return_value == 1
     (explained,) = json.loads(result.output)
@@ -137,7 +140,7 @@ def test_test_and_explain_say_what_would_happen(
     assert explained["rule"] == "signing"
     policy(place, "allow", "signing", file)
     result = type_("policy", "test", file, "--platform", place)
-    assert (result.return_value, result.output) == (0, f"allow {file}@0x0\n")
+    assert (result.return_value, result.output) == (0, f"allow  {file}@0x0\n")
 
 
 def test_test_by_a_file_needs_no_platform(
@@ -158,10 +161,17 @@ def test_an_owner_signs(place: Path, tmp_path: Path) -> None:
     assert owner.key.fingerprint in policy(place, "show")
     said = failed("policy", "allow", "signing", HEX, "--platform", place)
     assert "the owner must sign" in said
-    file.write_text(policy(place, "show", "--toml"))
+    file.write_text(policy(place, "allow", "signing", HEX, "--toml"))
+    assert json.loads(policy(place, "show", "--json"))["serial"] == 0
     assert "has not signed it" in failed("policy", "apply", file, "--platform", place)
     signature.write_text(owner.sign(file.read_bytes()))
     policy(place, "apply", file, "--signature", signature)
+    assert json.loads(policy(place, "show", "--json"))["serial"] == 1
+    heir = Owner()
+    key.write_text(heir.key.line)
+    text = policy(place, "owner", key, "--to-sign")
+    signature.write_text(owner.sign(text.encode()))
+    assert heir.key.fingerprint in policy(place, "owner", key, "--signature", signature)
 
 
 def test_a_white_list_is_imported(place: Path, tmp_path: Path) -> None:
@@ -170,7 +180,10 @@ def test_a_white_list_is_imported(place: Path, tmp_path: Path) -> None:
         for provision in (0, 1)
     )
     file = tmp_path / "list"
-    file.write_bytes(pack(">HII384s", 1, 3, 2, b"key") + entries + bytes(384))
+    file.write_bytes(pack(">HIH384sI", 1, 3, 2, b"key", 3) + entries)
+    said = policy(place, "import", file)
+    assert "no signature was given" in said
+    assert "serial 1 holds: signing 2, launch 0, provisioning 1, dynamic 0" in said
     policy(place, "import", file)
     shown = json.loads(policy(place, "show", "--json"))["lists"]
     assert len(shown["signing"]) == 2
@@ -206,3 +219,99 @@ def test_platforms_are_listed_and_deleted(
     ok("platform", "delete", one.directory, "--yes")
     assert ok("platform", "list") == ""
     assert list((tmp_path / "softsgx").iterdir()) == []
+
+
+def test_a_name_is_no_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.chdir(tmp_path)
+    ok("platform", "new", "one")
+    ok("platform", "new", "./two")
+    assert [one["name"] for one in json.loads(ok("platform", "list", "--json"))] == [
+        "one"
+    ]
+    assert "signing" in ok("policy", "show", "--platform", "one")
+    assert "signing" in ok("policy", "show", "--platform", "./two")
+    assert "no platform here" in failed("policy", "show", "--platform", "three")
+    for word, message in (
+        ("two", "no platform is named two; for the directory, write ./two"),
+        (".", "'.' is no name; a directory has a slash in it"),
+        ("a b", "'a b' is no name"),
+    ):
+        error = type_("policy", "show", "--platform", word).exception
+        assert isinstance(error, click.BadParameter)
+        assert message in str(error)
+    ok("platform", "new", "two")
+    ok("platform", "delete", "two", "--yes")
+    assert (tmp_path / "two").is_dir()
+
+
+def test_a_broken_platform_is_listed_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    for name in ("bad", "good"):
+        ok("platform", "new", name)
+    (tmp_path / "softsgx" / "bad" / "seed").chmod(0o644)
+    bad, good = ok("platform", "list").splitlines()
+    assert bad.split()[:2] == ["bad", "?"]
+    assert bad.endswith("others may read it; chmod 600 it")
+    assert good.split()[2] == "off"
+
+
+@pytest.mark.parametrize(
+    ("name", "warning"),
+    [
+        ("signing", "signing and launch are empty: every signer may launch"),
+        ("launch", "signing and launch are empty: every signer may launch"),
+        ("dynamic", "every enclave may map and protect pages after INIT"),
+        ("provisioning", None),
+    ],
+)
+def test_who_opens_what_a_list_closed_is_warned(
+    place: Path, name: str, warning: str | None
+) -> None:
+    policy(place, "allow", name, HEX)
+    policy(place, "allow", name, "cd" * 32)
+    assert "warning" not in policy(place, "remove", name, HEX)
+    said = policy(place, "remove", name, "cd" * 32)
+    assert ("warning" in said) is (warning is not None)
+    assert (warning or "") in said
+    told = ok("audit", "tail", "-n", 1, "--json", "--platform", place)
+    assert (warning or "") in json.loads(told)["reason"]
+
+
+def test_the_log_is_shown_as_words(place: Path) -> None:
+    who = Who(pid=7, uid=1, exe="/a\nb\x1b[2J", cgroup="/c")
+    log = Platform.open(place).policies().log
+    log.append("init", who, verdict="deny", mrsigner=HEX, reason="no\nno")
+    log.append("init", who, verdict="allow", mrsigner="cd" * 32)
+    told = ok("audit", "tail", "--mrsigner", HEX, "--platform", place)
+    (line,) = told.splitlines()
+    assert "exe='/a\\nb\\x1b[2J'" in line
+    assert line.endswith(": 'no\\nno'")
+    assert ok("audit", "tail", "--uid", 3, "--platform", place) == ""
+    both = ok("audit", "tail", "-n", 2, "--platform", place).splitlines()
+    assert [" verdict=deny" in one for one in both] == [True, False]
+
+
+def test_what_has_no_end_is_not_read() -> None:
+    said = failed("policy", "check", "/dev/zero")
+    assert said == "/dev/zero: more than 67108864 bytes"
+
+
+def test_explain_with_a_token(
+    place: Path, tmp_path: Path, sigstructs: list[Path]
+) -> None:
+    token = tmp_path / "token"
+    token.write_bytes(b"\1" + bytes(303))
+    policy(place, "allow", "launch", HEX)
+    words = ("policy", "test", sigstructs[0], "--json", "--platform", place)
+    assert type_(*words).return_value == 1
+    result = type_(*words, "--token", token)
+    assert result.return_value == 0
+    assert json.loads(result.output)[0]["rule"] == "launch"
+    token.write_bytes(b"short")
+    said = failed(*words, "--token", token)
+    assert said == f"{token}: not an EINITTOKEN of 304 bytes"

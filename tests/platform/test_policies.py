@@ -18,6 +18,7 @@ from softsgx.launch.text import PolicyError, encode_policy
 from softsgx.platform import policies as policies_module
 from softsgx.platform.audit import Who
 from softsgx.platform.errors import PlatformError
+from softsgx.platform.platform import Platform
 from softsgx.platform.policies import Policies, Rule
 from tests.crypto.signer import Owner
 
@@ -225,18 +226,23 @@ KILLS = int(os.environ.get("POLICY_KILLS", "40"))
 CHANGER = """
 import sys
 from pathlib import Path
-from softsgx.launch.change import ALL_LISTS, allow
+from softsgx.launch.change import allow
 from softsgx.launch.entry import Entry
 from softsgx.launch.policy import ListName
+from softsgx.launch.text import encode_policy
 from softsgx.platform.audit import Who
-from softsgx.platform.policies import Policies
+from softsgx.platform.platform import Platform
 
-policies = Policies(Path(sys.argv[1]), "softsgx-0123", bytes(32))
+platform = Platform.open(Path(sys.argv[1]))
+policies = platform.policies()
 who = Who(pid=1, uid=0, exe="", cgroup="")
+entry = Entry(mrsigner=bytes(32))
 print("ready", flush=True)
 while True:
-    entry = Entry(mrsigner=bytes(32))
+    platform = platform.switch(on=not platform.is_on)
     policies.change(lambda one: allow(one, ListName.SIGNING, entry), who)
+    new = allow(policies.rule().policy, ListName.SIGNING, entry)
+    policies.apply(encode_policy(new), "", who)
     policies.lock(frozenset({ListName.LAUNCH}), who)
     policies.reset(who)
 """
@@ -244,12 +250,12 @@ while True:
 
 @pytest.mark.slow
 def test_a_kill_leaves_the_old_policy_or_the_new_one(tmp_path: Path) -> None:
-    policies = Policies(tmp_path, ME, SEED)
-    policies.begin()
-    serial = 0
+    place = tmp_path / "p"
+    log = Platform.create(place).policies().log
+    serial, switched = 0, set()
     for kill in range(KILLS):
         changer = subprocess.Popen(
-            [sys.executable, "-c", CHANGER, str(tmp_path)], stdout=subprocess.PIPE
+            [sys.executable, "-c", CHANGER, str(place)], stdout=subprocess.PIPE
         )
         assert changer.stdout is not None
         changer.stdout.readline()
@@ -257,10 +263,17 @@ def test_a_kill_leaves_the_old_policy_or_the_new_one(tmp_path: Path) -> None:
         changer.send_signal(signal.SIGKILL)
         changer.wait()
         changer.stdout.close()
-        rule = Policies(tmp_path, ME, SEED).rule()
+        platform = Platform.open(place)
+        switched.add(platform.is_on)
+        rule = platform.policies().rule()
         assert rule.policy.serial >= serial
         assert len(rule.policy.signing) == rule.policy.serial
         serial = rule.policy.serial
-        policies.log.verify()
+        log.verify()
     assert serial > 0
-    assert (tmp_path / "policies").exists()
+    assert switched == {True, False}
+    # What a kill left under another name is no file of the platform's.
+    assert {path.name for path in place.iterdir() if path.name[0] != "."} == {
+        *("audit.head", "audit.jsonl", "lock", "platform.toml", "policies"),
+        *("seed", "state.json"),
+    }

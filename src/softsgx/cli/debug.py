@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from softsgx.cli.failure import NOT_FOUND, Failure
-from softsgx.cli.options import model_of, model_options, path_type
+from softsgx.cli.options import model_of, model_options, path_type, run_platform_option
 from softsgx.cli.run import check_program, platform_of, run_program
 from softsgx.runner.options import RunOptions
 
@@ -30,7 +30,7 @@ _NOT_INSIDE = (
 @click.option("--ex", multiple=True, metavar="COMMAND", help="A gdb command, at first.")
 @click.option("--batch", is_flag=True, help="End gdb after these commands.")
 @click.option("--exact", is_flag=True, help="Every ENCLU in the model: slow, exact.")
-@click.option("--platform", "directory", type=path_type(), help="A lasting platform.")
+@run_platform_option
 @model_options
 @click.argument("argv", metavar="PROG [ARGS]...", nargs=-1)
 def command(  # noqa: PLR0913 -- one for each option

@@ -10,6 +10,7 @@ from typing import NoReturn
 import click
 
 from softsgx import __version__
+from softsgx.platform.errors import PlatformError
 
 FAILED = 1
 USAGE = 2
@@ -49,6 +50,8 @@ def _report(error: BaseException) -> int:
     match error:
         case SystemExit():
             code = error.code if isinstance(error.code, int) else FAILED
+        case PlatformError():
+            _complain(str(error))
         case Failure():
             _complain(str(error))
             code = error.exit_code

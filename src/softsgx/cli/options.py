@@ -13,8 +13,14 @@ from softsgx.cli.failure import Failure
 from softsgx.machine.model import Model
 from softsgx.platform.errors import PlatformError
 from softsgx.platform.models import CPUS, DEFAULT_CPU, MODELS
-from softsgx.platform.platform import Platform
+from softsgx.platform.platform import RECORD_NAME
 from softsgx.platform.record import check_model
+
+DEFAULT_NAME = "default"
+MOST_READ = 64 << 20
+"""Bytes of a policy, a list or a key that are read."""
+
+_PLATFORM_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 _F = TypeVar("_F", bound=Callable[..., object])
 
@@ -67,27 +73,89 @@ def path_type(*, exists: bool = False) -> click.Path:
     return click.Path(path_type=Path, exists=exists, dir_okay=not exists)
 
 
+def platforms_place() -> Path:
+    """Return the directory that the platforms with a name are in."""
+    data = os.environ.get("XDG_DATA_HOME") or Path("~/.local/share").expanduser()
+    return Path(data) / "softsgx"
+
+
 def default_directory() -> Path:
     """Return where the platform without a name lives."""
-    data = os.environ.get("XDG_DATA_HOME") or Path("~/.local/share").expanduser()
-    return Path(data) / "softsgx" / "default"
+    return platforms_place() / DEFAULT_NAME
+
+
+def _place(
+    context: click.Context, option: click.Parameter, word: str | None
+) -> Path | None:
+    """Return the directory of the platform NAME|DIR; a directory has a slash in it."""
+    if word is None or "/" in word:
+        return None if word is None else Path(word)
+    if not _PLATFORM_NAME.fullmatch(word):
+        said = f"{word!r} is no name; a directory has a slash in it"
+        raise click.BadParameter(said, context, option)
+    place = platforms_place() / word
+    if not place.exists() and Path(word, RECORD_NAME).exists():
+        said = f"no platform is named {word}; for the directory, write ./{word}"
+        raise click.BadParameter(said, context, option)
+    return place
+
+
+def _new_place(
+    context: click.Context, option: click.Parameter, word: str | None
+) -> Path | None:
+    """Return the same for a platform that is to be made."""
+    if word is not None and _PLATFORM_NAME.fullmatch(word):
+        return platforms_place() / word
+    return _place(context, option, word)
+
+
+def platform_argument(command: _F) -> _F:
+    """Add NAME|DIR, a lasting platform; the default one unless told."""
+    return click.argument(
+        "directory",
+        metavar="[NAME|DIR]",
+        callback=_place,
+        default=default_directory,
+    )(command)
+
+
+def new_platform_argument(command: _F) -> _F:
+    """Add NAME|DIR of a platform that is to be made."""
+    return click.argument(
+        "directory",
+        metavar="[NAME|DIR]",
+        callback=_new_place,
+        default=default_directory,
+    )(command)
 
 
 def platform_option(command: _F) -> _F:
-    """Add --platform, a lasting platform's directory."""
-    option = click.option(
+    """Add --platform, which is the default one unless told."""
+    return click.option(
         "--platform",
         "directory",
-        type=path_type(),
+        metavar="NAME|DIR",
+        callback=_place,
         default=default_directory,
-        help="The platform's directory; the default one unless told.",
-    )
-    return option(command)
+        help="The platform; the default one unless told.",
+    )(command)
 
 
-def open_platform(directory: Path) -> Platform:
-    """Open a platform; Failure says what is wrong with it."""
-    try:
-        return Platform.open(directory)
-    except PlatformError as error:
-        raise Failure(str(error)) from error
+def run_platform_option(command: _F) -> _F:
+    """Add --platform, which a run need not have."""
+    return click.option(
+        "--platform",
+        "directory",
+        metavar="NAME|DIR",
+        callback=_place,
+        help="A lasting platform.",
+    )(command)
+
+
+def read_limited(path: Path, most: int = MOST_READ) -> bytes:
+    """Read a file that somebody made by hand; Failure if it has no end."""
+    with path.open("rb") as file:
+        raw = file.read(most + 1)
+    if len(raw) > most:
+        raise Failure(f"{path}: more than {most} bytes")
+    return raw

@@ -8,13 +8,12 @@ from typing import Any
 import click
 
 from softsgx.arch.msr import INTEL_LEPUBKEYHASH
-from softsgx.cli.failure import Failure
 from softsgx.cli.options import (
-    default_directory,
     model_of,
     model_options,
-    open_platform,
-    path_type,
+    new_platform_argument,
+    platform_argument,
+    platforms_place,
 )
 from softsgx.cli.signer import signer_of
 from softsgx.cli.transfer import export_command, import_command
@@ -25,14 +24,13 @@ from softsgx.platform.errors import PlatformError
 from softsgx.platform.models import CPUS, DEFAULT_CPU, SHORT_NAMES, Named
 from softsgx.platform.platform import RECORD_NAME, Platform
 
-_directory = click.argument("directory", type=path_type(), default=default_directory)
-
 
 @click.group
 def command() -> None:
     """Platforms that last: a directory with a model, a seed and MSRs.
 
-    Without DIRECTORY, the one under $XDG_DATA_HOME/softsgx is meant.
+    NAME is one under $XDG_DATA_HOME/softsgx; DIR has a slash in it.  Without either,
+    the one with the name `default` is meant.
     """
 
 
@@ -41,7 +39,7 @@ command.add_command(import_command)
 
 
 @command.command
-@_directory
+@new_platform_argument
 @model_options
 @click.option(
     "--launch-key",
@@ -64,10 +62,7 @@ def new(
     """
     model = model_of(cpu, epc, no_sgx2=no_sgx2)
     key = signer_of(launch_key, "--launch-key") if launch_key else INTEL_LEPUBKEYHASH
-    try:
-        platform = Platform.create(directory, model, key)
-    except PlatformError as error:
-        raise Failure(str(error)) from error
+    platform = Platform.create(directory, model, key)
     print(f"{directory}: {platform.identity}, off")
 
 
@@ -105,11 +100,11 @@ def _features(model: Model) -> list[str]:
 
 
 @command.command
-@_directory
+@platform_argument
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def show(*, directory: Path, as_json: bool) -> None:
     """Say what a platform is."""
-    shown = _describe(open_platform(directory))
+    shown = _describe(Platform.open(directory))
     if as_json:
         print(json.dumps(shown, indent=2))
         return
@@ -118,82 +113,75 @@ def show(*, directory: Path, as_json: bool) -> None:
 
 
 @command.command
-@_directory
+@platform_argument
 def enable(*, directory: Path) -> None:
     """Turn a platform on: its owner allows enclaves."""
     _switch(directory, on=True)
 
 
 @command.command
-@_directory
+@platform_argument
 def disable(*, directory: Path) -> None:
     """Turn a platform off: no enclave starts on it."""
     _switch(directory, on=False)
 
 
 @command.command
-@_directory
+@platform_argument
 def reset(*, directory: Path) -> None:
     """Reset a platform, as a reboot does: locks open; keys and the policy stay."""
-    platform = open_platform(directory)
-    try:
-        platform.policies().reset(Who.of(os.getpid()))
-    except PlatformError as error:
-        raise Failure(str(error)) from error
+    platform = Platform.open(directory)
+    platform.policies().reset(Who.of(os.getpid()))
     print(f"{directory}: {platform.identity}, reset")
 
 
 @command.command
-@_directory
+@platform_argument
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def delete(*, directory: Path, yes: bool) -> None:
     """Delete a platform: its keys, and what was sealed with them, are lost."""
-    platform = open_platform(directory)
+    platform = Platform.open(directory)
     if not yes:
         click.confirm(f"{directory}: delete {platform.identity}?", abort=True)
-    try:
-        platform.delete()
-    except PlatformError as error:
-        raise Failure(str(error)) from error
+    platform.delete()
     print(f"{directory}: deleted")
 
 
 @command.command(name="list")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_platforms(*, as_json: bool) -> None:
-    """List the platforms under $XDG_DATA_HOME/softsgx."""
-    place = default_directory().parent
-    found = sorted(path.parent for path in place.glob(f"*/{RECORD_NAME}"))
-    platforms = [open_platform(directory) for directory in found]
-    shown = [
-        {
-            "directory": str(one.directory),
-            "identity": one.identity,
-            "state": "on" if one.is_on else "off",
-        }
-        for one in platforms
-    ]
+    """List the platforms that have a name."""
+    found = sorted(path.parent for path in platforms_place().glob(f"*/{RECORD_NAME}"))
+    rows = [_platform_row(directory) for directory in found]
     if as_json:
-        print(json.dumps(shown, indent=2))
+        print(json.dumps(rows, indent=2))
         return
-    for line in shown:
-        print(f"{line['identity']}  {line['state']:3}  {line['directory']}")
+    for row in rows:
+        words = f"{row['name']:16} {row['identity']:24} {row['state']:4} {row['why']}"
+        print(words.rstrip())
+
+
+def _platform_row(directory: Path) -> dict[str, str]:
+    """Say what one is; *why*: what is wrong with it."""
+    row = {"name": directory.name, "directory": str(directory)}
+    try:
+        platform = Platform.open(directory)
+    except PlatformError as error:
+        return {**row, "identity": "", "state": "?", "why": str(error)}
+    state = "on" if platform.is_on else "off"
+    return {**row, "identity": platform.identity, "state": state, "why": ""}
 
 
 def _last_switch(platform: Platform) -> str:
     """Say who turned a platform on or off last, and when."""
-    last = ""
-    for record in platform.policies().log.records():
-        if record["event"] in ("enable", "disable"):
-            last = f"{record['event']} by uid {record['uid']} on {record['time']}"
-    return last
+    for record in platform.policies().log.newest():
+        if record.get("event") in ("enable", "disable"):
+            return f"{record['event']} by uid {record['uid']} on {record['time']}"
+    return "never"
 
 
 def _switch(directory: Path, *, on: bool) -> None:
-    try:
-        platform = open_platform(directory).switch(on=on)
-    except PlatformError as error:
-        raise Failure(str(error)) from error
+    platform = Platform.open(directory).switch(on=on)
     print(f"{directory}: {platform.identity}, {'on' if platform.is_on else 'off'}")
 
 

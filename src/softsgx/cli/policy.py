@@ -11,20 +11,21 @@ from pathlib import Path
 import click
 
 from softsgx.cli.failure import Failure
-from softsgx.cli.options import open_platform, path_type, platform_option
+from softsgx.cli.options import path_type, platform_option, read_limited
 from softsgx.cli.signer import digest, signer_of
 from softsgx.cli.verdicts import explain, test
 from softsgx.cli.words import policy_table, policy_words
 from softsgx.crypto.sshsig import SshKey, SshKeyError, SshSignatureError
 from softsgx.formats.whitelist import WhitelistError, read_whitelist
-from softsgx.launch.change import ALL_LISTS, Refused, allow, remove
+from softsgx.launch.change import ALL_LISTS, Refused, allow, extend, opened, remove
 from softsgx.launch.entry import Entry
 from softsgx.launch.policy import ListName, Policy
 from softsgx.launch.text import PolicyError, decode_policy, encode_policy
 from softsgx.platform.audit import Who
-from softsgx.platform.errors import PlatformError
-from softsgx.platform.policies import NAMESPACE, Policies
+from softsgx.platform.platform import Platform
+from softsgx.platform.policies import NAMESPACE
 
+_SAID = (PolicyError, Refused, SshKeyError, SshSignatureError, WhitelistError)
 _NAMES = [str(name) for name in ListName]
 _U16 = click.IntRange(0, 0xFFFF)
 _LIST = click.argument("name", metavar="LIST", type=click.Choice(_NAMES))
@@ -33,6 +34,12 @@ _SIGNATURE = click.option(
     "--signature",
     type=path_type(exists=True),
     help=f"The owner's, made with `ssh-keygen -Y sign -n {NAMESPACE}`.",
+)
+_TOML = click.option(
+    "--toml",
+    "as_toml",
+    is_flag=True,
+    help="Change nothing: print the policy's file, to sign and apply.",
 )
 
 
@@ -54,14 +61,11 @@ command.add_command(explain)
 @click.option("--toml", "as_toml", is_flag=True, help="Print a file to edit and apply.")
 def show(*, directory: Path, as_json: bool, as_toml: bool) -> None:
     """Say what holds, who may change it, and what is locked."""
-    platform = open_platform(directory)
-    with _failures():
-        rule = platform.policies().rule()
+    platform = Platform.open(directory)
+    rule = platform.policies().rule()
     if as_toml:
-        following = replace(
-            rule.policy, serial=rule.policy.serial + 1, platform=platform.identity
-        )
-        print(encode_policy(following).decode(), end="")
+        following = replace(rule.policy, serial=rule.policy.serial + 1)
+        _print_file(platform, following)
     elif as_json:
         print(json.dumps(policy_words(rule, platform.identity), indent=2))
     else:
@@ -73,8 +77,8 @@ def show(*, directory: Path, as_json: bool, as_toml: bool) -> None:
 def check(*, file: Path) -> None:
     """Read a policy's file and say what is wrong with it."""
     with _failures(file):
-        policy = decode_policy(file.read_bytes())
-    print(f"{file}: a policy, serial {policy.serial}")
+        policy = decode_policy(read_limited(file))
+    print(f"{file}: a policy, serial {policy.serial}: {_counts(policy)}")
 
 
 @command.command
@@ -83,10 +87,11 @@ def check(*, file: Path) -> None:
 @platform_option
 def apply(*, file: Path, signature: Path | None, directory: Path) -> None:
     """Let the policy in FILE hold from now on, for programs that run too."""
-    armored = signature.read_text(errors="replace") if signature else ""
+    policies = Platform.open(directory).policies()
+    old = policies.rule().policy
     with _failures(file):
-        policy = _policies(directory).apply(file.read_bytes(), armored, _me())
-    print(f"{directory}: serial {policy.serial} holds")
+        new = policies.apply(read_limited(file), _text(signature), _me())
+    _say_what_holds(directory, old, new)
 
 
 @command.command(name="allow")
@@ -100,6 +105,7 @@ def apply(*, file: Path, signature: Path | None, directory: Path) -> None:
     "--expires", type=click.DateTime(["%Y-%m-%d"]), help="The last day, in UTC."
 )
 @click.option("--comment", default="", help="For people, one line.")
+@_TOML
 @platform_option
 def allow_signer(  # noqa: PLR0913 -- one for each option
     *,
@@ -111,11 +117,11 @@ def allow_signer(  # noqa: PLR0913 -- one for each option
     no_debug: bool,
     expires: datetime | None,
     comment: str,
+    as_toml: bool,
     directory: Path,
 ) -> None:
     """Add SIGNER, an MRSIGNER in hex or a file with a SIGSTRUCT, to a list."""
-    if not comment.isprintable():
-        raise click.BadParameter("a comment is one line", param_hint="--comment")
+    _check_comment(comment)
     entry = Entry(
         mrsigner=signer_of(signer),
         mrenclave=digest(mrenclave, "--mrenclave") if mrenclave else None,
@@ -125,17 +131,22 @@ def allow_signer(  # noqa: PLR0913 -- one for each option
         expires=expires.date() if expires else None,
         comment=comment,
     )
-    _change(directory, lambda policy: allow(policy, ListName(name), entry))
+    _change(directory, lambda old: allow(old, ListName(name), entry), as_toml=as_toml)
 
 
 @command.command(name="remove")
 @_LIST
 @click.argument("signer")
+@_TOML
 @platform_option
-def remove_signer(*, name: str, signer: str, directory: Path) -> None:
+def remove_signer(*, name: str, signer: str, as_toml: bool, directory: Path) -> None:
     """Take SIGNER, an MRSIGNER in hex or a file with a SIGSTRUCT, off a list."""
     mrsigner = signer_of(signer)
-    _change(directory, lambda policy: remove(policy, ListName(name), mrsigner))
+    _change(
+        directory,
+        lambda old: remove(old, ListName(name), mrsigner),
+        as_toml=as_toml,
+    )
 
 
 @command.command
@@ -144,59 +155,109 @@ def remove_signer(*, name: str, signer: str, directory: Path) -> None:
 def lock(*, names: tuple[str, ...], directory: Path) -> None:
     """Lock lists, all of them unless named, until `softsgx platform reset`."""
     locks = frozenset(ListName(name) for name in names) or ALL_LISTS
-    with _failures():
-        _policies(directory).lock(locks, _me())
+    Platform.open(directory).policies().lock(locks, _me())
     print(f"{directory}: locked until reset: {', '.join(sorted(locks))}")
 
 
 @command.command
 @click.argument("key", type=path_type(exists=True))
 @_SIGNATURE
+@click.option("--to-sign", is_flag=True, help="Print what the present owner signs.")
 @platform_option
-def owner(*, key: Path, signature: Path | None, directory: Path) -> None:
+def owner(*, key: Path, signature: Path | None, to_sign: bool, directory: Path) -> None:
     """Give the platform an owner: KEY is an OpenSSH public key (.pub).
 
-    From then on every change of the policy needs that key's signature.
+    From then on every change of the policy needs that key's signature, and so does an
+    owner after it.
     """
-    armored = signature.read_text(errors="replace") if signature else ""
+    policies = Platform.open(directory).policies()
     with _failures(key):
-        public = SshKey.parse(key.read_text(errors="replace"))
-        _policies(directory).own(public, armored, _me())
+        public = SshKey.parse(_text(key))
+        if to_sign:
+            print(policies.handover(public).decode(), end="")
+            return
+        policies.own(public, _text(signature), _me())
     print(f"{directory}: owned by {public.fingerprint}")
 
 
 @command.command(name="import")
 @_FILE
 @click.option("--comment", default="", help="For people, in each entry.")
+@click.option(
+    "--signature",
+    type=path_type(exists=True),
+    help="The reference list's, 384 bytes; Intel's list has its own inside.",
+)
+@_TOML
 @platform_option
-def import_list(*, file: Path, comment: str, directory: Path) -> None:
-    """Add the signers of a white list: Intel's, or the reference launch enclave's."""
+def import_list(
+    *,
+    file: Path,
+    comment: str,
+    signature: Path | None,
+    as_toml: bool,
+    directory: Path,
+) -> None:
+    """Add the signers of a white list: Intel's, or the reference launch enclave's.
+
+    Those that are there already are not added again.
+    """
+    _check_comment(comment)
     with _failures(file):
-        whitelist = read_whitelist(file.read_bytes())
+        signed = read_limited(signature) if signature else b""
+        whitelist = read_whitelist(read_limited(file), signed)
     words = comment or f"{whitelist.kind}, version {whitelist.version}"
 
-    def imported(policy: Policy) -> Policy:
-        for one in whitelist.entries:
-            entry = Entry(mrsigner=one.mrsigner, mrenclave=one.mrenclave, comment=words)
-            policy = allow(policy, ListName.SIGNING, entry)
-            if one.may_provision:
-                policy = allow(policy, ListName.PROVISIONING, entry)
-        return policy
+    def entries(*, provisioning: bool) -> list[Entry]:
+        return [
+            Entry(mrsigner=one.mrsigner, mrenclave=one.mrenclave, comment=words)
+            for one in whitelist.entries
+            if one.may_provision or not provisioning
+        ]
 
-    _change(directory, imported)
+    more = {
+        ListName.SIGNING: entries(provisioning=False),
+        ListName.PROVISIONING: entries(provisioning=True),
+    }
+    _change(directory, lambda old: extend(old, more), as_toml=as_toml)
+    click.echo(f"softsgx: {file}: {whitelist.checked}", err=True)
 
 
-def _change(directory: Path, how: Callable[[Policy], Policy]) -> None:
+def _change(directory: Path, how: Callable[[Policy], Policy], *, as_toml: bool) -> None:
+    """Change the policy that holds, or print what would hold, to sign and apply."""
+    platform = Platform.open(directory)
+    policies = platform.policies()
+    old = policies.rule().policy
     with _failures():
-        policies = _policies(directory)
-        policies.change(how, _me())
-        rule = policies.rule()
-    counts = ", ".join(f"{name} {len(rule.policy.lists[name])}" for name in ListName)
-    print(f"{directory}: serial {rule.policy.serial} holds: {counts}")
+        if as_toml:
+            _print_file(platform, how(old))
+            return
+        new = policies.change(how, _me())
+    _say_what_holds(directory, old, new)
 
 
-def _policies(directory: Path) -> Policies:
-    return open_platform(directory).policies()
+def _print_file(platform: Platform, policy: Policy) -> None:
+    named = replace(policy, platform=platform.identity)
+    print(encode_policy(named).decode(), end="")
+
+
+def _say_what_holds(directory: Path, old: Policy, new: Policy) -> None:
+    print(f"{directory}: serial {new.serial} holds: {_counts(new)}")
+    for words in opened(old, new):
+        click.echo(f"softsgx: warning: {words}", err=True)
+
+
+def _counts(policy: Policy) -> str:
+    return ", ".join(f"{name} {len(policy.lists[name])}" for name in ListName)
+
+
+def _check_comment(comment: str) -> None:
+    if not comment.isprintable():
+        raise click.BadParameter("a comment is one line", param_hint="--comment")
+
+
+def _text(path: Path | None) -> str:
+    return read_limited(path).decode(errors="replace") if path else ""
 
 
 def _me() -> Who:
@@ -208,7 +269,5 @@ def _failures(file: Path | None = None) -> Iterator[None]:
     """Turn what can go wrong into one line, which begins with the file's name."""
     try:
         yield
-    except (PolicyError, Refused, SshKeyError, SshSignatureError) as error:
+    except _SAID as error:
         raise Failure(f"{file}: {error}" if file else str(error)) from error
-    except (PlatformError, WhitelistError) as error:
-        raise Failure(str(error)) from error

@@ -12,7 +12,13 @@ import click
 from click.core import ParameterSource
 
 from softsgx.cli.failure import NOT_EXECUTABLE, NOT_FOUND, NOT_STARTED, Failure
-from softsgx.cli.options import model_of, model_options, path_type
+from softsgx.cli.options import (
+    model_of,
+    model_options,
+    path_type,
+    platforms_place,
+    run_platform_option,
+)
 from softsgx.machine.model import Model
 from softsgx.native.lib import NotBuilt
 from softsgx.platform.errors import PlatformError
@@ -34,7 +40,7 @@ _DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
 @click.option(
     "-c", "counts", is_flag=True, help="Table of ioctls and leaves; implies --exact."
 )
-@click.option("--platform", "directory", type=path_type(), help="A lasting platform.")
+@run_platform_option
 @model_options
 @click.option(
     "--inject",
@@ -138,7 +144,8 @@ def platform_of(directory: Path | None, model: Model) -> Platform:
     except PlatformError as error:
         raise Failure(str(error), NOT_STARTED) from error
     if not platform.is_on:
-        hint = f"it is off; turn it on with `softsgx platform enable {directory}`"
+        name = directory.name if directory.parent == platforms_place() else directory
+        hint = f"it is off; turn it on with `softsgx platform enable {name}`"
         click.echo(f"softsgx: {directory}: no SGX here: {hint}", err=True)
         return Platform.ephemeral(replace(platform.model, sgx1=False))
     return platform

@@ -7,16 +7,14 @@ from pathlib import Path
 import click
 
 from softsgx.cli.failure import Failure
-from softsgx.cli.options import default_directory, open_platform, path_type
+from softsgx.cli.options import new_platform_argument, path_type, platform_argument
 from softsgx.platform.errors import PlatformError
 from softsgx.platform.files import write_durably
+from softsgx.platform.platform import Platform
 from softsgx.platform.transfer import bring_in, export
 
 PASSPHRASE = "SOFTSGX_PASSPHRASE"  # noqa: S105 -- the variable's name
 
-_directory = click.argument(
-    "directory", required=False, type=path_type(), default=default_directory
-)
 _passphrase = click.option(
     "--passphrase-file",
     type=path_type(exists=True),
@@ -25,7 +23,7 @@ _passphrase = click.option(
 
 
 @click.command("export")
-@_directory
+@platform_argument
 @_passphrase
 @click.option(
     "-o", "output", required=True, type=path_type(), help="The file to write."
@@ -34,18 +32,15 @@ def export_command(
     *, directory: Path, passphrase_file: Path | None, output: Path
 ) -> None:
     """Write a platform, its keys too, into one file that a passphrase locks."""
-    platform = open_platform(directory)
+    platform = Platform.open(directory)
     passphrase = _given(passphrase_file, confirm=True)
-    try:
-        write_durably(output, export(platform, passphrase), 0o600)
-    except PlatformError as error:
-        raise Failure(str(error)) from error
+    write_durably(output, export(platform, passphrase), 0o600)
     print(f"{output}: {platform.identity}")
 
 
 @click.command("import")
 @click.argument("file", type=path_type(exists=True))
-@_directory
+@new_platform_argument
 @_passphrase
 def import_command(
     *, file: Path, directory: Path, passphrase_file: Path | None

@@ -12,6 +12,12 @@ from softsgx.platform.policies import Rule
 NO_OWNER = "none: the permissions of the platform's files are the only factor"
 
 
+def plain(value: object) -> str:
+    """Write a word so that nothing in it moves a terminal or begins a line."""
+    text = str(value)
+    return text if text.isprintable() else repr(text)
+
+
 def policy_words(rule: Rule, identity: str) -> dict[str, object]:
     """Return what holds on a platform, as JSON has it."""
     policy = rule.policy

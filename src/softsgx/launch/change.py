@@ -1,10 +1,11 @@
 """Changes of a policy, and what a lock forbids.  Pure: old in, new out, or Refused."""
 
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import fields, replace
 
 from softsgx.launch.entry import Entries, Entry
-from softsgx.launch.policy import MAX_ENTRIES, MAX_SERIAL, ListName, Policy
+from softsgx.launch.memory import Setting
+from softsgx.launch.policy import MAX_ENTRIES, MAX_SERIAL, ListName, Mode, Policy
 
 Locks = frozenset[ListName]
 """The lists that stay as they are until the platform is reset."""
@@ -30,6 +31,19 @@ def remove(policy: Policy, name: ListName, mrsigner: bytes) -> Policy:
     if len(left) == len(policy.lists[name]):
         raise Refused(f"{name} has no entry of {mrsigner.hex()}")
     return _with(policy, name, left)
+
+
+def extend(policy: Policy, more: Mapping[ListName, Iterable[Entry]]) -> Policy:
+    """Return the policy with the entries more that are not in its lists yet."""
+    lists = dict(policy.lists)
+    for name, entries in more.items():
+        there = lists[name].all
+        known = set(there)
+        fresh = tuple(one for one in dict.fromkeys(entries) if one not in known)
+        if len(there) + len(fresh) > MAX_ENTRIES:
+            raise Refused(f"{name} cannot have more than {MAX_ENTRIES} entries")
+        lists[name] = Entries((*there, *fresh))
+    return replace(policy, serial=policy.serial + 1, lists=lists)
 
 
 def clear(policy: Policy, name: ListName) -> Policy:
@@ -61,3 +75,17 @@ def check_change(old: Policy, new: Policy, locks: Locks, identity: str) -> None:
     for what in frozen:
         if getattr(new, what) != getattr(old, what):
             raise Refused(f"a list is locked, and {what} with it")
+
+
+def opened(old: Policy, new: Policy) -> Iterator[str]:
+    """Yield, in words, what the one refused to everybody and the other does not."""
+    if (old.signing or old.launch) and not (new.signing or new.launch):
+        yield "signing and launch are empty: every signer may launch"
+    if old.dynamic and not new.dynamic:
+        yield "dynamic is empty: every enclave may map and protect pages after INIT"
+    if old.mode is Mode.ENFORCE and new.mode is Mode.AUDIT:
+        yield "mode is audit: refusals are written down and let pass"
+    for rule in fields(old.memory):
+        was, now = getattr(old.memory, rule.name), getattr(new.memory, rule.name)
+        if was is Setting.ENFORCE and now is not Setting.ENFORCE:
+            yield f"memory.{rule.name} is {now}: it refuses nothing"

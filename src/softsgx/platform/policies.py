@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from softsgx.crypto.sshsig import SshKey, SshSignatureError
-from softsgx.launch.change import Locks, Refused, check_change
+from softsgx.launch.change import Locks, Refused, check_change, opened
 from softsgx.launch.policy import ListName, Policy
 from softsgx.launch.text import MAX_SIZE, PolicyError, decode_policy, encode_policy
 from softsgx.platform.audit import AuditLog, Who
@@ -84,7 +84,7 @@ class Policies:
             if old.owner is not None and not new.platform:
                 raise Refused(f"it names no platform; this one is {self._identity}")
             check_change(old.policy, new, old.locks, self._identity)
-            self._hold(state, raw, signature, new, who)
+            self._hold(state, raw, signature, (old.policy, new), who)
             return new
 
     def change(self, how: Callable[[Policy], Policy], who: Who) -> Policy:
@@ -96,7 +96,7 @@ class Policies:
                 raise Refused("the owner must sign for it; see `softsgx policy apply`")
             new = how(old.policy)
             check_change(old.policy, new, old.locks, self._identity)
-            self._hold(state, encode_policy(new), "", new, who)
+            self._hold(state, encode_policy(new), "", (old.policy, new), who)
             return new
 
     def own(self, key: SshKey, signature: str, who: Who) -> None:
@@ -137,14 +137,26 @@ class Policies:
             self._write(replace(state, locks=frozenset()))
 
     def _hold(
-        self, state: State, raw: bytes, signature: str, new: Policy, who: Who
+        self,
+        state: State,
+        raw: bytes,
+        signature: str,
+        change: tuple[Policy, Policy],
+        who: Who,
     ) -> None:
+        new = change[1]
         if len(raw) > MAX_SIZE:
             raise Refused(f"{len(raw)} bytes; at most {MAX_SIZE} are read")
         digest = hashlib.sha256(raw).hexdigest()
         counts = {name: len(new.lists[name]) for name in ListName}
         self.log.append(
-            "policy", who, serial=new.serial, digest=digest, mode=new.mode, **counts
+            "policy",
+            who,
+            serial=new.serial,
+            digest=digest,
+            mode=new.mode,
+            **counts,
+            reason="; ".join(opened(*change)),
         )
         directory = self._directory / POLICIES_NAME
         write_durably(directory / f"{digest}.sig", signature.encode(), 0o600)
