@@ -6,6 +6,8 @@
 #include "agent.h"
 
 #define PAGES(length) (((length) + 4095) & ~4095ul)
+/* ENOSYS itself would be that nobody answered. */
+#define NOT_IMPLEMENTED_CODE 4093
 
 enum { MADV_FREE = 8, MADV_REMOVE = 9, MADV_DOFORK = 11, MADV_DODUMP = 17,
        MADV_WIPEONFORK = 18, MADV_COLD = 20, MADV_COLLAPSE = 25 };
@@ -37,6 +39,8 @@ void do_ioctl(struct frame *f)
 		reissue(f);
 		return;
 	}
+	if (ret == -NOT_IMPLEMENTED_CODE)
+		ret = -ENOSYS_;
 	/* The descriptor may have come by other ways than open. */
 	become_sgx_user(f);
 	enclaves_changed();

@@ -35,6 +35,32 @@ def test_what_it_is_can_be_shown(tmp_path: Path) -> None:
     assert f"state            {shown['state']}" in platform("show", where).output
 
 
+@pytest.mark.parametrize(
+    ("cpu", "devices"),
+    [
+        ("skylake", "/dev/isgx"),
+        ("coffeelake", "/dev/sgx_enclave /dev/sgx_provision"),
+    ],
+)
+def test_its_devices_are_shown(cpu: str, devices: str, tmp_path: Path) -> None:
+    where = tmp_path / "p"
+    platform("new", where, "--cpu", cpu)
+    assert json.loads(platform("show", where, "--json").output)["devices"] == ""
+    platform("enable", where)
+    assert json.loads(platform("show", where, "--json").output)["devices"] == devices
+
+
+def test_the_launch_key_of_a_locked_processor_is_chosen(tmp_path: Path) -> None:
+    where, sig = tmp_path / "p", tmp_path / "one.sig"
+    platform("new", where, "--cpu", "skylake", "--launch-key", "ab" * 32)
+    shown = json.loads(platform("show", where, "--json").output)
+    assert shown["lepubkeyhash"] == "ab" * 32
+    sig.write_bytes(b"no SIGSTRUCT")
+    refused = platform("new", tmp_path / "q", "--launch-key", sig)
+    assert isinstance(refused.exception, Failure)
+    assert not (tmp_path / "q").exists()
+
+
 def test_the_processors_are_listed() -> None:
     rows = json.loads(platform("models", "--json").output)
     found = {row["name"]: row for row in rows}

@@ -2,91 +2,37 @@
 
 import ctypes
 import json
-import os
 import shutil
-import subprocess
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from softsgx.arch.einittoken import VALID, Einittoken
+from softsgx.arch.einittoken import VALID
+from softsgx.arch.errors import SgxError
 from softsgx.arch.secs import AttributeFlags, Attributes
 from softsgx.arch.sigstruct import Sigstruct
 from softsgx.crypto.cmac import aes_cmac
 from softsgx.crypto.sha256 import sha256
-from tests.conformance.run import SOFTSGX, Outcome, run
-from tests.conformance_sgx.build import BUILT, enclave
+from tests.conformance.run import SOFTSGX, run
+from tests.conformance_sgx.launching import (
+    LAUNCH,
+    PROVIDER,
+    SIG,
+    WRONG,
+    Launcher,
+    Maker,
+    built,
+    edited,
+    new_platform,
+    signer,
+    softsgx,
+)
 from tests.house.tree import ROOT
 
 pytestmark = [pytest.mark.runner, pytest.mark.slow]
-LAUNCH = ROOT / "examples" / "launch"
-SIG, ELF = BUILT / "enclave" / "3.sig", BUILT / "enclave" / "3.elf"
 AUDIT = [SOFTSGX, "audit", "tail", "-n", "2", "--json", "--platform"]
 NOT_PERMITTED = "Operation not permitted"
-PROVIDER = b"\xcd" * 384
-"""The modulus of a signer who may have PROVISIONKEY; nobody has its key."""
-
-
-def softsgx(*words: str | Path) -> None:
-    done = run([SOFTSGX, *map(str, words)], ROOT)
-    assert done.code == 0, done.stderr
-
-
-@dataclass(frozen=True)
-class Launcher:
-    """One build of examples/launch, on one platform."""
-
-    folder: Path
-    platform: Path
-
-    def ask(self, *words: str | Path, options: tuple[str, ...] = ()) -> Outcome:
-        """Run its host with these words."""
-        under = [SOFTSGX, "run", "--platform", str(self.platform), *options, "--"]
-        return run([*under, *map(str, (self.folder / "launch", *words))], self.folder)
-
-    def get(self, *words: str | Path, options: tuple[str, ...] = ()) -> Einittoken:
-        """Get a token; it goes through a file, for it is no text."""
-        under = [SOFTSGX, "run", "--platform", str(self.platform), *options, "--"]
-        command = [*under, *map(str, (self.folder / "launch", "get", *words))]
-        done = subprocess.run(command, capture_output=True, check=False)
-        assert (done.returncode, done.stderr) == (0, b"")
-        assert len(done.stdout) == Einittoken.SIZE
-        return Einittoken.from_bytes(done.stdout)
-
-    def start(self, token: bytes, options: tuple[str, ...] = ()) -> Outcome:
-        """Launch the ordinary enclave with a token; empty for none."""
-        file = self.folder / f"{os.getpid()}.token"
-        file.write_bytes(token)
-        return self.ask("start", ELF, SIG, *([file] if token else []), options=options)
-
-
-def signer() -> str:
-    """The ordinary enclave's MRSIGNER."""
-    return sha256(Sigstruct.from_bytes(SIG.read_bytes()).modulus).hex()
-
-
-def built(folder: Path, *settings: str) -> Path:
-    """Build examples/launch with the ordinary enclave's signer in its list."""
-    enclave("3")
-    signers = folder.with_suffix(".txt")
-    own = sha256(Sigstruct.from_bytes(SIG.read_bytes()).modulus).hex()
-    signers.write_text(
-        f"# two\n{own}\n\n{sha256(PROVIDER).hex()} provision # and more\n"
-    )
-    make = ["make", "-C", str(LAUNCH), f"OUT={folder}", f"SIGNERS={signers}"]
-    done = run([*make, f"SOFTSGX={SOFTSGX}", *settings], ROOT)
-    assert done.code == 0, done.stderr
-    return folder
-
-
-def new_platform(place: Path, launch_enclave: Path) -> Path:
-    softsgx("platform", "new", place)
-    softsgx("platform", "enable", place)
-    sig = launch_enclave / "enclave.sig"
-    softsgx("policy", "allow", "launch", sig, "--platform", place)
-    return place
 
 
 @pytest.fixture(scope="module")
@@ -148,93 +94,24 @@ def test_a_token_of_an_unlisted_launch_enclave_does_not_count(
     assert "SGX_INVALID_EINITTOKEN" in refused.stderr
 
 
-def wrong_mac(ours: Launcher) -> Einittoken:
-    token = ours.get(SIG)
-    return replace(token, mac=bytes([token.mac[0] ^ 1]) + token.mac[1:])
-
-
-def other_enclave_written_over(ours: Launcher) -> Einittoken:
-    token = ours.get(edited(ours, mrenclave=bytes(32)))
-    return replace(token, mrenclave=ours.get(SIG).mrenclave)
-
-
-def another_enclaves(ours: Launcher) -> Einittoken:
-    return ours.get(edited(ours, mrenclave=bytes(32)))
-
-
-def another_signers(ours: Launcher) -> Einittoken:
-    return ours.get(edited(ours, modulus=PROVIDER))
-
-
-def other_attributes(ours: Launcher) -> Einittoken:
-    return ours.get(SIG, hex(AttributeFlags.MODE64BIT | AttributeFlags.DEBUG), "3")
-
-
-def other_xfrm(ours: Launcher) -> Einittoken:
-    return ours.get(SIG, hex(AttributeFlags.MODE64BIT), "7")
-
-
-def cpusvn_beyond(ours: Launcher) -> Einittoken:
-    return replace(ours.get(SIG), cpusvnle=b"\xff" * 16)
-
-
-def reserved_bit(ours: Launcher) -> Einittoken:
-    return replace(ours.get(SIG), valid=VALID | 2)
-
-
-def from_another_platform(ours: Launcher) -> Einittoken:
-    place = ours.folder / "another-platform"
-    return replace(ours, platform=new_platform(place, ours.folder)).get(SIG)
-
-
-def of_a_debug_launch_enclave(ours: Launcher) -> Einittoken:
-    folder = ours.folder / "debug"
-    settings = ("SIGNFLAGS=--debug", f"KEY={ours.folder / 'key.pem'}")
-    return replace(ours, folder=built(folder, *settings)).get(SIG)
-
-
-def edited(ours: Launcher, *, mrenclave: bytes = b"", modulus: bytes = b"") -> Path:
-    """Write the ordinary enclave's SIGSTRUCT with other identities: asking is free."""
-    file = ours.folder / f"{os.getpid()}.sig"
-    own = Sigstruct.from_bytes(SIG.read_bytes())
-    other = replace(
-        own,
-        enclavehash=mrenclave or own.enclavehash,
-        modulus=modulus or own.modulus,
-    )
-    file.write_bytes(bytes(other))
-    return file
-
-
 @pytest.mark.parametrize(
     ("make", "code"),
-    [
-        (wrong_mac, "SGX_INVALID_EINITTOKEN"),
-        (other_enclave_written_over, "SGX_INVALID_EINITTOKEN"),
-        (reserved_bit, "SGX_INVALID_EINITTOKEN"),
-        (from_another_platform, "SGX_INVALID_EINITTOKEN"),
-        (of_a_debug_launch_enclave, "SGX_INVALID_EINITTOKEN"),
-        (another_enclaves, "SGX_INVALID_MEASUREMENT"),
-        (another_signers, "SGX_INVALID_MEASUREMENT"),
-        (other_attributes, "SGX_INVALID_ATTRIBUTE"),
-        (other_xfrm, "SGX_INVALID_ATTRIBUTE"),
-        (cpusvn_beyond, "SGX_INVALID_CPUSVN"),
-    ],
+    WRONG,
 )
 def test_a_wrong_token_is_refused_as_the_manual_says(
-    ours: Launcher, make: Callable[[Launcher], Einittoken], code: str
+    ours: Launcher, make: Maker, code: SgxError
 ) -> None:
     refused = ours.start(bytes(make(ours)), ("--trace",))
     assert refused.code == 1
     init = [line for line in refused.stderr.splitlines() if "INIT_TOKEN" in line]
     assert len(init) == 1
-    assert f"-1 EPERM (EPERM: EINIT: {code} ({NOT_PERMITTED}))" in init[0]
+    assert f"-1 EPERM (EPERM: EINIT: SGX_{code.name} ({NOT_PERMITTED}))" in init[0]
     assert f"EINIT refuses an enclave of signer {signer()}" in refused.stderr
     logged = run([*AUDIT, str(ours.platform)], ROOT).stdout.splitlines()
     records = [json.loads(line) for line in logged]
     decided = [(one["event"], one["verdict"], one["rule"]) for one in records]
     assert decided == [("init", "allow", "launch"), ("einit", "deny", "EINIT")]
-    assert records[1]["reason"] == code
+    assert records[1]["reason"] == f"SGX_{code.name}"
     assert records[1]["mrsigner"] == signer()
 
 

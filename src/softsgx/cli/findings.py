@@ -63,7 +63,7 @@ def plan(facts: Facts) -> dict[str, str]:
     """Say what `softsgx run` will use here, a word or two for each part."""
     return {
         "programs": "injection at exec, seccomp, agent in the process",
-        "device": "trapped opens of /dev/sgx_enclave; no node, no root",
+        "device": "trapped opens of the model's device; no node, no root",
         "calls": "seccomp listener"
         + (", same-processor wake-up" if facts.sync_wake_up.works else ""),
         "cpuid": "faulting" if facts.cpuid_faulting.works else "rewriting",
@@ -256,7 +256,10 @@ def _limits(facts: Facts) -> Iterator[Finding]:
 
 def _device(facts: Facts) -> Finding:
     if facts.device is None:
-        text = "no real SGX here; opens of /dev/sgx_enclave are trapped, without root"
+        text = (
+            "no real SGX here; opens of /dev/sgx_enclave, or of /dev/isgx under"
+            " locked launch control, are trapped, without root"
+        )
     else:
         can = "may" if facts.device_openable else "may not"
         text = f"real SGX at {facts.device}, which you {can} open; softsgx uses its own"

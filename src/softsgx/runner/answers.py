@@ -25,6 +25,10 @@ IN_PART_OURS = 4094
 """The kernel's too, but what it leads to is ours."""
 
 
+NOT_IMPLEMENTED = 4093
+"""ENOSYS for the program; as an answer that is what nobody gave."""
+
+
 @dataclass(frozen=True)
 class NewFd:
     """An answer that is a descriptor: ours, to be copied into the process."""

@@ -14,7 +14,7 @@ from softsgx.driver.device import File
 from softsgx.driver.driver import Driver
 from softsgx.driver.encl import Encl
 from softsgx.native.numbers import Call
-from softsgx.runner.answers import NOT_OURS, Answer, NewFd, Result
+from softsgx.runner.answers import NOT_IMPLEMENTED, NOT_OURS, Answer, NewFd, Result
 from softsgx.runner.context import Context
 from softsgx.runner.files import Files
 from softsgx.runner.leaves import Leaves
@@ -98,9 +98,14 @@ class Calls:
     def _driver_ioctl(
         self, file: File, task: UserTask, fd: int, cmd: int, arg: int
     ) -> int:
-        if self._tracer:
-            return self._tracer.ioctl(self._driver, file, task, fd, cmd, arg)
-        return self._driver.ioctl(file, task, cmd, arg)
+        try:
+            if self._tracer:
+                return self._tracer.ioctl(self._driver, file, task, fd, cmd, arg)
+            return self._driver.ioctl(file, task, cmd, arg)
+        except OSError as error:
+            if error.errno == errno.ENOSYS:
+                error.errno = NOT_IMPLEMENTED
+            raise
 
     def _file(self, task: UserTask, fd: int) -> File:
         file = task.file(fd)
