@@ -55,6 +55,22 @@ static int is_name(const char *path, const char *name)
 	       begins(path, "/sys/devices/platform/intel_sgx/");
 }
 
+/* A node in the place of a directory. */
+static int goes_through_node(const char *path)
+{
+	static const char nodes[][16] = {"sgx_enclave/", "sgx_provision/", "sgx/enclave/",
+					 "sgx/provision/", "isgx/"};
+
+	for (const char *at = path; *at; at++) {
+		if (at > path && at[-1] != '/')
+			continue;
+		for (u64 i = 0; i < ARRAY_SIZE(nodes); i++)
+			if (begins(at, nodes[i]))
+				return 1;
+	}
+	return 0;
+}
+
 /* Copy a path without the slashes and dots at its end: its length, or 0. */
 static long copy_path(char *copy, u64 path)
 {
@@ -81,7 +97,7 @@ static enum likely likely_at(u64 path)
 		return NO_VIEW;
 	while (name > copy && name[-1] != '/')
 		name--;
-	if (is_name(copy, name))
+	if (is_name(copy, name) || goes_through_node(copy))
 		return A_VIEW;
 	if (agent_copy(&last, (void *)(path + (u64)(end - copy)), 1))
 		return NO_VIEW;

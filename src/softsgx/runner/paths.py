@@ -10,6 +10,7 @@ import stat
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from softsgx.driver.device import ENCLAVE, ISGX
@@ -33,6 +34,11 @@ from softsgx.runner.views import Kind, View, Views
 _AT_SYMLINK_NOFOLLOW = 0x100
 _AT_EACCESS = 0x200
 _AT_EMPTY_PATH = 0x1000
+_AT_NO_AUTOMOUNT = 0x800
+_AT_STATX_SYNC = 0x6000
+_STATX_RESERVED = 1 << 31
+_STAT_FLAGS = _AT_SYMLINK_NOFOLLOW | _AT_NO_AUTOMOUNT | _AT_EMPTY_PATH | _AT_STATX_SYNC
+_ACCESS_FLAGS = _AT_SYMLINK_NOFOLLOW | _AT_EACCESS | _AT_EMPTY_PATH
 _O_TMPFILE_BIT = 0o20000000
 _U32 = (1 << 32) - 1
 _ACCESS = {os.O_RDONLY: R_OK, os.O_WRONLY: W_OK, os.O_RDWR: R_OK | W_OK}
@@ -61,6 +67,14 @@ class _Asked:
         if address and read_path(self.task, address):
             return self.at(directory, address, follow=follow)
         return _found(self.lookup.opened(directory))
+
+    def check_names_file(self, directory: int, address: int) -> None:
+        """Raise EISDIR where a file of ours is named like a directory that is made."""
+        path = read_path(self.task, address)
+        if path.endswith("/") and path.strip("/"):
+            file = path.rstrip("/")
+            _found(self.lookup.path(_signed(directory), file, follow=True))
+            raise OSError(errno.EISDIR, "a slash behind a file to be made")
 
     def native(self, view: View) -> os.stat_result | None:
         """Return the status of a directory of this machine that ours led to, as `..`.
@@ -117,10 +131,10 @@ class Paths:
             195: lambda a, r: self._listxattr(a, r[0], follow=False),
             217: self._getdents,
             257: lambda a, r: self._open(a, r[0], r[1], r[2]),
-            262: lambda a, r: self._stat(a, a.at_or_open(r[0], r[1], r[3]), r[2]),
+            262: self._newfstatat,
             267: lambda a, r: self._readlink(a, *r[:4]),
             269: lambda a, r: self._access(a, r[0], r[1], r[2], 0),
-            332: lambda a, r: self._statx(a, a.at_or_open(r[0], r[1], r[2]), r[4]),
+            332: self._statx,
             437: self._openat2,
             439: lambda a, r: self._access(a, r[0], r[1], r[2], r[3]),
         }
@@ -142,8 +156,12 @@ class Paths:
         return self._open(asked, args[0], args[1], int.from_bytes(how, "little"))
 
     def _open(self, asked: _Asked, directory: int, address: int, flags: int) -> NewFd:
+        if flags & os.O_CREAT and flags & os.O_DIRECTORY and _kernel_refuses_both():
+            raise OSError(errno.EINVAL, "no directory is made so")
         exclusive = flags & os.O_CREAT and flags & os.O_EXCL
         follow = not (flags & os.O_NOFOLLOW or exclusive)
+        if flags & os.O_CREAT:
+            asked.check_names_file(directory, address)
         view = asked.at(directory, address, follow=follow)
         if view.kind is not Kind.TEXT:
             _with_inode(view)
@@ -171,6 +189,8 @@ class Paths:
             raise OSError(errno.EACCES, "the mode forbids it")
         if view.kind is Kind.TEXT and view.file is None and wanted & W_OK:
             raise OSError(errno.EACCES, "nobody writes it")
+        if flags & os.O_DIRECT:
+            raise OSError(errno.EINVAL, "nothing that is read directly")
 
     def _open_view(self, view: View, flags: int) -> int:
         if view.kind is Kind.DIRECTORY:
@@ -200,7 +220,22 @@ class Paths:
         asked.task.copy_to_user(buffer, raw)
         return 0
 
-    def _statx(self, asked: _Asked, view: View, buffer: int) -> int:
+    def _newfstatat(self, asked: _Asked, args: Args) -> int:
+        directory, address, buffer, flags = args[:4]
+        if flags & _U32 & ~_STAT_FLAGS:
+            raise OSError(errno.EINVAL, "no such flag")
+        return self._stat(asked, asked.at_or_open(directory, address, flags), buffer)
+
+    def _statx(self, asked: _Asked, args: Args) -> int:
+        directory, address, flags, mask, buffer = args[:5]
+        sync = flags & _AT_STATX_SYNC
+        if (
+            flags & _U32 & ~_STAT_FLAGS
+            or sync == _AT_STATX_SYNC
+            or mask & _STATX_RESERVED
+        ):
+            raise OSError(errno.EINVAL, "no such flag")
+        view = asked.at_or_open(directory, address, flags)
         status = asked.native(view)
         raw = native_statx(status) if status else statx_of(_with_inode(view))
         asked.task.copy_to_user(buffer, raw)
@@ -209,14 +244,14 @@ class Paths:
     def _access(
         self, asked: _Asked, directory: int, address: int, mode: int, flags: int
     ) -> int:
+        if mode & _U32 & ~(R_OK | W_OK | X_OK) or flags & _U32 & ~_ACCESS_FLAGS:
+            raise OSError(errno.EINVAL, "no such mode, or flag")
         view = asked.at_or_open(directory, address, flags)
         status = asked.native(view)
         if status is not None:
             facts = status.st_mode, status.st_gid, status.st_uid
         else:
             facts = _with_inode(view).mode, view.gid, view.uid
-        if mode & ~(R_OK | W_OK | X_OK):
-            raise OSError(errno.EINVAL, "no such mode")
         who = Credentials.of(asked.task.tid, real=not flags & _AT_EACCESS)
         if not who.may(mode, *facts):
             raise OSError(errno.EACCES, "the mode forbids it")
@@ -225,8 +260,10 @@ class Paths:
     def _readlink(
         self, asked: _Asked, directory: int, address: int, buffer: int, size: int
     ) -> int:
+        if _signed(size) <= 0:
+            raise OSError(errno.EINVAL, "no room")
         view = asked.at(directory, address, follow=False)
-        if view.kind is not Kind.LINK or _signed(size) <= 0:
+        if view.kind is not Kind.LINK:
             raise OSError(errno.EINVAL, "not a link")
         target = os.fsencode(view.target)[: size & _U32]
         asked.task.copy_to_user(buffer, target)
@@ -250,6 +287,8 @@ class Paths:
         """Write what a directory has of ours: all of a view, or what else it has."""
         fd, buffer, size, position = args[:4]
         view = asked.lookup.opened(fd)
+        if view is not None and view.kind is not Kind.DIRECTORY:
+            raise OSError(errno.ENOTDIR, "not a directory")
         if view is not None:
             entries = dots(view, position)
             path = view.path
@@ -264,6 +303,16 @@ class Paths:
             raise OSError(errno.EINVAL, "a small buffer")
         asked.task.copy_to_user(buffer, entries)
         return len(entries)
+
+
+@cache
+def _kernel_refuses_both() -> bool:
+    """Say whether O_CREAT with O_DIRECTORY is no open at all, as since Linux 6.4."""
+    try:
+        os.close(os.open("/", os.O_CREAT | os.O_DIRECTORY))
+    except OSError as error:
+        return error.errno == errno.EINVAL
+    return False
 
 
 _NO_DIRECTORY = {Kind.NODE, Kind.TEXT, Kind.LINK}

@@ -135,6 +135,40 @@ static void opens(const char *own)
 	close(fd);
 }
 
+/* Ways to name a node that Linux refuses before it looks at the device. */
+static void odd_names(void)
+{
+	static const char *const through[] = { ENCLAVE "/x", ENCLAVE "/..", ENCLAVE "/../null",
+					       ENCLAVE "/.", ENCLAVE "//", "/dev/sgx/enclave/x",
+					       "/dev/sgx_provision/", "/dev/sgx_provision/x/y" };
+	struct stat st;
+	char link[8];
+	int fd;
+
+	for (size_t i = 0; i < sizeof(through) / sizeof(through[0]); i++) {
+		CHECK_FAILS(open(through[i], O_RDONLY), ENOTDIR);
+		CHECK_FAILS(open(through[i], O_PATH), ENOTDIR);
+		CHECK_FAILS(stat(through[i], &st), ENOTDIR);
+		CHECK_FAILS(lstat(through[i], &st), ENOTDIR);
+		CHECK_FAILS(access(through[i], F_OK), ENOTDIR);
+		CHECK_FAILS(readlink(through[i], link, sizeof(link)), ENOTDIR);
+		CHECK_FAILS(getxattr(through[i], "user.none", NULL, 0), ENOTDIR);
+	}
+	CHECK_FAILS(open(ENCLAVE "/x", O_CREAT | O_RDWR, 0600), ENOTDIR);
+	CHECK_FAILS(open(ENCLAVE "/", O_CREAT | O_RDWR, 0600), EISDIR);
+	CHECK_FAILS(open(ENCLAVE "/", O_CREAT | O_EXCL | O_RDWR, 0600), EISDIR);
+	CHECK_FAILS(open(ENCLAVE "/.", O_CREAT | O_RDWR, 0600), ENOTDIR);
+	CHECK_FAILS(open(ENCLAVE, O_RDWR | O_DIRECT), EINVAL);
+	CHECK_FAILS(open(ENCLAVE, O_PATH | O_DIRECTORY), ENOTDIR);
+	CHECK_FAILS(fstatat(AT_FDCWD, ENCLAVE, &st, 0x40000000), EINVAL);
+	CHECK_FAILS(syscall(SYS_readlink, ENCLAVE "/x", link, 0), EINVAL);
+	fd = open(ENCLAVE, O_RDWR);
+	CHECK_FAILS(openat(fd, "x", O_RDONLY), ENOTDIR);
+	CHECK_FAILS(fstatat(fd, "..", &st, 0), ENOTDIR);
+	CHECK(fdopendir(fd) == NULL && errno == ENOTDIR);
+	CHECK(close(fd) == 0);
+}
+
 static int has_entry(DIR *directory, const char *name, int type)
 {
 	struct dirent *entry;
@@ -212,6 +246,7 @@ int main(void)
 	accesses();
 	lists();
 	links(own);
+	odd_names();
 	opens(own);
 	CHECK(unlink(own) == 0);
 	return 0;
