@@ -206,7 +206,7 @@ class System(RuleBasedStateMachine):
             childless = [
                 page for page, e in self.machine.enclaves.items() if not e.children
             ]
-            page = self.of(data, ready + childless, PAGE)
+            page = self.of(data, 2 * ready + childless + self.pages(), PAGE)
             self.world.ewb(page, *self.slot(data))
 
     @rule(data=st.data())

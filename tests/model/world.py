@@ -151,6 +151,7 @@ class World:
         result: list[Evicted] = []
         if not self.system(lambda: result.append(self.ring0.ewb(page, va_page, slot))):
             return
+        assert entry.blocked or entry.pt in (PageType.SECS, PageType.VA)
         life = self.lives.pop(page)
         life.images += 1
         owner = self.machine.enclaves.get(entry.enclavesecs)

@@ -4,6 +4,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from operator import attrgetter
+from typing import Any
 
 from softsgx.arch.addr import PAGE_SHIFT, PAGE_SIZE
 
@@ -49,12 +50,16 @@ class Epc:
     def __init__(self, pages: int) -> None:
         self.pages = pages
         self._runs: list[_Run] = []
+        # Runs of one page, of which paging leaves very many: found without a search.
+        self._ones: dict[int, _Run] = {}
         self._private: dict[int, bytearray] = {}
 
     def page(self, number: int) -> memoryview:
         """Return the 4096 writable bytes of a page."""
-        self._check(number, 1)
-        run = self._run_of(number)
+        run = self._ones.get(number)
+        if run is None:
+            self._check(number, 1)
+            run = self._run_of(number)
         if run is not None:
             return run.view(number, number + 1)
         private = self._private.get(number)
@@ -68,20 +73,32 @@ class Epc:
         if offset < 0 or offset + (count << PAGE_SHIFT) > memory.nbytes:
             raise ValueError("the run does not fit its memory")
         self.unplace(first, count)
-        self._forget_private(first, count)
+        _drop(self._private, first, count)
         octets = memory if memory.format == "B" else memory.cast("B")
-        run = _Run(first, count, octets, offset)
-        at = bisect_right(self._runs, first, key=_first_of)
+        self._add(_Run(first, count, octets, offset))
+
+    def _add(self, run: _Run) -> None:
+        """Keep a run of pages that no other has, joined to the one before it."""
+        one = self._ones.get(run.first - 1)
+        if one is not None and one.goes_on_with(run):
+            del self._ones[one.first]
+            run = replace(one, count=1 + run.count)
+        at = bisect_right(self._runs, run.first, key=_first_of)
         if at and self._runs[at - 1].goes_on_with(run):
             last = self._runs[at - 1]
-            self._runs[at - 1] = replace(last, count=last.count + count)
+            self._runs[at - 1] = replace(last, count=last.count + run.count)
+        elif run.count == 1:
+            self._ones[run.first] = run
         else:
             self._runs.insert(at, run)
 
     def unplace(self, first: int, count: int) -> None:
         """Make a run of pages private and zero again; their old memory is untouched."""
         self._check(first, count)
+        if count == 1 and self._ones.pop(first, None) is not None:
+            return
         end = first + count
+        _drop(self._ones, first, count)
         at = max(bisect_right(self._runs, first, key=_first_of) - 1, 0)
         while at < len(self._runs) and self._runs[at].first < end:
             run = self._runs[at]
@@ -100,7 +117,7 @@ class Epc:
         self._check(first, count)
         number, end = first, first + count
         while number < end:
-            run = self._run_of(number)
+            run = None if number in self._ones else self._run_of(number)
             if run is None:
                 yield self.page(number)
                 number += 1
@@ -111,7 +128,7 @@ class Epc:
 
     def contents(self) -> dict[int, bytes]:
         """Return the bytes of each page that is not zero, for a snapshot."""
-        numbers = set(self._private)
+        numbers = {*self._private, *self._ones}
         for run in self._runs:
             numbers.update(range(run.first, run.end))
         pages = {number: bytes(self.page(number)) for number in sorted(numbers)}
@@ -123,10 +140,17 @@ class Epc:
             return self._runs[at]
         return None
 
-    def _forget_private(self, first: int, count: int) -> None:
-        for number in self._private.keys() & range(first, first + count):
-            del self._private[number]
-
     def _check(self, first: int, count: int) -> None:
         if count <= 0 or first < 0 or first + count > self.pages:
             raise ValueError(f"no such pages in the EPC: {first}, {count} of them")
+
+
+def _drop(pages: dict[int, Any], first: int, count: int) -> None:
+    """Forget a run of pages; looks at the fewer of them and those that there are."""
+    run = range(first, first + count)
+    if len(pages) < count:
+        found = [number for number in pages if number in run]
+    else:
+        found = [number for number in run if number in pages]
+    for number in found:
+        del pages[number]
