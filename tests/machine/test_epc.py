@@ -121,3 +121,17 @@ def test_views_of_one_place_are_one_piece() -> None:
     epc = Epc(PAGES)
     epc.place(0, PAGES, memoryview(bytearray(PAGES * PAGE_SIZE)), 0)
     assert [view.nbytes for view in epc.views(2, 10)] == [10 * PAGE_SIZE]
+
+
+def test_a_page_taken_out_and_put_back_joins_again() -> None:
+    epc, memory = Epc(PAGES), memoryview(bytearray(PAGES * PAGE_SIZE))
+    for number in range(4):
+        epc.place(number, 1, memory, number * PAGE_SIZE)
+    epc.unplace(2, 1)
+    epc.page(2)[0] = 7
+    assert [view.nbytes // PAGE_SIZE for view in epc.views(0, 4)] == [2, 1, 1]
+    assert not any(memory)
+    epc.place(2, 1, memory, 2 * PAGE_SIZE)
+    assert [view.nbytes // PAGE_SIZE for view in epc.views(0, 4)] == [3, 1]
+    epc.page(2)[0] = 9
+    assert memory[2 * PAGE_SIZE] == 9
