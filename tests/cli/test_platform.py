@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from softsgx.cli.failure import Failure
 from softsgx.cli.options import default_directory
 from softsgx.cli.platform import command
 from softsgx.platform.errors import PlatformError

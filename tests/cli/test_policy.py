@@ -62,7 +62,7 @@ def policy(place: Path, word: str, *words: object) -> str:
 def test_show_says_that_there_is_no_second_factor(place: Path) -> None:
     shown = policy(place, "show")
     assert "the permissions of the platform's files are the only factor" in shown
-    assert "signing    empty: as Linux has it" in shown
+    assert "signing      empty: as Linux has it" in shown
 
 
 def test_allow_remove_and_lock(place: Path, sigstructs: list[Path]) -> None:
@@ -90,6 +90,15 @@ def test_allow_remove_and_lock(place: Path, sigstructs: list[Path]) -> None:
     ok("platform", "reset", place)
     policy(place, "remove", "signing", HEX)
     assert "owner" in policy(place, "show")
+
+
+def test_what_expired_is_shown(place: Path) -> None:
+    policy(place, "allow", "signing", HEX, "--expires", "2020-01-02")
+    shown = policy(place, "show")
+    assert "signing      1 entry\n" in shown
+    assert f"  {HEX}  expires 2020-01-02  EXPIRED\n" in shown
+    policy(place, "allow", "signing", HEX, "--expires", "9999-01-02")
+    assert policy(place, "show").count("EXPIRED") == 1
 
 
 @pytest.mark.parametrize(

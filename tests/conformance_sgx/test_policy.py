@@ -70,6 +70,32 @@ def test_an_unlisted_signer_is_refused_until_it_is_listed(place: Path) -> None:
     assert "all in place" in softsgx("audit", "verify", "--platform", place)
 
 
+@pytest.mark.parametrize(
+    "sabotage",
+    [
+        "rm audit.jsonl",
+        "rm audit.head",
+        "rm audit.jsonl; mkdir audit.jsonl",
+        "mv audit.jsonl other; ln -s other audit.jsonl",
+        "echo junk >> audit.jsonl",
+        "rm state.json",
+        "rm state.json; rm -r policies audit.*",
+    ],
+)
+def test_a_program_that_takes_files_away_launches_nothing(
+    place: Path, sabotage: str
+) -> None:
+    policy(place, "allow", "signing", SIG)
+    script = f"{KEYS.binary()} > /dev/null && cd {place} && {{ {sabotage}; }} || exit 9"
+    script += f"; exec {KEYS.binary()}"
+    command = [SOFTSGX, "run", "--platform", str(place), "--", "sh", "-c", script]
+    done = run(command, BUILT)
+    assert done.code not in (0, 9)
+    # Memory rules that cannot be read are all enforced: it may end before its INIT.
+    refusals = ("Operation not permitted\n", "Permission denied\n")
+    assert done.stderr.endswith(refusals)
+
+
 def test_what_is_only_watched_passes(place: Path, tmp_path: Path) -> None:
     policy(place, "allow", "signing", HEX)
     file = tmp_path / "policy.toml"

@@ -98,6 +98,11 @@ def test_keys_that_cannot_own_a_platform() -> None:
             SshKey.parse(text)
 
 
+def test_a_private_key_is_not_needed() -> None:
+    with pytest.raises(SshKeyError, match="the public one is needed"):
+        SshKey.parse("-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXk=\n")
+
+
 def test_a_fingerprint_is_ssh_keygens() -> None:
     key = SshKey.parse(VECTORS[0]["key"])
     assert key.fingerprint.startswith("SHA256:")

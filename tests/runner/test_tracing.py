@@ -74,6 +74,54 @@ def test_add_pages_shows_the_secinfo_and_how_far_it_came() -> None:
     ]
 
 
+def test_the_reserved_fields_of_2020_are_shown() -> None:
+    bench = Bench()
+    backed = uapi.sgx_enclave_create_backed(src=SCRATCH, backing_fd=0)
+    bench.world.put(backed, bytes(bench.world.secs))
+    bench.ioctl(uapi.SGX_IOC_ENCLAVE_CREATE_BACKED)
+    (line,) = bench.lines()
+    assert line.startswith("ioctl(3, SGX_IOC_ENCLAVE_CREATE_BACKED, {src={size=1 MiB")
+    assert line.endswith("backing_fd=0}) = 0")
+
+
+@pytest.mark.parametrize(
+    ("token", "shown"),
+    [
+        (b"\0", "{valid=0x0}"),
+        (
+            b"\1",
+            "{valid=0x1, mrenclave=0000000000000000..., attributes={0}, "
+            "isvprodidle=0, isvsvnle=0}",
+        ),
+    ],
+)
+def test_a_token_is_shown(token: bytes, shown: str) -> None:
+    bench = Bench()
+    given = uapi.sgx_enclave_init_token(sigstruct=0x10, token=SCRATCH)
+    bench.world.put(given, token.ljust(304, b"\0"))
+    with pytest.raises(OSError, match="CREATE"):
+        bench.ioctl(uapi.SGX_IOC_ENCLAVE_INIT_TOKEN)
+    (line,) = bench.lines()
+    assert f"{{sigstruct=0x10, token={shown}}}) = -1 EINVAL (" in line
+
+
+def test_every_ioctl_has_its_structure() -> None:
+    numbers = [
+        value
+        for name, value in vars(uapi).items()
+        if name.startswith("SGX_IOC_ENCLAVE")
+    ]
+    assert len(numbers) == 9
+    for number in numbers:
+        assert words.ioctl_argument(zeros, number, 0x10).startswith("{")
+
+
+def zeros(address: int, size: int) -> bytes:
+    if address != 0x10:
+        raise OSError
+    return bytes(size)
+
+
 def test_a_refusal_is_an_errno_in_words() -> None:
     bench = Bench()
     with pytest.raises(OSError, match="bad address"):

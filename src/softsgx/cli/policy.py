@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -69,7 +69,8 @@ def show(*, directory: Path, as_json: bool, as_toml: bool) -> None:
     elif as_json:
         print(json.dumps(policy_words(rule, platform.identity), indent=2))
     else:
-        print("\n".join(policy_table(rule, platform.identity)))
+        today = datetime.now(UTC).date()
+        print("\n".join(policy_table(rule, platform.identity, today)))
 
 
 @command.command

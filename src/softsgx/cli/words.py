@@ -9,6 +9,7 @@ from softsgx.launch.memory import Setting
 from softsgx.launch.policy import ListName
 from softsgx.platform.policies import Rule
 
+EMPTY = "empty: as Linux has it"
 NO_OWNER = "none: the permissions of the platform's files are the only factor"
 
 
@@ -44,23 +45,23 @@ def _entry(entry: Entry) -> dict[str, str | int]:
     }
 
 
-def policy_table(rule: Rule, identity: str) -> Iterator[str]:
-    """Yield the lines that a person reads."""
+def policy_table(rule: Rule, identity: str, today: date) -> Iterator[str]:
+    """Yield the lines that a person reads; *today* is a day of UTC."""
     policy = rule.policy
-    yield f"platform   {identity}"
-    yield f"owner      {rule.owner.fingerprint if rule.owner else NO_OWNER}"
-    yield f"policy     serial {policy.serial}, edition {policy.edition}, {policy.mode}"
+    yield f"platform     {identity}"
+    yield f"owner        {rule.owner.fingerprint if rule.owner else NO_OWNER}"
+    kind = f"edition {policy.edition}, {policy.mode}"
+    yield f"policy       serial {policy.serial}, {kind}"
     settings = asdict(policy.memory)
     on = [f"{name} {how}" for name, how in settings.items() if how is not Setting.OFF]
-    yield f"memory     {', '.join(on) or 'as Linux has it'}"
+    yield f"memory       {', '.join(on) or 'as Linux has it'}"
     for name in ListName:
         entries = policy.lists[name].all
         locked = ", locked until reset" if name in rule.locks else ""
-        count = f"{len(entries)} entries" if entries else "empty: as Linux has it"
-        yield f"{name:10} {count}{locked}"
+        number = f"{len(entries)} {'entry' if len(entries) == 1 else 'entries'}"
+        yield f"{name:12} {number if entries else EMPTY}{locked}"
         for entry in entries:
             words = _entry(entry)
             signer = words.pop("mrsigner")
-            yield f"  {signer}" + "".join(
-                f"  {key} {value}" for key, value in words.items()
-            )
+            said = "".join(f"  {key} {value}" for key, value in words.items())
+            yield f"  {signer}{said}{'  EXPIRED' if entry.has_expired(today) else ''}"

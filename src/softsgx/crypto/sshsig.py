@@ -80,6 +80,8 @@ class SshKey:
     def parse(cls, text: str) -> SshKey:
         """Read the line of a .pub file; SshKeyError for what cannot be used."""
         words = text.split()
+        if text.lstrip().startswith("-----BEGIN"):
+            raise SshKeyError("a private key; the public one is needed (.pub)")
         if len(words) < 2:
             raise SshKeyError("not an OpenSSH public key")
         key = cls(" ".join(words[:2]))

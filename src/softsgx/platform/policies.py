@@ -93,7 +93,7 @@ class Policies:
             state = self._state()
             old = self._load(state)
             if old.owner is not None:
-                raise Refused("the owner must sign for it; see `softsgx policy apply`")
+                raise Refused("the owner must sign for it: --toml prints what to sign")
             new = how(old.policy)
             check_change(old.policy, new, old.locks, self._identity)
             self._hold(state, encode_policy(new), "", (old.policy, new), who)
@@ -247,4 +247,7 @@ def _check_owner(owner: SshKey | None, raw: bytes, signature: str) -> None:
         return
     if not signature:
         raise Refused(f"the platform's owner {owner.fingerprint} has not signed it")
-    owner.check_signature(signature, NAMESPACE, raw)
+    try:
+        owner.check_signature(signature, NAMESPACE, raw)
+    except SshSignatureError as error:
+        raise SshSignatureError(f"signature: {error}") from error

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from softsgx.arch.bits import Bits
+from softsgx.arch.einittoken import VALID, Einittoken
 from softsgx.arch.errors import SgxError
 from softsgx.arch.key import Keyname, Keypolicy, Keyrequest
 from softsgx.arch.layout import Layout
@@ -120,8 +121,10 @@ def _page_flags(flags: int) -> str:
 
 _STRUCTS: dict[int, type[Layout]] = {
     uapi.SGX_IOC_ENCLAVE_CREATE: uapi.sgx_enclave_create,
+    uapi.SGX_IOC_ENCLAVE_CREATE_BACKED: uapi.sgx_enclave_create_backed,
     uapi.SGX_IOC_ENCLAVE_ADD_PAGES: uapi.sgx_enclave_add_pages,
     uapi.SGX_IOC_ENCLAVE_INIT: uapi.sgx_enclave_init,
+    uapi.SGX_IOC_ENCLAVE_INIT_TOKEN: uapi.sgx_enclave_init_token,
     uapi.SGX_IOC_ENCLAVE_PROVISION: uapi.sgx_enclave_provision,
     uapi.SGX_IOC_ENCLAVE_RESTRICT_PERMISSIONS: uapi.sgx_enclave_restrict_permissions,
     uapi.SGX_IOC_ENCLAVE_MODIFY_TYPES: uapi.sgx_enclave_modify_types,
@@ -132,10 +135,14 @@ _STRUCTS: dict[int, type[Layout]] = {
 _RESULTS = {"count", "result"}
 _POINTERS: dict[tuple[type[Layout], str], type[Layout]] = {
     (uapi.sgx_enclave_create, "src"): Secs,
+    (uapi.sgx_enclave_create_backed, "src"): Secs,
     (uapi.sgx_enclave_add_pages, "secinfo"): Secinfo,
     (uapi.sgx_enclave_init, "sigstruct"): Sigstruct,
+    (uapi.sgx_enclave_init_token, "sigstruct"): Sigstruct,
+    (uapi.sgx_enclave_init_token, "token"): Einittoken,
     (isgx_uapi.sgx_enclave_add_page, "secinfo"): Secinfo,
     (isgx_uapi.sgx_enclave_init, "sigstruct"): Sigstruct,
+    (isgx_uapi.sgx_enclave_init, "einittoken"): Einittoken,
 }
 _FIELDS: dict[str, Callable[[int], str]] = {
     "length": length,
@@ -145,6 +152,7 @@ _FIELDS: dict[str, Callable[[int], str]] = {
     "page_type": page_type,
     "result": error_code,
     "fd": str,
+    "backing_fd": str,
 }
 
 # ---- leaves ----
@@ -218,6 +226,16 @@ def _sigstruct(sigstruct: Sigstruct) -> str:
     )
 
 
+def _einittoken(token: Einittoken) -> str:
+    if not token.valid & VALID:
+        return f"{{valid={token.valid:#x}}}"
+    made_by = f"isvprodidle={token.isvprodidle}, isvsvnle={token.isvsvnle}"
+    return (
+        f"{{valid={token.valid:#x}, mrenclave={token.mrenclave.hex()[:16]}..., "
+        f"attributes={{{bits(token.attributes.flags)}}}, {made_by}}}"
+    )
+
+
 def _keyrequest(request: Keyrequest) -> str:
     known = request.keyname in Keyname.__members__.values()
     name = Keyname(request.keyname).name if known else hex(request.keyname)
@@ -229,5 +247,6 @@ _SHOWN: dict[type[Layout], Callable[[Any], str]] = {
     Secinfo: lambda value: secinfo(value.flags),
     Secs: _secs,
     Sigstruct: _sigstruct,
+    Einittoken: _einittoken,
     Keyrequest: _keyrequest,
 }
