@@ -10,6 +10,7 @@ from softsgx.arch.faults import PFEC_P, PFEC_U
 from softsgx.arch.secinfo import PageType, SecinfoFlags
 from softsgx.driver import isgx_uapi as uapi
 from softsgx.driver.fault import Resolved, Signal
+from softsgx.driver.paging import write_out
 from softsgx.driver.uapi import MAP_PRIVATE, MAP_SHARED
 from tests.driver.fakes import (
     BASE,
@@ -152,3 +153,24 @@ def test_where_no_page_is_there_comes_none() -> None:
     outcome = world.driver.fault(world.mm, BASE + 2 * PAGE, PFEC_U, from_enclave=True)
     assert isinstance(outcome, Signal)
     assert (outcome.signo, outcome.error_code & PFEC_P) == (7, 0)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "comes"),
+    [("", True), ("torn", False), ("uninitialized", False)],
+)
+def test_a_page_comes_back_only_to_a_whole_enclave_that_runs(
+    spoil: str, *, comes: bool
+) -> None:
+    world = World()
+    world.map(prot=RW)
+    encl = world.create()
+    world.add(1, b"here")
+    if spoil != "uninitialized":
+        world.init()
+    assert write_out(world.driver, encl, [1]) == 1
+    if spoil == "torn":
+        world.driver.munmap(world.mm, BASE + SIZE - PAGE, PAGE)
+    outcome = world.driver.fault(world.mm, BASE + PAGE, PFEC_U, from_enclave=True)
+    assert isinstance(outcome, Resolved) is comes
+    assert comes or (isinstance(outcome, Signal) and outcome.signo == 7)

@@ -155,6 +155,10 @@ def _brought(core: Core, vma: Vma, access: _Access) -> Outcome:
     """Bring the page back if it is out."""
     encl = vma.encl
     index = encl.index(access.address)
+    # isgx loads for an enclave that runs, and is whole.
+    stays_out = encl.by_address and (encl.torn or not encl.initialized)
+    if stays_out and next(encl.stretches(index, 1)).page.evicted:
+        return access.sigbus()
     try:
         load_page(core, encl, index)
     except OSError:
