@@ -87,6 +87,29 @@ def test_a_model_without_sgx_has_no_device() -> None:
     assert not views.listed
 
 
+@pytest.mark.parametrize(
+    ("cpu", "hidden"),
+    [
+        ("icelake-server", {"isgx"}),
+        ("skylake-client", {"sgx_enclave", "sgx_provision", "sgx", "x86"}),
+    ],
+)
+def test_what_this_machine_has_and_the_model_has_not_is_hidden(
+    cpu: str, hidden: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os.path, "lexists", lambda path: bool(path))
+    views = Views(machine(cpu), gid=7)
+    paths = [
+        *(f"/dev/{name}" for name in ("isgx", "sgx", "sgx_enclave", "sgx_provision")),
+        "/sys/devices/system/node/node0/x86",
+    ]
+    found = {path: view.kind for path in paths if (view := views.get(path))}
+    absent = {path for path, kind in found.items() if kind is Kind.ABSENT}
+    assert {path.rpartition("/")[2] for path in absent} == hidden
+    with pytest.raises(FileNotFoundError):
+        lookup(views).path(AT_FDCWD, sorted(absent)[0], follow=True)
+
+
 def test_inodes_are_different() -> None:
     paths = ["/dev/sgx_enclave", "/dev/sgx_provision", "/dev/sgx", "/proc/cpuinfo"]
     assert len({view.number for path in paths if (view := VIEWS.get(path))}) == 4

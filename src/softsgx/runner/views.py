@@ -81,8 +81,7 @@ class Views:
     ):
         group = provision_group() if gid is None else gid
         made = [*_devices(machine, group), *_processor(machine), *more]
-        if not nodes(machine):
-            made += _absent()
+        made += _absent(nodes(machine))
         self._by_path = {
             view.path: View(**{**vars(view), "number": FIRST_INODE + number})
             for number, view in enumerate(made)
@@ -162,9 +161,11 @@ def _device(name: str, group: int) -> Iterator[View]:
     yield _text(f"{device}/uevent", lambda: event, mode=0o644)
 
 
-def _absent() -> list[View]:
-    """Name what a machine with SGX shows, for a model that has none."""
-    paths = ["/dev/sgx", f"{_NODE0}/x86", *(f"/dev/{name}" for name in MINORS)]
+def _absent(found: tuple[str, ...]) -> list[View]:
+    """Name what a machine with SGX shows, and the model has not."""
+    paths = [f"/dev/{name}" for name in MINORS if name not in found]
+    if ENCLAVE not in found:
+        paths += ["/dev/sgx", f"{_NODE0}/x86"]
     return [
         View(path=path, kind=Kind.ABSENT) for path in paths if os.path.lexists(path)
     ]
