@@ -97,7 +97,7 @@ def test_a_model_without_sgx_has_no_device() -> None:
 def test_what_this_machine_has_and_the_model_has_not_is_hidden(
     cpu: str, hidden: set[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(os.path, "lexists", lambda path: bool(path))
+    monkeypatch.setattr(os.path, "lexists", bool)
     views = Views(machine(cpu), gid=7)
     paths = [
         *(f"/dev/{name}" for name in ("isgx", "sgx", "sgx_enclave", "sgx_provision")),
