@@ -1,5 +1,6 @@
 """Enclaves that are built, run, paged and taken apart in any order, under all laws."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from hypothesis import strategies as st
@@ -7,7 +8,7 @@ from hypothesis.stateful import invariant, rule
 
 from softsgx.arch.addr import PAGE_SIZE
 from softsgx.arch.key import Keyname, Keyrequest
-from softsgx.arch.leaves import Enclu
+from softsgx.arch.leaves import Encls, Enclu
 from softsgx.arch.secinfo import PageType, Secinfo, SecinfoFlags
 from softsgx.machine.crossing import STAGE_ACTIVE
 from softsgx.machine.fields import TCS_STAGE
@@ -25,6 +26,10 @@ THREAD = st.integers(0, PROCESSORS - 1)
 
 TARGETINFO, KEYREQUEST, REPORTDATA, REPORT = 0x200, 0x200, 0x400, 0x600
 """Where in their data page threads keep the operands of keys and reports."""
+
+RACE = ["block", "track", "out", "in", "in by it", "read", "write"]
+
+_RACED = PageType.REG, PageType.TCS
 
 steps = 0
 """Rules that were run in this process."""
@@ -74,6 +79,37 @@ class Lives(System):
     def interrupt(self) -> None:
         """Do what a system does after ETRACK."""
         self.interrupt_all()
+
+    @rule(
+        data=st.data(),
+        steps=st.lists(st.sampled_from(RACE), min_size=3, max_size=6),
+        prompt=st.booleans(),
+    )
+    def race(self, data: st.DataObject, steps: list[str], *, prompt: bool) -> None:
+        """Let threads and a system be after the same page, and then evict it."""
+        by_type = [pages for kind in _RACED if (pages := self.pages(kind))]
+        if not by_type:
+            return
+        page = data.draw(st.sampled_from(data.draw(st.sampled_from(by_type))))
+        entry = self.machine.epcm[page]
+        where, threads = entry.enclaveaddress, self.world.threads
+        deeds: dict[str, Callable[[], object]] = {
+            "block": lambda: self.on_page(Encls.EBLOCK, page),
+            "track": lambda: self.on_page(Encls.ETRACK, entry.enclavesecs),
+            "out": self.interrupt_all,
+            "in": lambda: self.let_in(data, threads[1], Enclu.EENTER),
+            "in by it": lambda: self.enter_anew(threads[2], where),
+            "read": lambda: self.world.access(threads[1], where),
+            "write": lambda: self.world.access(threads[1], where, b"raced"),
+        }
+        for step in (["block", "track"] if prompt else []) + steps:
+            deeds[step]()
+        self.world.ewb(page, *self.slot(data))
+
+    def enter_anew(self, thread: Thread, tcs: int) -> None:
+        """Bring a thread out, if it is inside, and in by a TCS."""
+        self.world.interrupt(thread)
+        self.world.user(thread, Enclu.EENTER, tcs, AEP)
 
     @rule(data=st.data(), offset=OFFSET, write=st.booleans())
     def access(self, data: st.DataObject, offset: int, *, write: bool) -> None:
@@ -195,7 +231,8 @@ class Lives(System):
                 tcs = self.machine.epc.page(lp.cr_tcs_pa)
                 assert TCS_STAGE.read(tcs) == STAGE_ACTIVE
                 for page in (lp.cr_tcs_pa, lp.cr_gpr_pa, *lp.cr_xsave_page):
-                    owner = self.machine.epcm[page].enclavesecs
-                    assert owner == lp.cr_active_secs
+                    entry = self.machine.epcm[page]
+                    assert entry.valid
+                    assert entry.enclavesecs == lp.cr_active_secs
         known = {p: set(e.inside) for p, e in self.machine.enclaves.items()}
         assert inside == known
