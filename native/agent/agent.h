@@ -41,7 +41,7 @@ extern HIDDEN u8 agent_reissue[], agent_reissue_rdi[], agent_reissue_r10[];
 extern HIDDEN u8 agent_reissue_wait[], agent_waited_end[];
 extern HIDDEN u8 agent_tail[], agent_tail_end[];
 extern HIDDEN u8 agent_border_begin[], agent_border_end[];
-extern HIDDEN u8 agent_reissue_rdx[], agent_reissue_r8[], agent_reissue_r9[], agent_reissue_path[];
+extern HIDDEN u8 agent_reissue_rsi[], agent_reissue_rdx[], agent_reissue_r8[], agent_reissue_r9[], agent_reissue_path[];
 extern HIDDEN u8 agent_reissue_at[], agent_reissue_look[], agent_reissue_end[];
 #define REDZONE 128
 HIDDEN void __attribute__((noreturn))
@@ -187,6 +187,7 @@ HIDDEN void takeover_forked(void);
 #define FILTERED_VIEWS 2
 #define FILTERED_WRITES 4
 #define FILTERED_OWN 8	/* by the program */
+#define FILTERED_BUFFERS 16 /* times a count: of ranges that buffers.c watches */
 HIDDEN void filter_first(void);
 
 /* ---- forged.c ---- */

@@ -58,6 +58,10 @@ HIDDEN int abort_show(u64 at, u64 length);
 HIDDEN void abort_step(struct frame *f, u64 at);
 HIDDEN const u32 *abort_stepper(void);
 
+/* ---- buffers.c ---- */
+HIDDEN void buffers_watch(u64 start, u64 end);
+HIDDEN int do_buffer(struct frame *f);
+
 /* ---- ops.c ---- */
 HIDDEN void take_turn(u32 *turn, u32 tid);
 HIDDEN void lock_enclaves(void);

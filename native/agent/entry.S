@@ -152,7 +152,7 @@ agent_copy_fault:
  * through.  RSP = the program's RSP - 128 - 8 - the slots named below; the program's
  * return address is on top, so that nothing of the program's is changed by the
  * detour but the bytes under its red zone. */
-	.globl agent_reissue, agent_reissue_rdi, agent_reissue_rdx, agent_reissue_r10
+	.globl agent_reissue, agent_reissue_rdi, agent_reissue_rsi, agent_reissue_rdx, agent_reissue_r10
 	.globl agent_reissue_r8, agent_reissue_r9
 agent_reissue:
 	syscall
@@ -164,6 +164,7 @@ agent_reissue_\reg:
 	ret $(REDZONE + 8)
 .endm
 	reissue rdi
+	reissue rsi
 	reissue rdx
 	reissue r10
 	reissue r8

@@ -31,6 +31,8 @@
 #define NR_madvise 28
 #define NR_nanosleep 35
 #define NR_getpid 39
+#define NR_sendto 44
+#define NR_recvfrom 45
 #define NR_execve 59
 #define NR_exit 60
 #define NR_wait4 61

@@ -270,6 +270,7 @@ static long carry_out_one(const struct abi_op *op, const struct abi_context *ctx
 		lock_enclaves();
 		add_enclave(op, ctx);
 		unlock_enclaves();
+		buffers_watch(op->start, op->end);
 		enclaves_changed();
 		break;
 	case OPKIND_UNALIAS:

@@ -175,6 +175,7 @@ struct gate {
 static const struct gate *gate_at(u64 rip, struct k_sigcontext *mc, struct gate *gate)
 {
 	const struct gate gates[] = {{agent_reissue_rdi, &mc->rdi},
+				     {agent_reissue_rsi, &mc->rsi},
 				     {agent_reissue_rdx, &mc->rdx},
 				     {agent_reissue_r10, &mc->r10},
 				     {agent_reissue_r8, &mc->r8},

@@ -135,6 +135,10 @@ static int process_syscall(struct frame *f)
 	case NR_pwrite64:
 		do_transfer(f);
 		return 1;
+	case NR_sendto:
+	case NR_recvfrom:
+		reissue(f);
+		return 1;
 	case NR_ptrace:
 		do_ptrace(f);
 		return 1;
@@ -175,7 +179,7 @@ void trapped_syscall(struct frame *f)
 		return;
 	/* Our filters trap only these; a filter of the program's own may trap more, and
 	 * then the signal is the program's. */
-	if (!is_our_trap(f) || (!reissue_late(f) && !path_syscall(f) &&
+	if (!is_our_trap(f) || (!reissue_late(f) && !do_buffer(f) && !path_syscall(f) &&
 				!signal_syscall(f) && !process_syscall(f)))
 		deliver(f);
 }

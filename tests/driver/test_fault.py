@@ -309,6 +309,32 @@ def test_the_host_meets_the_abort_page_not_a_signal(code: int) -> None:
     assert fault(world, 0, code, from_enclave=False) == Abort()
 
 
+@pytest.mark.parametrize(
+    ("start", "end", "writes", "reached"),
+    [
+        (at(0), at(1), False, at(1)),  # a TCS
+        (at(0), at(1), True, at(1)),
+        (at(0) + 9, at(2) + 7, False, at(2) + 7),
+        (at(1), at(2) + 7, True, at(2)),  # code cannot be written
+        (at(2) + 5, at(4), False, at(3)),  # page 3 is not mapped
+        (at(4) + 1, at(4) + 2, True, at(4) + 2),  # a touch brings it
+        (at(3) + 1, at(4), False, at(3) + 1),
+        (at(0), at(0), False, at(0)),
+    ],
+)
+def test_the_kernel_reaches_what_host_code_reaches(
+    start: int,
+    end: int,
+    writes: bool,  # noqa: FBT001 -- data
+    reached: int,
+) -> None:
+    world = built()
+    for index, prot in ((0, RW), (1, RW), (2, R | X), (4, RW)):
+        world.map(index, 1, prot)
+    found = world.driver.hidden_up_to(world.mm, start, end, writes=writes)
+    assert max(found, start) == reached
+
+
 def test_an_address_is_a_pages_when_the_enclave_faults() -> None:
     world = built()
     inside = fault(world, 1, READ)

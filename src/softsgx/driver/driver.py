@@ -8,6 +8,8 @@ import errno
 import os
 from collections.abc import Callable
 
+from softsgx.arch.addr import PAGE_SIZE
+from softsgx.arch.faults import PFEC_U, PFEC_W
 from softsgx.driver import isgx, mapping, uapi
 from softsgx.driver.add_pages import ioc_enclave_add_pages
 from softsgx.driver.core import Core
@@ -145,6 +147,19 @@ class Driver(Core):
         After Resolved, apply `effective` to the page and let the access run again.
         """
         return resolve(self, mm, address, error_code, from_enclave=from_enclave)
+
+    def hidden_up_to(self, mm: Mm, start: int, end: int, *, writes: bool) -> int:
+        """Return where in a range an access from outside enclaves first faults.
+
+        Up to there are pages of enclaves, and the kernel reads ones as well.
+        """
+        code = PFEC_U | (PFEC_W if writes else 0)
+        at = start
+        while at < end and not isinstance(
+            self.fault(mm, at, code, from_enclave=False), Signal
+        ):
+            at = (at // PAGE_SIZE + 1) * PAGE_SIZE
+        return min(at, end)
 
     def effective(self, mm: Mm, start: int, end: int) -> list[Extent]:
         """Return what the CPU may do natively in the enclave mappings of a range."""

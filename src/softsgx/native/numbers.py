@@ -59,3 +59,5 @@ class Call(IntEnum):
     """From a debugger: a word of a tracee's memory that may be an enclave's."""
     MEMORY = 23
     """From who has /proc/PID/mem open: the same for a read or write of it."""
+    HIDDEN = 24
+    """How many bytes of enclave memory host code finds to be ones, or loses there."""

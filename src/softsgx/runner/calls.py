@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from softsgx.runner.tracing import Tracer
 
 _U32 = (1 << 32) - 1
+_HIDDEN_AT_MOST = 1 << 20
+"""Bytes of a buffer that are judged in one call."""
 
 
 class Calls:
@@ -61,6 +63,7 @@ class Calls:
             Call.RESUMED: self._resumed,
             Call.MOREOPS: self._moreops,
             Call.COVERS: self._covers,
+            Call.HIDDEN: self._hidden,
         }
 
     def carry_out(self, task: UserTask, args: tuple[int, ...]) -> Result:
@@ -167,6 +170,14 @@ class Calls:
     def _covers(self, task: UserTask, args: tuple[int, ...]) -> Result:
         start, length = args[:2]
         return int(any(True for _ in task.mm.overlapping(start, start + length)))
+
+    def _hidden(self, task: UserTask, args: tuple[int, ...]) -> Result:
+        start, length, writes = args[:3]
+        end = start + min(length, _HIDDEN_AT_MOST)
+        at = self._driver.hidden_up_to(task.mm, start, end, writes=bool(writes))
+        # Pages that came are published; natively they still have no rights.
+        Answer(task.process, self.sites.code).protect_changes(self._driver)
+        return at - start
 
     # ---- instructions ----
 
