@@ -65,12 +65,18 @@ void abort_withdraw(u64 start, u64 end)
 }
 
 /* Move a mapping away; 0: it is not one, or the kernel has no room. */
-static u64 keep(u64 at, u64 length)
+static int keep(struct piece *p, u64 at, u64 length)
 {
 	u64 to = anonymous(0, length, MAP_PRIVATE_);
 
-	if (!to || sys(NR_mremap, at, length, length, MREMAP_TO, to) >= 0)
-		return to;
+	if (!to)
+		return 0;
+	p->at = at;
+	p->length = length;
+	__atomic_store_n(&p->kept, to, __ATOMIC_RELEASE); /* first: see abort_forked */
+	if (sys(NR_mremap, at, length, length, MREMAP_TO, to) >= 0)
+		return 1;
+	p->kept = 0;
 	sys(NR_munmap, to, length);
 	return 0;
 }
@@ -80,7 +86,7 @@ static u64 keep(u64 at, u64 length)
 int abort_show(u64 at, u64 length)
 {
 	struct piece *p = &pieces[next_to_go];
-	u64 shown = 0, kept;
+	u64 shown;
 
 	if (length > ONES_SIZE)
 		length = ONES_SIZE;
@@ -88,15 +94,9 @@ int abort_show(u64 at, u64 length)
 		withdraw(p);
 	if (!have_ones())
 		return 0;
-	kept = keep(at, length);
-	if (!kept && length > PAGE) {
-		length = PAGE;
-		kept = keep(at, length);
-	}
-	if (!kept)
+	if (!keep(p, at, length) && !keep(p, at, PAGE))
 		return 0;
-	shown = mapped(sys(NR_mremap, ones, 0, length, MREMAP_TO, at));
-	*p = (struct piece){at, length, kept};
+	shown = mapped(sys(NR_mremap, ones, 0, p->length, MREMAP_TO, at));
 	next_to_go = next_to_go + 1 < PIECES ? next_to_go + 1 : FOR_STEPS;
 	if (!shown)
 		withdraw(p);
@@ -130,16 +130,14 @@ static struct piece *free_piece(void)
 static int put_page(u64 at)
 {
 	struct piece *p = free_piece();
-	u64 kept = p ? keep(at, PAGE) : 0;
 
-	if (!kept)
+	if (!p || !keep(p, at, PAGE))
 		return 0;
-	*p = (struct piece){at, PAGE, kept};
 	if (!anonymous(at, PAGE, MAP_PRIVATE_ | MAP_FIXED_)) {
 		withdraw(p);
 		return 0;
 	}
-	if (agent_copy((void *)at, (void *)kept, PAGE))
+	if (agent_copy((void *)at, (void *)p->kept, PAGE))
 		memset((void *)at, 0xff, PAGE);
 	return 1;
 }
@@ -192,17 +190,33 @@ int abort_step_ended(struct frame *f)
 	return f->sig == SIGTRAP && f->info->code == TRAP_TRACE_ && !(flags & RFLAGS_TF);
 }
 
-/* A step of another thread's did not come along, nor a mapping that forks do not copy. */
-void abort_forked(void)
+/* Map an enclave anew, where nobody knows how far another thread had come. */
+static int remake(const struct piece *p)
 {
-	for (u32 i = 0; i < PIECES; i++) {
-		struct piece *p = &pieces[i];
+	const struct enclave *e = enclave_of(p->at);
 
-		if (!p->kept || sys(NR_madvise, p->kept, p->length, 0) == 0)
-			continue;
-		sys(NR_munmap, p->at, p->length);
+	return e && mapped(sys(NR_mremap, e->alias + (p->at - e->base), 0, p->length,
+			       MREMAP_TO, p->at)) &&
+	       sys(NR_mprotect, p->at, p->length, PROT_NONE_) == 0;
+}
+
+static void piece_forked(struct piece *p, int torn)
+{
+	if (torn && remake(p)) {
+		p->kept = 0;
+	} else if (sys(NR_madvise, p->kept, p->length, 0) != 0) {
+		sys(NR_munmap, p->at, p->length); /* Forks do not copy that enclave. */
 		p->kept = 0;
 	}
+}
+
+/* A step of another thread's did not come along.  Torn: nor did a thread that was just
+ * changing all this. */
+void abort_forked(int torn)
+{
+	for (u32 i = 0; i < PIECES; i++)
+		if (pieces[i].kept)
+			piece_forked(&pieces[i], torn);
 	if (step.tid)
 		end_step();
 }

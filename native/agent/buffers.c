@@ -49,7 +49,8 @@ static int is_watched(u64 start, u64 end)
 	return 0;
 }
 
-/* An enclave is mapped.  Filters outlast an execve: they are counted.  After a filter of the program's own none of ours can come. */
+/* An enclave is mapped.  Filters outlast an execve, so they are counted.  After one of the
+ * program's own none of ours can come. */
 void buffers_watch(u64 start, u64 end)
 {
 	static const struct k_fprog prog = {ARRAY_SIZE(buffer_filter), buffer_filter};

@@ -8,28 +8,42 @@
  * The agent itself works on the second mapping, the supervisor on its own.
  *
  * To close it at each last exit would make short calls several times slower.  So in
- * normal mode it falls as long as all this takes less than a twentieth of the time, with
- * a credit for the first calls; in exact mode always.
+ * normal mode it falls at an exit that comes a while after the one before, or as long as
+ * all this takes less than a twentieth of the time, with a credit for the first calls; in
+ * exact mode always.
  */
 #include "agent.h"
 
 #define SHARE 20		/* one part of so many may be spent */
 #define CREDIT (1l << 25)	/* ticks: about ten milliseconds */
+#define MOST_PASSED (1l << 20)	/* between two exits: the rest others may have worked */
 #define TSC_REFUSED ((u64)-EFAULT_)
 #define CLOCK_MONOTONIC_ 1
+#define CLOCK_THREAD_CPUTIME_ 3
+#define TICKS_A_NS 3		/* about */
 #define PF_WRITE 2
 #define PF_FETCH 0x10
+
+static u64 clock(u32 which)
+{
+	struct k_timespec time;
+
+	sys(NR_clock_gettime, which, &time);
+	return ((u64)time.seconds * 1000000000 + (u64)time.nanoseconds) * TICKS_A_NS;
+}
 
 static u64 ticks(void)
 {
 	int refused = (A.config.flags & CONFIGFLAG_NO_RDTSC) != 0;
 	u64 now = refused ? TSC_REFUSED : agent_tsc();
-	struct k_timespec time;
 
-	if (now != TSC_REFUSED)
-		return now;
-	sys(NR_clock_gettime, CLOCK_MONOTONIC_, &time);
-	return (u64)time.seconds * 1000000000 + (u64)time.nanoseconds;
+	return now == TSC_REFUSED ? clock(CLOCK_MONOTONIC_) : now;
+}
+
+/* Of this thread alone: on a busy machine others work meanwhile. */
+static u64 worked(void)
+{
+	return clock(CLOCK_THREAD_CPUTIME_);
 }
 
 /* ---- what is mapped ---- */
@@ -111,15 +125,17 @@ void curtain_open(struct enclave *e)
 
 	if (!is_state(c, CURTAIN_CLOSED))
 		return;
-	begun = ticks();
 	lock_enclaves();
+	begun = worked();
 	if (is_state(c, CURTAIN_CLOSED)) {
 		lift(e);
-		c->credit -= (s64)(ticks() - begun);
+		c->opening = (s64)(worked() - begun);
+		c->credit -= c->opening;
 	}
 	unlock_enclaves();
 }
 
+/* At a last exit.  One that comes long after the one before is always free. */
 static int affordable(struct curtain *c)
 {
 	u64 now;
@@ -131,10 +147,10 @@ static int affordable(struct curtain *c)
 	passed = (s64)(now - c->looked);
 	c->looked = now;
 	if (passed > 0)
-		c->credit += passed / SHARE;
+		c->credit += (passed < MOST_PASSED ? passed : MOST_PASSED) / SHARE;
 	if (c->credit > CREDIT)
 		c->credit = CREDIT;
-	return c->credit > 0;
+	return c->credit > 0 || passed > 2 * SHARE * c->opening;
 }
 
 /* A thread is inside no more, and not counted. */
@@ -146,33 +162,42 @@ void curtain_leave(struct enclave *e)
 	if (!is_state(c, CURTAIN_OPEN) || __atomic_load_n(&e->threads, __ATOMIC_SEQ_CST) ||
 	    !affordable(c))
 		return;
-	begun = ticks();
 	lock_enclaves();
+	begun = worked();
 	if (is_state(c, CURTAIN_OPEN)) {
 		set_state(c, CURTAIN_CLOSED);
 		if (__atomic_load_n(&e->threads, __ATOMIC_SEQ_CST))
 			set_state(c, CURTAIN_OPEN);
 		else
 			close_runs(e);
-		c->credit -= (s64)(ticks() - begun);
+		c->credit -= (s64)(worked() - begun);
 	}
 	unlock_enclaves();
 }
 
-/* The child is inside no enclave.  What another thread was just changing when the process
- * forked is not known. */
+/* A thread is changing what is mapped, and then the runs. */
+static u32 changing;
+
+static void set_changing(u32 to)
+{
+	__atomic_store_n(&changing, to, __ATOMIC_SEQ_CST);
+}
+
+/* The child is inside no enclave.  Torn: another thread had the lock.  Which runs are
+ * right is not known if it was changing them. */
 void curtain_forked(int torn)
 {
 	for (u64 i = 0; i < ARRAY_SIZE(A.enclaves); i++) {
 		struct curtain *c = &A.enclaves[i].curtain;
 
-		if (torn)
+		if (torn && changing)
 			set_state(c, CURTAIN_NONE);
-		if (!is_state(c, CURTAIN_OPEN))
+		if (is_state(c, CURTAIN_NONE) || (!torn && is_state(c, CURTAIN_CLOSED)))
 			continue;
 		close_runs(&A.enclaves[i]);
 		set_state(c, CURTAIN_CLOSED);
 	}
+	set_changing(0);
 }
 
 /* ---- faults; whoever calls the first has the lock of the enclaves ---- */
@@ -214,6 +239,7 @@ int curtain_met_inside(u64 address, u64 error)
 void curtain_change_begin(u64 start, u64 length)
 {
 	lock_enclaves();
+	set_changing(1);
 	abort_withdraw(start, start + length);
 }
 
@@ -225,6 +251,7 @@ void curtain_change_end(u64 start, u64 length, int gone)
 		if (!is_state(c, CURTAIN_NONE) && !runs_cut(c, start, start + length))
 			give_up(c);
 	}
+	set_changing(0);
 	unlock_enclaves();
 }
 
@@ -243,6 +270,7 @@ long curtain_protect(const struct abi_op *op)
 	long ret = 0;
 
 	lock_enclaves();
+	set_changing(1);
 	abort_withdraw(start, end);
 	c = start & 4095 ? 0 : curtain_of(start); /* The kernel refuses it. */
 	if (c && !runs_at(c, start))
@@ -253,6 +281,7 @@ long curtain_protect(const struct abi_op *op)
 	}
 	if (!c || is_state(c, CURTAIN_OPEN))
 		ret = sys(NR_mprotect, start, end - start, op->prot);
+	set_changing(0);
 	unlock_enclaves();
 	return ret;
 }
@@ -265,6 +294,7 @@ long curtain_map(const struct abi_op *op)
 	long ret;
 
 	lock_enclaves();
+	set_changing(1);
 	abort_withdraw(op->start, op->end);
 	c = curtain_of(op->start);
 	ret = sys(NR_mmap, op->start, length,
@@ -277,6 +307,7 @@ long curtain_map(const struct abi_op *op)
 		sys(NR_madvise, op->start, length, MADV_DONTFORK_);
 	if (ret == 0 && c && !runs_set(c, op->start, op->end, op->prot))
 		give_up(c);
+	set_changing(0);
 	unlock_enclaves();
 	return ret;
 }

@@ -25,6 +25,7 @@ struct curtain {
 	u32 nr_runs, state;
 	u64 looked;		/* at the clock */
 	s64 credit;		/* its ticks that may be spent */
+	s64 opening;		/* what it took last */
 };
 
 /* ---- runs.c; whoever calls has the lock of the enclaves ---- */
@@ -53,7 +54,7 @@ HIDDEN u64 agent_tsc(void); /* entry.S; -EFAULT if the thread may not */
 /* ---- abort.c ---- */
 HIDDEN int abort_step_ended(struct frame *f);
 HIDDEN void abort_withdraw(u64 start, u64 end);
-HIDDEN void abort_forked(void);
+HIDDEN void abort_forked(int torn);
 HIDDEN int abort_show(u64 at, u64 length);
 HIDDEN void abort_step(struct frame *f, u64 at);
 HIDDEN const u32 *abort_stepper(void);

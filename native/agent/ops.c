@@ -63,8 +63,8 @@ static void after_fork(void)
 	masks_forked();
 	actions_forked();
 	threads_forked();
-	abort_forked();
-	curtain_forked(torn);
+	abort_forked(torn != 0);
+	curtain_forked(torn != 0);
 	takeover_forked();
 	deferred_forked();
 	if (!A.parent)
@@ -85,18 +85,26 @@ int borrowed_memory(void)
 	return *FORK_PAGE != (u32)sys(NR_getpid, 0);
 }
 
+/* Tell of this child.  The supervisor looks what it has: all enclaves in their places. */
+static void tell_of_fork(void)
+{
+	u32 parent = A.parent;
+
+	lock_enclaves();
+	abort_withdraw(0, ~0ul);
+	unlock_enclaves();
+	A.parent = 0;
+	A.config.pid = (u32)sys(CALL_NR, CALL_FORKED, parent);
+}
+
 /* A supervisor that is gone lets its system call fall through to the kernel. */
 long call_supervisor(u64 call, u64 a, u64 b, u64 c, u64 d, u64 e)
 {
 	long ret;
 
 	notice_fork();
-	if (A.parent) {
-		u32 parent = A.parent;
-
-		A.parent = 0;
-		A.config.pid = (u32)sys(CALL_NR, CALL_FORKED, parent);
-	}
+	if (A.parent)
+		tell_of_fork();
 	/* Only a signal that came before the supervisor saw the call interrupts it. */
 	do
 		ret = sys(CALL_NR, call, a, b, c, d, e);
