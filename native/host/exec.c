@@ -21,9 +21,6 @@
 
 #define USER64_CS 0x33
 
-static pid_t main_child;
-static int main_status = -1;
-
 /* ---- waiting ---- */
 
 static int event_of(int status)
@@ -31,37 +28,40 @@ static int event_of(int status)
 	return status >> 16;
 }
 
-/* Wait for a stop of the process; an end of the main child is kept for later. */
+/* Wait for a stop of the process, which this thread traces.  Several threads follow an
+ * execve at a time, each its own.  The end of a child of ours, the first process, is
+ * left for softsgx_wait_child to find. */
 static long wait_stop(pid_t tid, pid_t tgid, int *status)
 {
 	for (;;) {
-		pid_t got = waitpid(-1, status, __WALL);
+		siginfo_t info = {0};
+		pid_t got;
 
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got < 0)
+		if (waitid(P_ALL, 0, &info,
+			   WEXITED | WSTOPPED | WNOWAIT | __WALL | __WNOTHREAD) < 0) {
+			if (errno == EINTR)
+				continue;
 			return -errno;
-		if (got == main_child && !WIFSTOPPED(*status))
-			main_status = *status;
-		if (got != tid && got != tgid)
+		}
+		got = info.si_pid;
+		if (got == softsgx_first_process && info.si_code != CLD_TRAPPED)
+			return -ESRCH;
+		if (waitpid(got, status, __WALL | __WNOTHREAD | WNOHANG) != got)
 			continue;
-		return WIFSTOPPED(*status) ? got : -ESRCH;
+		if (got == tid || got == tgid)
+			return WIFSTOPPED(*status) ? got : -ESRCH;
 	}
 }
 
 long softsgx_wait_child(pid_t pid)
 {
+	siginfo_t info = {0};
 	int status;
 
-	main_child = pid;
-	if (main_status != -1)
-		return main_status;
-	if (waitpid(pid, &status, WNOHANG | WUNTRACED) == pid) {
-		if (!WIFSTOPPED(status))
-			main_status = status;
-		return status;
-	}
-	return -1;
+	if (waitid(P_PID, pid, &info, WEXITED | WSTOPPED | WNOHANG | WNOWAIT) ||
+	    info.si_pid != pid || info.si_code == CLD_TRAPPED)
+		return -1; /* or a stop that wait_stop waits for */
+	return waitpid(pid, &status, WNOHANG | WUNTRACED) == pid ? status : -1;
 }
 
 /* ---- beginning ---- */
@@ -179,16 +179,16 @@ static void end(pid_t tgid)
  * and whether there is a second filter: nothing, if there is no agent. */
 void softsgx_read_hidden(pid_t tid, uint64_t data, struct softsgx_start *start)
 {
-	static struct abi_masked table[MAX_MASKED];
+	struct abi_masked table[MAX_MASKED];
 	struct abi_config head;
 
 	start->blocked = start->pending = start->filtered = 0;
-	if (softsgx_read(tid, data, &head, sizeof(head)) != sizeof(head))
+	if (read_memory(tid, data, &head, sizeof(head)) != sizeof(head))
 		return;
 	start->filtered = head.filtered;
 	if (!head.masked)
 		return;
-	if (softsgx_read(tid, data + MASKED_OFFSET, table, sizeof(table)) != sizeof(table))
+	if (read_memory(tid, data + MASKED_OFFSET, table, sizeof(table)) != sizeof(table))
 		return;
 	for (size_t i = 0; i < MAX_MASKED; i++) {
 		if (table[i].tid != (uint32_t)tid)
@@ -210,14 +210,18 @@ long softsgx_follow_exec(int listener, uint64_t id, pid_t tid, pid_t tgid, uint6
 	softsgx_read_hidden(tid, data, start);
 	if (ptrace(PTRACE_SEIZE, tid, 0, PTRACE_O_TRACEEXEC | PTRACE_O_EXITKILL))
 		return -errno; /* traced by another: the caller answers */
-	answer_continue(listener, id);
+	ret = answer_continue(listener, id);
 	/* If the execve fails this stops it; if not, the other stop comes first. */
 	ptrace(PTRACE_INTERRUPT, tid, 0, 0);
 	if (!wait_executed(tid, tgid))
 		return 0;
+	if (ret < 0) { /* what we trace is not who asked */
+		ptrace(PTRACE_DETACH, tgid, 0, 0);
+		return 0;
+	}
 	ret = prepare(tgid, start);
-	start->pid = tgid;
 	start->error = -ret;
+	__atomic_store_n(&start->pid, tgid, __ATOMIC_RELEASE);
 	if (ret < 0 && ret != -ENOEXEC)
 		end(tgid);
 	else

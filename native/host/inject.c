@@ -43,10 +43,10 @@ static int find_vdso(const uint64_t *words, size_t n, uint64_t *at, uint64_t *va
  * may end before the last does. */
 static int read_vdso(pid_t pid, uint64_t sp, uint64_t *address, uint64_t *value)
 {
-	static uint64_t words[MAX_STACK_WORDS];
+	uint64_t words[MAX_STACK_WORDS];
 
 	for (size_t n = FIRST_STACK_WORDS; n <= MAX_STACK_WORDS; n *= 4) {
-		long got = softsgx_read(pid, sp, words, n * 8);
+		long got = read_memory(pid, sp, words, n * 8);
 
 		if (got > 8 && find_vdso(words, got / 8, address, value)) {
 			*address += sp;
@@ -96,6 +96,7 @@ static uint64_t own_vdso_offset(const char *name)
 struct pieces {
 	size_t count;
 	struct iovec ours[MAX_PIECES], theirs[MAX_PIECES];
+	uint64_t slots[NR_PASSED];
 };
 
 static void add(struct pieces *p, uint64_t to, const void *from, size_t size)
@@ -136,16 +137,16 @@ static void add_agent(struct pieces *p, const struct softsgx_image *image)
 /* Our vDSO image, its calls to the machine's own filled in. */
 static void add_vdso(struct pieces *p, const struct softsgx_image *image, uint64_t real)
 {
-	static uint64_t offsets[NR_PASSED], slots[NR_PASSED];
+	static uint64_t offsets[NR_PASSED];
 	uint64_t at = AGENT_BASE + VDSO_OFFSET;
 
 	for (size_t i = 0; i < NR_PASSED; i++) {
 		if (!offsets[i])
 			offsets[i] = own_vdso_offset(passed_on[i]);
-		slots[i] = real + offsets[i];
+		p->slots[i] = real + offsets[i];
 	}
 	add(p, at, image->vdso, image->vdso_size);
-	add(p, at + image->vdso_slots, slots, sizeof(slots));
+	add(p, at + image->vdso_slots, p->slots, sizeof(p->slots));
 }
 
 /* How many of the addresses rise and lie within a page's length. */
@@ -162,7 +163,7 @@ static size_t nearby(const uint64_t *addresses, size_t count)
 /* The byte over those of the addresses at which CPUID stands; the others become 0. */
 static void rewrite_sites(int mem, uint64_t *addresses, size_t count, uint8_t byte)
 {
-	static uint8_t code[PAGE + 1];
+	uint8_t code[PAGE + 1];
 
 	for (size_t n; count; addresses += n, count -= n) {
 		uint64_t first = addresses[0];
@@ -194,9 +195,23 @@ static int open_memory(pid_t pid)
 	return fd < 0 ? -errno : fd;
 }
 
-long softsgx_rewrite_cpuid(pid_t pid, uint64_t *addresses, size_t count, uint8_t byte)
+/* The memory of a thread that waits for us: a descriptor stays that of its memory,
+ * whoever has its number later. */
+static int open_waiting(int listener, uint64_t id, pid_t pid)
 {
 	int mem = open_memory(pid);
+
+	if (mem >= 0 && !softsgx_waits(listener, id)) {
+		close(mem);
+		return -ESRCH;
+	}
+	return mem;
+}
+
+long softsgx_rewrite_cpuid(int listener, uint64_t id, pid_t pid, uint64_t *addresses,
+			   size_t count, uint8_t byte)
+{
+	int mem = open_waiting(listener, id, pid);
 
 	if (mem < 0)
 		return mem;
@@ -206,18 +221,14 @@ long softsgx_rewrite_cpuid(pid_t pid, uint64_t *addresses, size_t count, uint8_t
 }
 
 /* The program's own bytes back over the stub, and its CPUIDs rewritten. */
-static long write_code(const struct softsgx_start *start, uint64_t *addresses,
+static long write_code(int mem, const struct softsgx_start *start, uint64_t *addresses,
 		       size_t count, uint8_t byte)
 {
 	uint64_t at = start->rip & -PAGE;
-	int mem = open_memory(start->pid);
 	long ret;
 
-	if (mem < 0)
-		return mem;
 	ret = pwrite(mem, start->code, STUB_SIZE, at) == STUB_SIZE ? 0 : -EFAULT;
 	rewrite_sites(mem, addresses, count, byte);
-	close(mem);
 	return ret;
 }
 
@@ -233,18 +244,22 @@ static void fill_config(struct abi_config *head, const struct softsgx_start *sta
 
 /* Put the agent into a process that called from the stub; of the addresses those stay
  * at which a CPUID was rewritten. */
-long softsgx_inject(const struct softsgx_image *image, const struct softsgx_start *start,
-		    uint64_t *addresses, size_t count)
+long softsgx_inject(int listener, uint64_t id, const struct softsgx_image *image,
+		    const struct softsgx_start *start, uint64_t *addresses, size_t count)
 {
-	static struct pieces pieces;
+	int mem = open_waiting(listener, id, start->pid);
+	struct pieces pieces;
 	struct abi_config head;
 	uint64_t auxv, real, ours = AGENT_BASE + VDSO_OFFSET;
 	uint64_t sites = image->data + image->config_size;
 	long ret;
 
+	if (mem < 0)
+		return mem;
 	memcpy(&head, image->config, sizeof(head));
-	ret = write_code(start, addresses, count,
+	ret = write_code(mem, start, addresses, count,
 			 head.flags & CONFIGFLAG_WATCHED ? SITE_HLT : SITE_INT3);
+	close(mem);
 	if (ret < 0)
 		return ret;
 	if (count > MAX_SITES)
@@ -262,5 +277,7 @@ long softsgx_inject(const struct softsgx_image *image, const struct softsgx_star
 		add_vdso(&pieces, image, real);
 		add(&pieces, auxv, &ours, sizeof(ours));
 	}
+	if (!softsgx_waits(listener, id))
+		return -ESRCH;
 	return write_pieces(start->pid, &pieces);
 }

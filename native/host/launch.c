@@ -197,6 +197,8 @@ long softsgx_take_fd(pid_t pid, int number)
 	return fd;
 }
 
+pid_t softsgx_first_process;
+
 /* Start the program; listener[0] becomes the filter's listener, listener[1] a pipe on
  * which an execve that failed reports its errno.  Returns the pid. */
 long softsgx_launch(const char *path, char *const argv[], char *const envp[],
@@ -210,6 +212,7 @@ long softsgx_launch(const char *path, char *const argv[], char *const envp[],
 	pid = fork();
 	if (pid == 0)
 		child(path, argv, envp, fds[1], parent);
+	softsgx_first_process = pid;
 	close(fds[1]);
 	if (pid < 0 || read(fds[0], &report, sizeof(report)) != sizeof(report)) {
 		close(fds[0]);

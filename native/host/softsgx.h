@@ -12,11 +12,22 @@
 #define API __attribute__((visibility("default")))
 
 /* vm.c: the memory of another process. */
-API long softsgx_read(pid_t pid, uint64_t from, void *to, size_t size);
-API long softsgx_write(pid_t pid, uint64_t to, const void *from, size_t size);
-API long softsgx_copy_pages(pid_t pid, uint64_t from, uint8_t *to, size_t size);
+long read_memory(pid_t pid, uint64_t from, void *to, size_t size);
 
-API long softsgx_poke(pid_t pid, uint64_t address, uint8_t byte);
+/* The same of a thread that waits for our answer to notification id of a listener: what
+ * was read counts only if it still waited then, for its number may be another's by now.
+ * -ESRCH if not.  A listener of -1: nobody waits, the number is believed. */
+API long softsgx_read(int listener, uint64_t id, pid_t pid, uint64_t from, void *to,
+		      size_t size);
+API long softsgx_write(int listener, uint64_t id, pid_t pid, uint64_t to,
+		       const void *from, size_t size);
+API long softsgx_copy_pages(int listener, uint64_t id, pid_t pid, uint64_t from,
+			    uint8_t *to, size_t size);
+/* 1 if the thread still waits; else 0. */
+API long softsgx_waits(int listener, uint64_t id);
+
+API long softsgx_poke(int listener, uint64_t id, pid_t pid, uint64_t address,
+		       uint8_t byte);
 API long softsgx_xcr0(void);
 API long softsgx_tsc_khz(void);
 API long softsgx_cpuid(uint32_t leaf, uint32_t subleaf, uint32_t *regs);
@@ -28,6 +39,7 @@ API long softsgx_lay_out(uint8_t *stream, uint64_t offset, const uint8_t *secinf
 			 const uint8_t *pages, size_t size);
 
 /* launch.c: start the first process under the filter. */
+extern pid_t softsgx_first_process;
 API long softsgx_launch(const char *path, char *const argv[], char *const envp[],
 			int *listener);
 
@@ -60,19 +72,28 @@ struct softsgx_start {
 /* launch.c: a descriptor of ours for one of a process's. */
 API long softsgx_take_fd(pid_t pid, int number);
 
-/* exec.c: have a new program begin with a call to us. */
+/* exec.c: have a new program begin with a call to us; start->pid is written last. */
 API void softsgx_read_hidden(pid_t tid, uint64_t data, struct softsgx_start *start);
 API long softsgx_follow_exec(int listener, uint64_t id, pid_t tid, pid_t tgid,
 			     uint64_t data, struct softsgx_start *start);
-/* The main child's wait status, if follow_exec or wait_child met it; else -1. */
+/* The main child's wait status, if there is news of it; else -1. */
 API long softsgx_wait_child(pid_t pid);
+
+/* pulse.c: a thread that works, and one that looks whether it is stuck. */
+struct softsgx_pulse {
+	uint32_t beat;	 /* odd: in a call */
+	uint32_t parked; /* the other sleeps until the next beat */
+	uint32_t stop;
+};
+API long softsgx_watch(struct softsgx_pulse *pulse);
+API long softsgx_wake(struct softsgx_pulse *pulse);
 
 /* inject.c: the agent's memory, and a byte over the CPUIDs at addresses: of these the ones
  * stay at which there was one, the others become 0. */
-API long softsgx_inject(const struct softsgx_image *image,
+API long softsgx_inject(int listener, uint64_t id, const struct softsgx_image *image,
 			const struct softsgx_start *start, uint64_t *addresses,
 			size_t count);
 #define SITE_INT3 0xcc
 #define SITE_HLT 0xf4
-API long softsgx_rewrite_cpuid(pid_t pid, uint64_t *addresses, size_t count,
-			       uint8_t byte);
+API long softsgx_rewrite_cpuid(int listener, uint64_t id, pid_t pid,
+			       uint64_t *addresses, size_t count, uint8_t byte);

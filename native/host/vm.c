@@ -6,8 +6,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/kcmp.h>
+#include <linux/seccomp.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -21,7 +23,12 @@
 #define TSC_READINGS 20
 #define TSC_NAP_NS 10000000
 
-long softsgx_read(pid_t pid, uint64_t from, void *to, size_t size)
+long softsgx_waits(int listener, uint64_t id)
+{
+	return listener < 0 || !ioctl(listener, SECCOMP_IOCTL_NOTIF_ID_VALID, &id);
+}
+
+long read_memory(pid_t pid, uint64_t from, void *to, size_t size)
 {
 	struct iovec local = {to, size}, remote = {(void *)from, size};
 	ssize_t got = process_vm_readv(pid, &local, 1, &remote, 1, 0);
@@ -29,11 +36,25 @@ long softsgx_read(pid_t pid, uint64_t from, void *to, size_t size)
 	return got < 0 ? -errno : got;
 }
 
-long softsgx_write(pid_t pid, uint64_t to, const void *from, size_t size)
+long softsgx_read(int listener, uint64_t id, pid_t pid, uint64_t from, void *to,
+		  size_t size)
+{
+	long got = read_memory(pid, from, to, size);
+
+	return softsgx_waits(listener, id) ? got : -ESRCH;
+}
+
+/* A number that was right a moment ago: the kernel looks it up first of all, and hands
+ * out all others before it comes again. */
+long softsgx_write(int listener, uint64_t id, pid_t pid, uint64_t to, const void *from,
+		   size_t size)
 {
 	struct iovec local = {(void *)from, size}, remote = {(void *)to, size};
-	ssize_t got = process_vm_writev(pid, &local, 1, &remote, 1, 0);
+	ssize_t got;
 
+	if (!softsgx_waits(listener, id))
+		return -ESRCH;
+	got = process_vm_writev(pid, &local, 1, &remote, 1, 0);
 	return got < 0 ? -errno : got;
 }
 
@@ -44,14 +65,15 @@ static int all_zero(const uint8_t *page)
 
 /* Copy pages whose destination already reads as zero: zero pages are left as holes, so
  * that a big empty heap costs no memory.  Returns the bytes copied up to an error. */
-long softsgx_copy_pages(pid_t pid, uint64_t from, uint8_t *to, size_t size)
+long softsgx_copy_pages(int listener, uint64_t id, pid_t pid, uint64_t from, uint8_t *to,
+			size_t size)
 {
-	static uint8_t piece[PIECE];
+	uint8_t piece[PIECE];
 	size_t done = 0;
 
 	while (done < size) {
 		size_t want = size - done < PIECE ? size - done : PIECE;
-		long got = softsgx_read(pid, from + done, piece, want);
+		long got = softsgx_read(listener, id, pid, from + done, piece, want);
 
 		if (got < 0)
 			return done ? (long)done : got;
@@ -67,7 +89,7 @@ long softsgx_copy_pages(pid_t pid, uint64_t from, uint8_t *to, size_t size)
 }
 
 /* Through /proc/PID/mem, which writes where the mapping itself may not be written. */
-long softsgx_poke(pid_t pid, uint64_t address, uint8_t byte)
+long softsgx_poke(int listener, uint64_t id, pid_t pid, uint64_t address, uint8_t byte)
 {
 	char path[32];
 	long ret;
@@ -77,7 +99,10 @@ long softsgx_poke(pid_t pid, uint64_t address, uint8_t byte)
 	fd = open(path, O_RDWR | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
-	ret = pwrite(fd, &byte, 1, address) == 1 ? 0 : -errno;
+	if (!softsgx_waits(listener, id))
+		ret = -ESRCH;
+	else
+		ret = pwrite(fd, &byte, 1, address) == 1 ? 0 : -errno;
 	close(fd);
 	return ret;
 }

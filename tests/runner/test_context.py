@@ -13,6 +13,7 @@ from softsgx.machine.processor import Processor, Regs
 from softsgx.native import abi, lib
 from softsgx.native.abi import MAX_OPS, Op, OpKind, Outcome
 from softsgx.runner.answers import TAIL_OFFSET, Answer
+from softsgx.runner.caller import Caller
 from softsgx.runner.context import Context
 from softsgx.runner.enclave_code import EnclaveCode
 from softsgx.runner.process import Process
@@ -89,7 +90,7 @@ def test_an_operation_is_its_layout(
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int, bytes]]:
     calls: list[tuple[int, int, bytes]] = []
     monkeypatch.setattr(
-        lib, "write", lambda tid, address, data: calls.append((tid, address, data))
+        lib, "write", lambda tid, address, data, _: calls.append((tid, address, data))
     )
     return calls
 
@@ -112,7 +113,7 @@ def test_operations_that_do_not_fit_come_in_order_when_asked_for(
     process = Process(1, Mm(owner=1))
     answer = Answer(process, CODE)
     answer.plain_protect([(at, at + 1) for at in range(count)], 0)
-    answer.send(TID, AT)
+    answer.send(Caller(TID), AT)
     seen: list[int] = []
     while True:
         tid, address, payload = sent.pop()
@@ -122,20 +123,20 @@ def test_operations_that_do_not_fit_come_in_order_when_asked_for(
         seen += starts
         if not head.more:
             break
-        Answer(process, CODE, process.pending.pop(TID)).send(TID, AT)
+        Answer(process, CODE, process.pending.pop(TID)).send(Caller(TID), AT)
     assert seen == list(range(count))
     assert not process.pending
 
 
 def test_no_operations_write_nothing(sent: list[tuple[int, int, bytes]]) -> None:
-    Answer(Process(1, Mm(owner=1)), CODE).send(TID, AT)
+    Answer(Process(1, Mm(owner=1)), CODE).send(Caller(TID), AT)
     assert sent == []
 
 
 def test_an_attached_enclave_is_described(sent: list[tuple[int, int, bytes]]) -> None:
     answer = Answer(Process(1, Mm(owner=1)), CODE, secs=make_secs(ssaframesize=2))
     answer.plain_protect([(0, 1)], 0)
-    answer.send(TID, AT)
+    answer.send(Caller(TID), AT)
     head, _ = decode(sent[0][2])
     assert (head.ssaframesize, head.xfrm, head.miscselect) == (2, 3, 0)
     assert head.attributes == int(make_secs().attributes.flags)

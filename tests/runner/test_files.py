@@ -18,6 +18,7 @@ from softsgx.driver import uapi
 from softsgx.driver.driver import Driver
 from softsgx.driver.encl import Encl
 from softsgx.native.memory import SharedMemory, Watch
+from softsgx.runner.caller import Caller
 from softsgx.runner.files import Files
 from tests.driver.fakes import ARGS, SCRATCH, FakeTask, secs
 from tests.driver.invariants import assert_sound
@@ -46,7 +47,7 @@ def released(files: Files) -> bool:
 
 
 def file_of(files: Files, fd: int) -> Encl:
-    found = files.find(os.getpid(), fd)
+    found = files.find(Caller(os.getpid()), fd)
     assert isinstance(found, Encl)
     return found
 
@@ -140,7 +141,7 @@ def test_a_process_keeps_it_through_execve_until_its_end(
     child.append(subprocess.Popen(["sleep", "1000"], pass_fds=[fd]))
     os.close(fd)
     assert not released(files)
-    assert isinstance(files.find(child[0].pid, fd), Encl)
+    assert isinstance(files.find(Caller(child[0].pid), fd), Encl)
     child[0].send_signal(signo)
     child[0].wait()
     assert released(files)
@@ -161,7 +162,7 @@ def test_a_path_alone_keeps_nothing(files: Files) -> None:
     os.close(fd)
     assert released(files)
     back = os.open(f"/proc/self/fd/{path}", os.O_RDWR)
-    assert not isinstance(files.find(os.getpid(), back), Encl)
+    assert not isinstance(files.find(Caller(os.getpid()), back), Encl)
     os.close(back)
     os.close(path)
 
@@ -169,10 +170,10 @@ def test_a_path_alone_keeps_nothing(files: Files) -> None:
 def test_what_is_not_open_and_what_is_not_ours(files: Files) -> None:
     fd = files.open_provision(os.O_RDONLY)
     pipe = os.pipe()
-    assert files.find(os.getpid(), 9999) is None
-    assert files.find(1 << 22, fd) is None
-    assert not isinstance(files.find(os.getpid(), pipe[0]), Encl)
-    assert files.find(os.getpid(), pipe[0]) is not None
+    assert files.find(Caller(os.getpid()), 9999) is None
+    assert files.find(Caller(1 << 22), fd) is None
+    assert not isinstance(files.find(Caller(os.getpid()), pipe[0]), Encl)
+    assert files.find(Caller(os.getpid()), pipe[0]) is not None
     assert files.enclave(os.fstat(fd).st_ino) is None
     for number in (fd, *pipe):
         os.close(number)

@@ -20,6 +20,7 @@ from softsgx.platform.models import MODELS
 from softsgx.platform.platform import Platform
 from softsgx.platform.policies import Policies
 from softsgx.runner.answers import NOT_OURS
+from softsgx.runner.caller import Caller
 from softsgx.runner.files import Files
 from softsgx.runner.keyfiles import SECURITY, WRITE, WRITEV, KeyFile, key_views
 from softsgx.runner.marks import mark_memory
@@ -57,7 +58,7 @@ def write(file: KeyFile, fd: int, data: bytes) -> int:
 
 
 def task() -> UserTask:
-    return UserTask(ME, Process(ME, Mm(owner=ME)), Files(Driver(machine())))
+    return UserTask(Caller(ME), Process(ME, Mm(owner=ME)), Files(Driver(machine())))
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from softsgx.machine.processor import RFLAGS_TF
 from softsgx.native import abi, lib
 from softsgx.native.abi import Debug, OpKind, Outcome
 from softsgx.runner.answers import Answer
+from softsgx.runner.caller import Caller
 from softsgx.runner.context import Context
 from softsgx.runner.enclave_code import EnclaveCode
 from softsgx.runner.leaves import Leaves
@@ -40,6 +41,8 @@ class Bench:
         self.task = cast("UserTask", self.world.task)
         cast("Any", self.task).tid = 42
         cast("Any", self.task).process = self.process
+        cast("Any", self.task).caller = Caller(42)
+        cast("Any", self.task).is_mapped = lambda _: False
         self.world.driver.drain()
 
     def context(self, **fields: int) -> Context:

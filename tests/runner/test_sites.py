@@ -12,6 +12,7 @@ import pytest
 
 from softsgx.driver.mm import Vma
 from softsgx.native import lib
+from softsgx.runner.caller import Caller
 from softsgx.runner.files import Files
 from softsgx.runner.host_code import HLT
 from softsgx.runner.process import Process, UserTask
@@ -45,7 +46,7 @@ class Patient:
             signal.pause()
             os._exit(0)
         self.process.pid = pid
-        return UserTask(pid, self.process, cast("Files", None))
+        return UserTask(Caller(pid), self.process, cast("Files", None))
 
     def stop(self) -> None:
         if self.process.pid:

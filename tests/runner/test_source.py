@@ -12,6 +12,7 @@ from softsgx.driver.mm import Mm
 from softsgx.driver.uapi import TASK_SIZE
 from softsgx.native import lib
 from softsgx.runner import process
+from softsgx.runner.caller import Caller
 from softsgx.runner.mappings import Mapping, mappings
 from softsgx.runner.process import Process, UserTask
 
@@ -38,7 +39,7 @@ def task(monkeypatch: pytest.MonkeyPatch) -> UserTask:
     monkeypatch.setattr(lib, "mapping_at", cannot_say)
     monkeypatch.setattr(process, "mappings", lambda _: iter(lines))
     monkeypatch.setattr(process, "_is_noexec", lambda _, path: path == NOEXEC)
-    return UserTask(1, Process(1, Mm()), cast(Any, None))
+    return UserTask(Caller(1), Process(1, Mm()), cast(Any, None))
 
 
 @pytest.mark.parametrize(
@@ -77,10 +78,10 @@ def test_a_question_about_one_mapping_gives_what_the_text_gives(
     pid = os.getpid()
     with Path(__file__).open("rb") as file, mmap.mmap(file.fileno(), 0, prot=1):
         edges = {one.end + by for one in mappings(pid) for by in (-1, 0, 1)}
-        asked = UserTask(pid, Process(pid, Mm()), cast(Any, None))
+        asked = UserTask(Caller(pid), Process(pid, Mm()), cast(Any, None))
         by_one = {at: asked.source(at) for at in edges if at < TASK_SIZE}
         monkeypatch.setattr(lib, "mapping_at", cannot_say)
-        read = UserTask(pid, Process(pid, Mm()), cast(Any, None))
+        read = UserTask(Caller(pid), Process(pid, Mm()), cast(Any, None))
         by_text = {at: read.source(at) for at in by_one}
     assert by_one == by_text
     assert {one.is_file for one in by_one.values() if one} == {True, False}

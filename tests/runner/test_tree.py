@@ -15,6 +15,7 @@ import pytest
 from softsgx.driver.driver import Driver
 from softsgx.driver.encl import Encl
 from softsgx.driver.mm import Vma
+from softsgx.runner.caller import Caller
 from softsgx.runner.files import Files
 from softsgx.runner.insiders import Insiders
 from softsgx.runner.loop import Loop
@@ -36,13 +37,18 @@ class Grove:
         self.tree = Tree(driver, self.files, self.loop, Insiders(driver))
         self.me = self.tree.of(os.getpid())
 
+    def turn(self, timeout_ms: int) -> None:
+        """Wait once, and do what is due."""
+        for fd in self.loop.wait(timeout_ms):
+            self.loop.do(fd)
+
     @contextmanager
     def enclave(self, pages: int = 2) -> Iterator[tuple[Encl, int]]:
         """Map an enclave's file natively, and have the tree know of it."""
         fd = self.files.open_enclave(os.O_RDWR)
         os.ftruncate(fd, pages * PAGE)
         held = mmap.mmap(fd, pages * PAGE, mmap.MAP_SHARED, mmap.PROT_READ)
-        encl = self.files.find(os.getpid(), fd)
+        encl = self.files.find(Caller(os.getpid()), fd)
         assert isinstance(encl, Encl)
         inode = os.fstat(fd).st_ino
         start = next(m.start for m in mappings(os.getpid()) if m.inode == inode)
@@ -138,7 +144,7 @@ def test_a_grandchild_finds_what_a_dead_parent_had(grove: Grove) -> None:
         with forked() as other:
             grove.tree.forked(other, os.getpid())
             assert grove.tree.of(other).mm.vmas
-        grove.loop.turn(1000)
+        grove.turn(1000)
         # The dead one's number is what the other remembers as its parent.
         grove.me.mm.clear()
         grove.tree.forked(pid, other)
@@ -150,7 +156,7 @@ def test_an_end_frees_the_address_space(grove: Grove) -> None:
         with forked() as pid:
             grove.tree.forked(pid, os.getpid())
             assert encl.vma_count == 2
-        grove.loop.turn(1000)
+        grove.turn(1000)
         assert encl.vma_count == 1
         grove.tree.forget_enclave(encl)
         assert grove.tree._heritage == {}
@@ -169,7 +175,7 @@ def test_a_number_that_is_used_again_is_another_process(grove: Grove) -> None:
         grove.loop.on_readable(fd, lambda: grove.tree._ended(other))
         grove.tree.forked(other, os.getpid())
         assert grove.tree.of(other) is not first
-        grove.loop.turn(0)
+        grove.turn(0)
         assert grove.tree.of(other) is grove.tree._processes[other]
 
 
@@ -222,6 +228,6 @@ def test_an_execve_closes_no_watch_twice(grove: Grove) -> None:
             grove.tree.executed(pid)
             grove.tree.of(pid)
         assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208 -- a count
-    grove.loop.turn(1000)
+    grove.turn(1000)
     with pytest.raises(OSError, match="gone"):
         grove.tree.of(pid)

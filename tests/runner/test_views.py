@@ -14,6 +14,7 @@ from softsgx.driver.mm import Mm
 from softsgx.machine.machine import Machine
 from softsgx.platform.models import MODELS
 from softsgx.platform.platform import Platform
+from softsgx.runner.caller import Caller
 from softsgx.runner.cpuinfo import cpuinfo
 from softsgx.runner.credentials import R_OK, W_OK, X_OK, Credentials
 from softsgx.runner.files import Files
@@ -45,7 +46,7 @@ def machine(name: str = "icelake-server") -> Machine:
 
 def lookup(views: Views) -> Lookup:
     files = Files(Driver(machine()))
-    return Lookup(views, UserTask(ME, Process(ME, Mm(owner=ME)), files))
+    return Lookup(views, UserTask(Caller(ME), Process(ME, Mm(owner=ME)), files))
 
 
 VIEWS = Views(machine(), gid=7)

@@ -165,7 +165,19 @@ class _Adding:
         return _Piece(before, refuse(errno.EFAULT, "the source is in an enclave"))
 
     def _copied(self, piece: _Piece) -> _Piece:
-        """Copy the source into place; on a hole in it, the pages before the hole."""
+        """Copy the source into place; on a hole in it, the pages before the hole.
+
+        Other enclaves grow meanwhile: there must be room still.
+        """
+        copied = self._copied_source(piece)
+        room = self._room(copied.count)
+        if room.count < copied.count:
+            at, rest = self._index + room.count, copied.count - room.count
+            self._encl.memory.zap(at * PAGE_SIZE, rest * PAGE_SIZE)
+            return room
+        return copied
+
+    def _copied_source(self, piece: _Piece) -> _Piece:
         if not piece.count or self._copy(0, piece.count):
             return piece
         start = self._index * PAGE_SIZE

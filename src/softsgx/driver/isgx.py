@@ -143,6 +143,11 @@ def ioc_add_page(core: Core, task: Task, arg: bytes) -> int:
     flags = check_secinfo(secinfo)
     if flags.page_type == PageType.TCS:
         check_tcs(data, encl.size)
+    prot = int(flags) & PROT_RWX if flags.page_type == PageType.REG else 0
+    measured = params.mrmask == _ALL_CHUNKS
+    check_load(core.gate, task, (params.src, 1), prot, measured=measured)
+    # Others had their turn while the program's memory was looked at.
+    encl = _find(task.mm, params.addr)
     core.make_room(1 + encl.va_needed(1))
     if not encl.fitting(1, core.section.free):
         raise refuse(errno.ENOMEM, "the EPC is full")
@@ -150,9 +155,6 @@ def ioc_add_page(core: Core, task: Task, arg: bytes) -> int:
         raise refuse(errno.EINVAL, "not between CREATE and INIT, or unmapped in part")
     if encl.page(params.addr) is not None:
         raise refuse(errno.EEXIST, f"{params.addr:#x} exists")
-    prot = int(flags) & PROT_RWX if flags.page_type == PageType.REG else 0
-    measured = params.mrmask == _ALL_CHUNKS
-    check_load(core.gate, task, (params.src, 1), prot, measured=measured)
     _add(core, encl, params, data, secinfo)
     return 0
 
@@ -186,11 +188,13 @@ def ioc_init(core: Core, task: Task, arg: bytes) -> int:
     params = sgx_enclave_init.from_bytes(arg)
     raw = _copied(task, params.sigstruct, Sigstruct.SIZE)
     token = _copied(task, params.einittoken, Einittoken.SIZE)
-    encl = _find(task.mm, params.addr)
-    if encl.initialized:
+    if _find(task.mm, params.addr).initialized:
         return 0
     # From here on only copies count: the owner judges the bytes that EINIT gets.
     check_init(core.gate, task, params.sigstruct)
+    encl = _find(task.mm, params.addr)
+    if encl.initialized:
+        return 0
     request = request_of(encl, Sigstruct.from_bytes(raw), token)
     decision = core.gate.judge(task.mm, request)
     if decision.refusal is not None:

@@ -92,24 +92,31 @@ class NoTables:
         """Do nothing, for the same reason."""
 
 
-class Task(Protocol):
-    """The thread that made the call: its memory, its files and its signals."""
+class Ordinary(Protocol):
+    """A task's memory outside of enclaves."""
+
+    def copy_from_user(self, addr: int, size: int) -> bytes:
+        """Copy *size* bytes in; OSError(EFAULT)."""
+
+    def copy_to_user(self, addr: int, data: bytes) -> None:
+        """Copy bytes out; OSError(EFAULT)."""
+
+
+class Task(Ordinary, Protocol):
+    """The thread that made the call: its memory, its files and its signals.
+
+    While it copies, or looks at files, other calls may come between.
+    """
 
     @property
     def mm(self) -> "Mm":
         """The task's address space."""
-
-    def copy_from_user(self, addr: int, size: int) -> bytes:
-        """Copy *size* bytes in; OSError(EFAULT)."""
 
     def copy_into(self, addr: int, view: memoryview) -> bool:
         """Copy pages into zeroed enclave memory, leaving all-zero ones out.
 
         False: not all could be read, and what the view holds then is anything.
         """
-
-    def copy_to_user(self, addr: int, data: bytes) -> None:
-        """Copy bytes out; OSError(EFAULT)."""
 
     def file(self, fd: int) -> object | None:
         """Return what *fd* is open on: a File, any other object; or None."""

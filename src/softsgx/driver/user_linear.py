@@ -13,7 +13,7 @@ from softsgx.arch.faults import (
 )
 from softsgx.driver.encl import EnclPage
 from softsgx.driver.mm import Mm, Vma
-from softsgx.driver.protocols import Task
+from softsgx.driver.protocols import Ordinary
 from softsgx.driver.uapi import PROT_NONE, PROT_WRITE
 from softsgx.machine.machine import Machine
 
@@ -27,7 +27,7 @@ class UserLinear:
     and execute the leaf again.  EPCM is not judged here; that is the leaf's.
     """
 
-    def __init__(self, mm: Mm, task: Task, machine: Machine):
+    def __init__(self, mm: Mm, task: Ordinary, machine: Machine):
         self._mm = mm
         self._task = task
         self._epc = machine.epc

@@ -53,10 +53,14 @@ class Start(ctypes.Structure):
 
 _PID = ctypes.c_int
 _U64 = ctypes.c_uint64
+_WAITS = (ctypes.c_int, _U64)
 _PROTOTYPES: dict[str, tuple[type, ...]] = {
-    "softsgx_read": (_PID, _U64, ctypes.c_void_p, ctypes.c_size_t),
-    "softsgx_write": (_PID, _U64, ctypes.c_char_p, ctypes.c_size_t),
-    "softsgx_copy_pages": (_PID, _U64, ctypes.c_void_p, ctypes.c_size_t),
+    "softsgx_read": (*_WAITS, _PID, _U64, ctypes.c_void_p, ctypes.c_size_t),
+    "softsgx_write": (*_WAITS, _PID, _U64, ctypes.c_char_p, ctypes.c_size_t),
+    "softsgx_copy_pages": (*_WAITS, _PID, _U64, ctypes.c_void_p, ctypes.c_size_t),
+    "softsgx_waits": _WAITS,
+    "softsgx_watch": (ctypes.c_void_p,),
+    "softsgx_wake": (ctypes.c_void_p,),
     "softsgx_lay_out": (
         ctypes.c_void_p,
         _U64,
@@ -76,7 +80,7 @@ _PROTOTYPES: dict[str, tuple[type, ...]] = {
     ),
     "softsgx_read_hidden": (_PID, _U64, ctypes.c_void_p),
     "softsgx_inject": (
-        *(ctypes.c_void_p, ctypes.c_void_p),
+        *(*_WAITS, ctypes.c_void_p, ctypes.c_void_p),
         *(ctypes.c_void_p, ctypes.c_size_t),
     ),
     "softsgx_take_fd": (_PID, ctypes.c_int),
@@ -84,13 +88,13 @@ _PROTOTYPES: dict[str, tuple[type, ...]] = {
     "softsgx_xcr0": (),
     "softsgx_tsc_khz": (),
     "softsgx_cpuid": (ctypes.c_uint32, ctypes.c_uint32, ctypes.c_void_p),
-    "softsgx_poke": (_PID, _U64, ctypes.c_uint8),
+    "softsgx_poke": (*_WAITS, _PID, _U64, ctypes.c_uint8),
     "softsgx_same_memory": (_PID, _PID),
     "softsgx_is_leader": (_PID,),
     "softsgx_code_mappings": (_PID, ctypes.c_void_p, ctypes.c_size_t),
     "softsgx_mapping_at": (_PID, _U64, ctypes.c_void_p),
     "softsgx_rewrite_cpuid": (
-        *(_PID, ctypes.c_void_p),
+        *(*_WAITS, _PID, ctypes.c_void_p),
         *(ctypes.c_size_t, ctypes.c_uint8),
     ),
 }
@@ -115,26 +119,41 @@ def _checked(result: int, what: str) -> int:
     return result
 
 
-def read(pid: int, address: int, size: int) -> bytes:
-    """Copy *size* bytes out of a process; EFAULT unless all of them are there."""
+Waits = tuple[int, int]
+"""A listener, and the number of the call in which a thread waits for our answer."""
+
+NOBODY: Waits = (-1, 0)
+"""In place of that: the number of the thread is believed."""
+
+
+def waits(call: Waits) -> bool:
+    """Say whether the thread still waits; if not, its number may be another's."""
+    return bool(_lib().softsgx_waits(*call))
+
+
+def read(pid: int, address: int, size: int, by: Waits = NOBODY) -> bytes:
+    """Copy *size* bytes out of a process; EFAULT unless all of them are there.
+
+    Here and below: ESRCH if the thread that waits *by* a call does so no more.
+    """
     buffer = ctypes.create_string_buffer(size)
-    got = _lib().softsgx_read(pid, address, buffer, size)
+    got = _lib().softsgx_read(*by, pid, address, buffer, size)
     if got != size:
         _checked(min(got, 0) or -14, "read")
     return buffer.raw
 
 
-def write(pid: int, address: int, data: bytes) -> None:
+def write(pid: int, address: int, data: bytes, by: Waits = NOBODY) -> None:
     """Copy bytes into a process; EFAULT unless all of them went."""
-    done = _lib().softsgx_write(pid, address, data, len(data))
+    done = _lib().softsgx_write(*by, pid, address, data, len(data))
     if done != len(data):
         _checked(min(done, 0) or -14, "write")
 
 
-def copy_pages(pid: int, address: int, to: memoryview) -> int:
+def copy_pages(pid: int, address: int, to: memoryview, by: Waits = NOBODY) -> int:
     """Copy pages into zeroed memory, leaving zero pages out; return bytes copied."""
     target = (ctypes.c_char * len(to)).from_buffer(to)
-    done: int = _lib().softsgx_copy_pages(pid, address, target, len(to))
+    done: int = _lib().softsgx_copy_pages(*by, pid, address, target, len(to))
     return max(done, 0)
 
 
@@ -163,15 +182,18 @@ def take_fd(pid: int, number: int) -> int:
     return _checked(_lib().softsgx_take_fd(pid, number), "pidfd_getfd")
 
 
-def poke(pid: int, address: int, byte: int) -> None:
+def poke(pid: int, address: int, byte: int, by: Waits = NOBODY) -> None:
     """Write one byte into a process, through its protections, as a debugger does."""
-    _checked(_lib().softsgx_poke(pid, address, byte), "poke")
+    _checked(_lib().softsgx_poke(*by, pid, address, byte), "poke")
 
 
-def rewrite_cpuid(pid: int, addresses: list[int], byte: int) -> list[int]:
+def rewrite_cpuid(
+    pid: int, addresses: list[int], byte: int, by: Waits = NOBODY
+) -> list[int]:
     """Put a byte over CPUIDs; return the addresses where there was one."""
     places = (ctypes.c_uint64 * len(addresses))(*addresses)
-    _checked(_lib().softsgx_rewrite_cpuid(pid, places, len(addresses), byte), "rewrite")
+    count = len(addresses)
+    _checked(_lib().softsgx_rewrite_cpuid(*by, pid, places, count, byte), "rewrite")
     return [address for address in places if address]
 
 
@@ -222,7 +244,7 @@ class _Mapping(ctypes.Structure):
 
 
 _MAX_CODE = 32
-_found = (_Mapping * _MAX_CODE)()
+_Found = _Mapping * _MAX_CODE
 
 
 def code_mappings(pid: int) -> list[tuple[int, int, int, int, str]]:
@@ -230,12 +252,13 @@ def code_mappings(pid: int) -> list[tuple[int, int, int, int, str]]:
 
     OSError, ENOTTY where the kernel cannot say, and E2BIG if there are too many.
     """
-    n = _lib().softsgx_code_mappings(pid, _found, _MAX_CODE)
+    found = _Found()
+    n = _lib().softsgx_code_mappings(pid, found, _MAX_CODE)
     if _checked(n, "mappings") == _MAX_CODE:
         raise OSError(errno.E2BIG, os.strerror(errno.E2BIG))
     return [
         (one.start, one.end, one.offset, one.inode, os.fsdecode(one.path))
-        for one in _found[:n]
+        for one in found[:n]
     ]
 
 
@@ -245,9 +268,9 @@ def mapping_at(pid: int, addr: int) -> tuple[int, int, bool, str]:
     The first that ends above *addr*.  OSError, ENOENT if there is none, ENOTTY where
     the kernel cannot say.
     """
-    executable = _lib().softsgx_mapping_at(pid, addr, _found)
+    one = _Mapping()
+    executable = _lib().softsgx_mapping_at(pid, addr, ctypes.addressof(one))
     _checked(executable, "mappings")
-    one = _found[0]
     return one.end, one.inode, bool(executable), os.fsdecode(one.path)
 
 
@@ -260,6 +283,40 @@ def wait_child(pid: int) -> int | None:
     """Return the wait status of the main child, if there is news."""
     status: int = _lib().softsgx_wait_child(pid)
     return None if status == -1 else status
+
+
+class Pulse:
+    """Shows, to another thread, whether one is in a call, and since when."""
+
+    def __init__(self) -> None:
+        self._words = (ctypes.c_uint32 * 3)()
+        self._at = ctypes.addressof(self._words)
+
+    @property
+    def beat(self) -> int:
+        """The number of the call, odd, or of the pause behind it."""
+        return self._words[0]
+
+    def begin(self) -> None:
+        """Show that a call begins."""
+        words = self._words
+        words[0] += 1
+        if words[1]:
+            _lib().softsgx_wake(self._at)
+
+    def end(self) -> None:
+        """Show that it is over, or another thread's matter."""
+        self._words[0] += 1
+
+    def watch(self) -> int:
+        """Wait until a call takes longer than a millisecond; 0: `stop` was called."""
+        beat: int = _lib().softsgx_watch(self._at)
+        return beat
+
+    def stop(self) -> None:
+        """Let `watch` return."""
+        self._words[2] = 1
+        _lib().softsgx_wake(self._at)
 
 
 class Images:
@@ -304,20 +361,15 @@ class Injector:
         )
         self._at = ctypes.addressof(self._image)
 
-    def follow(
-        self, listener: int, notification: int, tid: int, tgid: int
-    ) -> Start | None:
-        """Let an execve go on; what comes of it will call, and wait: None, nothing did.
+    def follow(self, by: Waits, tid: int, tgid: int, start: Start) -> bool:
+        """Let an execve go on; what comes of it will call, and wait; False: nothing.
 
-        OSError, EPERM if somebody else traces it: then the call still waits for an
-        answer.
+        *start* is filled before that call is made, its pid last.  OSError, EPERM if
+        somebody else traces it: then the execve still waits for an answer.
         """
-        start = Start()
         at = ctypes.addressof(start)
-        result = _lib().softsgx_follow_exec(
-            listener, notification, tid, tgid, self._image.data, at
-        )
-        return start if _checked(result, "ptrace") else None
+        result = _lib().softsgx_follow_exec(*by, tid, tgid, self._image.data, at)
+        return bool(_checked(result, "ptrace"))
 
     def before(self, tid: int) -> Start:
         """Return what only the agent knows of a thread that is about to execve."""
@@ -325,11 +377,11 @@ class Injector:
         _lib().softsgx_read_hidden(tid, self._image.data, ctypes.addressof(start))
         return start
 
-    def inject(self, start: Start, cpuids: Sequence[int]) -> None:
-        """Put the agent into a program that called, and replace its CPUIDs."""
+    def inject(self, start: Start, cpuids: Sequence[int], by: Waits) -> None:
+        """Put the agent into a program that waits *by* a call; replace its CPUIDs."""
         places = (ctypes.c_uint64 * len(cpuids))(*cpuids)
         at = ctypes.addressof(start)
-        done = _lib().softsgx_inject(self._at, at, places, len(cpuids))
+        done = _lib().softsgx_inject(*by, self._at, at, places, len(cpuids))
         _checked(done, "inject")
 
 

@@ -4,11 +4,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from softsgx.arch.secs import Secs
+from softsgx.driver.core import Changed
 from softsgx.driver.driver import Driver
 from softsgx.driver.encl import Encl
 from softsgx.driver.mapping import Extent
-from softsgx.native import abi, lib
+from softsgx.native import abi
 from softsgx.native.abi import MAX_OPS, OpFlag, OpKind
+from softsgx.runner.caller import Caller
 from softsgx.runner.enclave_code import EnclaveCode
 from softsgx.runner.process import Process
 
@@ -49,10 +51,17 @@ class Answer:
     ops: list[bytes] = field(default_factory=list)
     secs: Secs | None = None
     """Of the enclave that an ENCLAVE operation among them is about."""
+    _changes: list[Changed] = field(default_factory=list)
+
+    def note_changes(self, driver: Driver) -> None:
+        """Take note of EPCM entries that this call changed: others come next."""
+        self._changes += driver.drain()
 
     def protect_changes(self, driver: Driver) -> None:
         """Add what follows from EPCM entries that changed."""
-        for encl, offset, length in driver.drain():
+        self.note_changes(driver)
+        changes, self._changes = self._changes, []
+        for encl, offset, length in changes:
             start = encl.base + offset
             self.protect(driver, start, start + length)
 
@@ -95,17 +104,17 @@ class Answer:
         for start, end in gaps:
             self._add(OpKind.PROTECT, start, end, prot)
 
-    def send(self, tid: int, address: int, context: bytes = b"") -> None:
+    def send(self, caller: Caller, address: int, context: bytes = b"") -> None:
         """Write the operations into the agent's answer; the rest waits for MOREOPS.
 
         *context* is what else the answer has, if anything, up to its end.
         """
         now, later = self.ops[:MAX_OPS], self.ops[MAX_OPS:]
         if later:
-            self.process.pending[tid] = later
+            self.process.pending[caller.tid] = later
         if not now:
             if context:
-                lib.write(tid, address, context)
+                caller.write(address, context)
             return
         secs = self.secs
         tail = _TAIL.pack(
@@ -118,7 +127,7 @@ class Answer:
         )
         start = 0 if context else TAIL_OFFSET
         head = context[:TAIL_OFFSET]
-        lib.write(tid, address + start, b"".join((head, tail, *now)))
+        caller.write(address + start, b"".join((head, tail, *now)))
 
     def _add(
         self,

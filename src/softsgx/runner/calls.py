@@ -7,6 +7,7 @@ table, memory is copied once, and nothing it says about enclaves is believed.
 import errno
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 from softsgx.arch.addr import PAGE_SIZE
@@ -74,6 +75,8 @@ class Calls:
         if handler is None:
             raise OSError(errno.ENOSYS, "no such call")
         if self._tracer:
+            # What it prints is of one call: others wait for its end.
+            task.caller.hold()
             self._tracer.begin(task)
         return handler(task, args[1:])
 
@@ -86,16 +89,18 @@ class Calls:
         was_created = isinstance(file, Encl) and file.created
         had = set(task.mm.encls)
         result: Result = 0
+        task.caller.leaving = partial(answer.note_changes, self._driver)
         try:
             result = self._driver_ioctl(file, task, fd, cmd, arg)
-            for encl in task.mm.encls - had:
+            fresh = [e for e in task.mm.encls - had if not self._files.has(e)]
+            for encl in fresh:
                 result = NewFd(self._files.adopt(encl), os.O_CLOEXEC)
                 self._remap(answer, encl, None)
         finally:
             answer.protect_changes(self._driver)
             if isinstance(file, Encl) and file.created and not was_created:
                 self._remap(answer, file, fd)
-            answer.send(task.tid, answer_at)
+            answer.send(task.caller, answer_at)
         return result
 
     def _driver_ioctl(
@@ -141,7 +146,7 @@ class Calls:
             answer.attach(self._driver, file, fd & _U32)
         answer.map(self._driver, fd & _U32, start, end)
         answer.detach_unmapped()
-        answer.send(task.tid, answer_at)
+        answer.send(task.caller, answer_at)
         return 0
 
     def _mprotect(self, task: UserTask, args: tuple[int, ...]) -> Result:
@@ -156,7 +161,7 @@ class Calls:
             answer.plain_protect(_gaps(task.process, start, end), prot)
         finally:
             answer.protect(self._driver, start, end)
-            answer.send(task.tid, answer_at)
+            answer.send(task.caller, answer_at)
         return 0
 
     def _munmap(self, task: UserTask, args: tuple[int, ...]) -> Result:
@@ -164,7 +169,7 @@ class Calls:
         self._driver.munmap(task.mm, start, length)
         answer = Answer(task.process, self.sites.code)
         answer.detach_unmapped()
-        answer.send(task.tid, answer_at)
+        answer.send(task.caller, answer_at)
         return 0
 
     def _covers(self, task: UserTask, args: tuple[int, ...]) -> Result:
@@ -188,9 +193,9 @@ class Calls:
         return self._with_context(task, args[0], self._leaves.fault)
 
     def _aex(self, task: UserTask, args: tuple[int, ...]) -> Result:
-        context = Context.read(task.tid, args[0])
+        context = Context.read(task.caller, args[0])
         self._leaves.aex(task, context)
-        context.write(task.tid, args[0])
+        context.write(task.caller, args[0])
         return 0
 
     def _with_context(
@@ -199,10 +204,10 @@ class Calls:
         address: int,
         do: Callable[[UserTask, Context, Answer], None],
     ) -> Result:
-        context = Context.read(task.tid, address)
+        context = Context.read(task.caller, address)
         answer = Answer(task.process, self.sites.code)
         do(task, context, answer)
-        answer.send(task.tid, address, context.pack())
+        answer.send(task.caller, address, context.pack())
         return 0
 
     def _patch(self, task: UserTask, args: tuple[int, ...]) -> Result:
@@ -221,7 +226,7 @@ class Calls:
 
     def _moreops(self, task: UserTask, args: tuple[int, ...]) -> Result:
         ops = task.process.pending.pop(task.tid, [])
-        Answer(task.process, self.sites.code, ops).send(task.tid, args[0])
+        Answer(task.process, self.sites.code, ops).send(task.caller, args[0])
         return 0
 
 

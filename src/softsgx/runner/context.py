@@ -7,8 +7,9 @@ at every leaf that the supervisor executes.
 from dataclasses import dataclass
 
 from softsgx.machine.processor import Processor, Regs
-from softsgx.native import abi, lib
+from softsgx.native import abi
 from softsgx.native.abi import Debug, Outcome
+from softsgx.runner.caller import Caller
 
 _, _FORMAT = abi.packer(abi.Context)
 _REGS = 20
@@ -44,9 +45,9 @@ class Context:
     miscselect: int = 0
 
     @classmethod
-    def read(cls, tid: int, address: int) -> "Context":
+    def read(cls, caller: Caller, address: int) -> "Context":
         """Copy a thread's context in; OSError(EFAULT)."""
-        return cls.unpack(lib.read(tid, address, _FORMAT.size))
+        return cls.unpack(caller.read(address, _FORMAT.size))
 
     @classmethod
     def unpack(cls, raw: bytes) -> "Context":
@@ -54,9 +55,9 @@ class Context:
         fields = _FORMAT.unpack(raw)
         return cls(_regs(fields[:_REGS]), *fields[_REGS:])
 
-    def write(self, tid: int, address: int) -> None:
+    def write(self, caller: Caller, address: int) -> None:
         """Copy the context out."""
-        lib.write(tid, address, self.pack())
+        caller.write(address, self.pack())
 
     def pack(self) -> bytes:
         """Return the bytes of `native.abi.Context`."""

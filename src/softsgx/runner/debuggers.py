@@ -11,9 +11,8 @@ from softsgx.arch.addr import PAGE_SIZE
 from softsgx.driver.access import access
 from softsgx.driver.driver import Driver
 from softsgx.driver.mm import Vma
-from softsgx.native import lib
-from softsgx.native.notify import Notification
 from softsgx.native.numbers import MEMORY_UP_TO, Call
+from softsgx.runner.caller import Caller
 from softsgx.runner.enclave_code import EnclaveCode
 from softsgx.runner.supervisor import NOT_OURS
 from softsgx.runner.threads import tracer_of
@@ -33,30 +32,30 @@ class Memory:
         self._tree = tree
         self._driver = driver
         self._code = code
-        self._handlers: dict[int, Callable[[Notification], int]] = {
+        self._handlers: dict[int, Callable[[Caller, tuple[int, ...]], int]] = {
             Call.PEEK: self._peek,
             Call.POKE: self._poke,
             Call.MEMORY: self._memory,
         }
 
-    def carry_out(self, call: Notification) -> int:
+    def carry_out(self, caller: Caller, args: tuple[int, ...]) -> int:
         """Return the value of one of `CALLS`; OSError has its errno."""
-        return self._handlers[call.args[0]](call)
+        return self._handlers[args[0]](caller, args)
 
-    def _peek(self, call: Notification) -> int:
+    def _peek(self, caller: Caller, args: tuple[int, ...]) -> int:
         """Read a word into the debugger's memory: args are pid, address, where to."""
-        pid, address, to = call.args[1:4]
+        pid, address, to = args[1:4]
         word = b""
-        for vma, at, size in self._enclaves(call.tid, pid, address):
+        for vma, at, size in self._enclaves(caller.tid, pid, address):
             word += self._read(vma, at, size)
-        lib.write(call.tid, to, word)
+        caller.write(to, word)
         return 0
 
-    def _poke(self, call: Notification) -> int:
+    def _poke(self, caller: Caller, args: tuple[int, ...]) -> int:
         """Write a word: args are pid, address, value."""
-        pid, address, value = call.args[1:4]
+        pid, address, value = args[1:4]
         data = (value & _U64).to_bytes(_WORD, "little")
-        pieces = list(self._enclaves(call.tid, pid, address))
+        pieces = list(self._enclaves(caller.tid, pid, address))
         for vma, at, size in pieces:
             # Nothing is written unless all of it can be.
             self._read(vma, at, size)
@@ -64,22 +63,30 @@ class Memory:
             self._write(vma, at, data[at - address :][:size])
         return 0
 
-    def _memory(self, call: Notification) -> int:
+    def _memory(self, caller: Caller, args: tuple[int, ...]) -> int:
         """Read or write up to a page's end: pid, address, size, buffer, writes."""
-        pid, address, size, buffer, writes = call.args[1:6]
-        process = self._tree.known(pid)
-        vmas = list(process.mm.overlapping(address, address + size)) if process else []
-        if not vmas:
+        address, size, buffer, writes = args[2:6]
+        # What is to be written comes first: meanwhile mappings may change.
+        size = min(size, PAGE_SIZE - address % PAGE_SIZE)
+        data = caller.read(buffer, size) if writes and self._first(args) else b""
+        vma = self._first(args)
+        if vma is None:
             raise OSError(NOT_OURS, "no enclave there")
-        vma = vmas[0]
         if address < vma.start:
             return MEMORY_UP_TO + vma.start - address
-        size = min(size, vma.end - address, PAGE_SIZE - address % PAGE_SIZE)
+        size = min(size, vma.end - address)
         if writes:
-            self._write(vma, address, lib.read(call.tid, buffer, size))
+            self._write(vma, address, data[:size])
         else:
-            lib.write(call.tid, buffer, self._read(vma, address, size))
+            caller.write(buffer, self._read(vma, address, size))
         return size
+
+    def _first(self, args: tuple[int, ...]) -> Vma | None:
+        """Return the first enclave mapping in a process's range: pid, address, size."""
+        pid, address, size = args[1:4]
+        process = self._tree.known(pid)
+        vmas = process.mm.overlapping(address, address + size) if process else ()
+        return next(iter(vmas), None)
 
     def _write(self, vma: Vma, at: int, data: bytes) -> None:
         data = self._code.patched(vma.encl, at, data)

@@ -2,13 +2,13 @@
 
 import errno
 import os
-import signal
 from collections.abc import Callable
 from contextlib import suppress
 
 from softsgx.native import lib
 from softsgx.native.notify import Listener, Notification
 from softsgx.native.numbers import AGENT_BASE, Call
+from softsgx.runner.caller import Caller
 from softsgx.runner.host_code import HostCode
 from softsgx.runner.threads import pid_of
 
@@ -42,56 +42,67 @@ class Execs:
         self._starting: dict[int, lib.Start] = {}
         self._newborns: Newborns | None = None
 
-    def follow(self, call: Notification) -> int:
+    def follow(self, call: Notification, caller: Caller) -> int:
         """Let an execve happen, and have what comes of it call before it begins.
 
-        Returns the pid; 0 if it failed.
+        Returns the pid of one that will not call; 0.
         """
         tid = call.tid
+        start = lib.Start()
         try:
             pid = tid if lib.is_leader(tid) else pid_of(tid)
-            start = self._injector.follow(self._listener.fd, call.id, tid, pid)
+            # It may call while we are still about to hear that it will.
+            self._expect(pid, start)
+            with caller.aside():
+                by = (self._listener.fd, call.id)
+                happened = self._injector.follow(by, tid, pid, start)
         except OSError as error:
-            if error.errno == errno.EPERM and self._debugged().expect(tid):
+            self._forget(start)
+            if error.errno == errno.EPERM and self._debugged().expect(caller):
                 self._listener.let_continue(call.id)
             else:
                 self._refuse(call, gone=error.errno in _GONE)
             return 0
-        if start is None:
+        if happened and not start.error:
             return 0
-        if not start.error:
-            self._expect(pid, start)
-        elif start.error != errno.ENOEXEC:
+        self._forget(start)
+        if happened and start.error != errno.ENOEXEC:
             # A program of 32 bits goes on alone; this one was killed.
             self._complain_of(pid, OSError(start.error, os.strerror(start.error)))
-        return pid
+        return pid if happened else 0
 
-    def start(self, call: Notification) -> None:
+    def begun(self, call: Notification) -> int:
+        """Return the pid of a new program that calls; 0: it is none."""
+        start = self._starting.get(call.tid)
+        return start.pid if start else 0
+
+    def start(self, call: Notification, caller: Caller) -> None:
         """Put the agent into a program that called; *call* has where it mapped it."""
-        start = self._starting.pop(call.tid, None)
-        if start is None:
+        if not self.begun(call):
             self._listener.answer(call.id, 0, errno.ENOSYS)
             return
+        start = self._starting.pop(call.tid)
         injector = self._newborns and self._newborns.injector_of(call.tid)
         memory = call.args[1]
         if memory != AGENT_BASE:
-            self._failed(call, OSError(_errno_of(memory), "its memory is not free"))
+            error = OSError(_errno_of(memory), "its memory is not free")
+            self._failed(call, caller, error)
         else:
-            self._inject(call, injector or self._injector, start)
+            self._inject(call, caller, injector or self._injector, start)
 
-    def debugger(self, call: Notification) -> int:
+    def debugger(self, call: Notification, caller: Caller) -> int:
         """Answer a call about a process that another one traces.
 
         Returns the pid of one that turns out to have gone through execve; 0.
         """
         debugged = self._debugged()
         if call.args[0] == Call.BORN:
-            self._born(call, debugged)
+            self._born(call, caller, debugged)
         elif call.args[0] == Call.TRACEME:
             debugged.traceme(call.tid)
             self._listener.answer(call.id, 0)
         else:
-            begins, executed = debugged.tracee(call.args[1])
+            begins, executed = debugged.tracee(caller, call.args[1])
             self._listener.answer(call.id, int(begins))
             return executed
         return 0
@@ -104,38 +115,46 @@ class Execs:
             self._newborns = Newborns(self._injector)
         return self._newborns
 
-    def _born(self, call: Notification, debugged: "Newborns") -> None:
+    def _born(self, call: Notification, caller: Caller, debugged: "Newborns") -> None:
         try:
-            injector, start = debugged.born(call.tid, call.args[1])
+            injector, start = debugged.born(caller, call.args[1])
         except OSError as error:
             self._listener.answer(call.id, 0, error.errno or errno.EIO)
         else:
-            self._inject(call, injector, start)
+            self._inject(call, caller, injector, start)
 
     def _inject(
-        self, call: Notification, injector: lib.Injector, start: lib.Start
+        self,
+        call: Notification,
+        caller: Caller,
+        injector: lib.Injector,
+        start: lib.Start,
     ) -> None:
+        by = (self._listener.fd, call.id)
         try:
-            injector.inject(start, self._code.of_program(start.pid))
+            with caller.aside():
+                injector.inject(start, self._code.of_program(start.pid), by)
         except OSError as error:
-            self._failed(call, error)
+            self._failed(call, caller, error)
         else:
             self._listener.answer(call.id, 0)
 
-    def _failed(self, call: Notification, error: OSError) -> None:
+    def _failed(self, call: Notification, caller: Caller, error: OSError) -> None:
         """End a program that the filter would kill at its first file."""
-        with suppress(ProcessLookupError):
-            os.kill(call.tid, signal.SIGKILL)
+        with suppress(OSError):
+            caller.kill()
         if error.errno not in _GONE:
             self._complain_of(call.tid, error)
         self._listener.answer(call.id, 0)
 
-    def text(self, call: Notification) -> None:
+    def text(self, call: Notification, caller: Caller) -> None:
         """Rewrite what a file's code that was just mapped has of CPUIDs."""
         _, start, length, fd, offset, watched = call.args
         path = f"/proc/{call.tid}/fd/{fd & 0xFFFF_FFFF}"
         extent = (start, length, offset)
-        self._code.rewrite_text(call.tid, path, extent, watched=bool(watched))
+        by = (self._listener.fd, call.id)
+        with caller.aside():
+            self._code.rewrite_text(call.tid, path, extent, by, watched=bool(watched))
         self._listener.answer(call.id, 0)
 
     def _expect(self, pid: int, start: lib.Start) -> None:
@@ -143,6 +162,12 @@ class Execs:
             waiting = self._starting.items()
             self._starting = {p: s for p, s in waiting if lib.is_leader(p)}
         self._starting[pid] = start
+
+    def _forget(self, start: lib.Start) -> None:
+        """Expect nothing of an execve that failed; another may be under way."""
+        waiting = self._starting.items()
+        for pid in [pid for pid, other in waiting if other is start]:
+            del self._starting[pid]
 
     def _complain_of(self, pid: int, error: OSError) -> None:
         self._complain(f"pid {pid}: cannot put the agent in: {error}")

@@ -14,6 +14,7 @@ from softsgx.driver.device import ENCLAVE, ISGX, PROVISION, File
 from softsgx.driver.driver import Driver
 from softsgx.driver.encl import Encl
 from softsgx.native.memory import SharedMemory, Watch
+from softsgx.runner.caller import Caller
 from softsgx.runner.marks import mark_memory
 
 _UNKNOWN = object()
@@ -36,6 +37,7 @@ class Files:
         self._driver = driver
         self._by_inode: dict[int, OpenFile] = {}
         self.watch = Watch()
+        self._postponed: list[SharedMemory] = []
         probe = SharedMemory("softsgx")
         self.device = probe.device
         probe.close()
@@ -73,6 +75,11 @@ class Files:
             self._driver.release(encl)
             raise
 
+    def has(self, encl: Encl) -> bool:
+        """Say whether an enclave's memory is an open file."""
+        memory = encl.memory
+        return isinstance(memory, SharedMemory) and memory.inode in self._by_inode
+
     def _check_room(self) -> None:
         """Keep half of our descriptors for the processes that will come."""
         limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -93,10 +100,10 @@ class Files:
         self._by_inode[memory.inode] = OpenFile(file, memory)
         return fd
 
-    def find(self, tid: int, fd: int) -> object | None:
+    def find(self, caller: Caller, fd: int) -> object | None:
         """Return the file behind a thread's descriptor; None if it is not open."""
         try:
-            status = os.stat(f"/proc/{tid}/fd/{fd}")  # noqa: PTH116 -- often called
+            status = caller.stat_fd(fd)
         except OSError:
             return None
         entry = self._by_inode.get(status.st_ino)
@@ -109,11 +116,24 @@ class Files:
         entry = self._by_inode.get(inode)
         return entry.file if entry and isinstance(entry.file, Encl) else None
 
+    @property
+    def has_postponed(self) -> bool:
+        """Whether an enclave was left without a descriptor in the midst of an ioctl."""
+        return bool(self._postponed)
+
     def release_gone(self) -> list[Encl]:
-        """Release, and return, enclaves whose last descriptor and mapping are gone."""
+        """Release, and return, enclaves whose last descriptor and mapping are gone.
+
+        An ioctl under way has the file, as on Linux: its end comes first.
+        """
         gone = []
-        for memory in self.watch.gone():
-            entry = self._by_inode.pop(memory.inode)
+        found, self._postponed = [*self._postponed, *self.watch.gone()], []
+        for memory in found:
+            entry = self._by_inode[memory.inode]
+            if isinstance(entry.file, Encl) and entry.file.busy:
+                self._postponed.append(memory)
+                continue
+            del self._by_inode[memory.inode]
             if isinstance(entry.file, Encl):
                 self._driver.release(entry.file)
                 gone.append(entry.file)

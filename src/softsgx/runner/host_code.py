@@ -99,7 +99,13 @@ class HostCode:
         self._scanner = scanner
 
     def rewrite_text(
-        self, tid: int, path: str, extent: tuple[int, int, int], *, watched: bool
+        self,
+        tid: int,
+        path: str,
+        extent: tuple[int, int, int],
+        by: lib.Waits,
+        *,
+        watched: bool,
     ) -> None:
         """Replace the CPUIDs in a file's code; *extent*: start, length, offset.
 
@@ -115,7 +121,7 @@ class HostCode:
         ]
         if places:
             with suppress(OSError):
-                lib.rewrite_cpuid(tid, places, HLT if watched else INT3)
+                lib.rewrite_cpuid(tid, places, HLT if watched else INT3, by)
 
     def of_program(self, pid: int) -> list[int]:
         """Return the CPUIDs in what the kernel mapped at execve.

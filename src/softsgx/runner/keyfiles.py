@@ -21,7 +21,6 @@ from softsgx.launch.keyfile import (
     render,
 )
 from softsgx.launch.policy import ListName
-from softsgx.native import lib
 from softsgx.native.memory import SharedMemory
 from softsgx.platform.audit import Who
 from softsgx.platform.errors import PlatformError
@@ -97,7 +96,7 @@ class KeyFile:
         means nothing; EACCES, EPERM and EIO as for `open`; EFAULT; ENOMEM: it is full.
         """
         pid = pid_of(task.tid)
-        position = self._position(pid, args[0])
+        position = self._position(task, args[0])
         if number == PWRITE:
             position = args[3]
         if position > _LARGEST:
@@ -106,7 +105,7 @@ class KeyFile:
         taken = 0
         for address, size in pieces:
             try:
-                self._write(pid, _read(task, address, size), position)
+                self._write(task, pid, _read(task, address, size), position)
             except OSError:
                 if not taken:
                     raise
@@ -114,10 +113,10 @@ class KeyFile:
             taken += size
         return taken
 
-    def _position(self, pid: int, number: int) -> int:
+    def _position(self, task: UserTask, number: int) -> int:
         """Return the position of a descriptor, if it is one to write this file."""
         try:
-            fd = lib.take_fd(pid, number & 0xFFFF_FFFF)
+            fd = task.caller.take_fd(number)
         except OSError as error:
             raise OSError(NOT_OURS, "not open") from error
         try:
@@ -132,14 +131,16 @@ class KeyFile:
         finally:
             os.close(fd)
 
-    def _write(self, pid: int, data: bytes, position: int) -> None:
+    def _write(self, task: UserTask, pid: int, data: bytes, position: int) -> None:
         try:
             command = parse_write(data, position)
         except ValueError as error:
             raise OSError(errno.EINVAL, str(error)) from error
         self._check_writable(self._rule())
         try:
-            self._carry_out(command, Who.of(pid))
+            who = Who.of(pid)
+            task.caller.check()
+            self._carry_out(command, who)
         except Refused as refusal:
             # It was locked or got an owner just now, or it is full.
             self._check_writable(self._rule())

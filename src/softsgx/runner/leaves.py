@@ -29,13 +29,12 @@ from softsgx.machine.aex import asynchronous_exit
 from softsgx.machine.crossing import STAGE_ACTIVE, Frame
 from softsgx.machine.fields import TCS_AEP, TCS_STAGE
 from softsgx.machine.processor import Processor
-from softsgx.native import lib
 from softsgx.native.abi import Debug, Outcome
 from softsgx.runner.answers import Answer
 from softsgx.runner.context import Context
 from softsgx.runner.insiders import Insiders
-from softsgx.runner.mappings import mappings
 from softsgx.runner.process import UserTask
+from softsgx.runner.seen import LookFirst, Seen
 
 _SIGILL, _SIGSEGV = 4, 11
 _ILL_ILLOPN, _SI_KERNEL = 2, 0x80
@@ -72,11 +71,9 @@ class Leaves:
     def _enclu(self, task: UserTask, context: Context, answer: Answer) -> None:
         leaf = context.regs.rax & 0xFFFF_FFFF
         moves = leaf in _XSAVE_LEAVES
+        xsave = _xsave(task, context) if moves else bytearray()
         try:
-            lp = self._processor(task, context)
-            if moves:
-                self._load_xsave(task, context, lp)
-            enclu.execute(self._machine, lp, leaf)
+            lp = self._execute(task, context, leaf, xsave)
         except PageFault as fault:
             at = (fault.address, fault.error_code)
             self._page_fault(task, context, answer, at, by_sgx=True)
@@ -87,13 +84,31 @@ class Leaves:
         except Forged as forged:
             _faulted(context, GeneralProtection(str(forged)))
             return
-        if moves:
-            self._store_xsave(task, context, lp)
         if leaf == Enclu.EACCEPTCOPY and not context.regs.rax:
             encl = self._driver.by_secs[lp.cr_active_secs]
             answer.code.copied(encl, context.regs.rdx, context.regs.rcx)
         self._taken(task, context, lp)
         answer.protect_changes(self._driver)
+        if moves:
+            _store_xsave(task, context, lp)
+
+    def _execute(
+        self, task: UserTask, context: Context, leaf: int, xsave: bytearray
+    ) -> Processor:
+        """Execute a leaf without a pause: memory that it looks at is looked at first.
+
+        A leaf that does not get through has changed nothing.
+        """
+        seen = Seen(task)
+        while True:
+            lp = self._processor(task, context, seen)
+            lp.xsave = xsave
+            try:
+                enclu.execute(self._machine, lp, leaf)
+            except LookFirst as place:
+                seen.look(place)
+            else:
+                return lp
 
     def fault(self, task: UserTask, context: Context, answer: Answer) -> None:
         """Judge a page fault that the thread met, inside an enclave or at one."""
@@ -106,6 +121,7 @@ class Leaves:
 
     def aex(self, task: UserTask, context: Context) -> None:
         """Leave the enclave for the exception or interrupt in the context."""
+        xsave = _xsave(task, context)
         try:
             lp = self._inside(task, context)
             tcs = Tcs.from_bytes(bytes(self._machine.epc.page(lp.cr_tcs_pa)))
@@ -114,17 +130,17 @@ class Leaves:
             # The enclave was torn down under the thread: nothing to save into.
             raise OSError(5, f"no state save area: {gone}") from gone
         lp.cr_xsave_page, lp.cr_gpr_pa = frame
-        self._load_xsave(task, context, lp)
+        lp.xsave = xsave
         asynchronous_exit(
             self._machine, lp, context.vector, context.error, context.address
         )
-        self._store_xsave(task, context, lp)
         self._taken(task, context, lp)
+        _store_xsave(task, context, lp)
 
     # ---- the thread as a processor ----
 
-    def _processor(self, task: UserTask, context: Context) -> Processor:
-        memory = UserLinear(task.mm, task, self._machine)
+    def _processor(self, task: UserTask, context: Context, seen: Seen) -> Processor:
+        memory = UserLinear(task.mm, seen, self._machine)
         lp = Processor(task.tid, memory, context.regs, xcr0=context.xcr0)
         if context.inside:
             self._put_inside(task, context, lp)
@@ -133,7 +149,7 @@ class Leaves:
     def _inside(self, task: UserTask, context: Context) -> Processor:
         if not context.inside:
             raise Forged("an exit from outside")
-        return self._processor(task, context)
+        return self._processor(task, context, Seen(task))
 
     def _put_inside(self, task: UserTask, context: Context, lp: Processor) -> None:
         encl = _enclave_of(task, context.tcs)
@@ -181,21 +197,6 @@ class Leaves:
                 # The agent will take the thread out without telling us.
                 self._machine.enclaves[lp.cr_active_secs].leave(lp.id)
 
-    def _load_xsave(self, task: UserTask, context: Context, lp: Processor) -> None:
-        if 0 < context.xsavesize <= _XSAVE_LIMIT:
-            lp.xsave = bytearray(task.copy_from_user(context.xsave, context.xsavesize))
-
-    def _store_xsave(self, task: UserTask, context: Context, lp: Processor) -> None:
-        if 0 < context.xsavesize <= _XSAVE_LIMIT:
-            size = context.xsavesize
-            if size > _XSTATE_BV:
-                lp.xsave[_XSTATE_BV] |= XFRM_LEGACY  # as Linux does in every frame
-            area = bytes(lp.xsave[:size])
-            # The kernel's own words inside the legacy area stay as they are.
-            lib.write(task.tid, context.xsave, area[:_SW_BYTES])
-            rest = context.xsave + _SW_BYTES_END
-            lib.write(task.tid, rest, area[_SW_BYTES_END:])
-
     # ---- faults ----
 
     def _page_fault(
@@ -229,7 +230,7 @@ class Leaves:
                 context.address = address if context.inside else outcome.address
                 context.signo = outcome.signo
                 context.sicode = outcome.si_code
-                if outcome.si_code == SEGV_MAPERR and _is_mapped(task, address):
+                if outcome.si_code == SEGV_MAPERR and task.is_mapped(address):
                     context.sicode = SEGV_ACCERR
 
     def _let_access(
@@ -264,10 +265,22 @@ def _met_natively(
         answer.code.written(vma.encl, context.address, context.regs.rip)
 
 
-def _is_mapped(task: UserTask, address: int) -> bool:
-    """Say whether anything is mapped at an address: the driver knows enclaves only."""
-    pid = task.process.pid
-    return any(one.start <= address < one.end for one in mappings(pid))
+def _xsave(task: UserTask, context: Context) -> bytearray:
+    """Copy a thread's extended state in; nothing, if it says that it has none."""
+    if not 0 < context.xsavesize <= _XSAVE_LIMIT:
+        return bytearray()
+    return bytearray(task.copy_from_user(context.xsave, context.xsavesize))
+
+
+def _store_xsave(task: UserTask, context: Context, lp: Processor) -> None:
+    if 0 < context.xsavesize <= _XSAVE_LIMIT:
+        size = context.xsavesize
+        if size > _XSTATE_BV:
+            lp.xsave[_XSTATE_BV] |= XFRM_LEGACY  # as Linux does in every frame
+        area = bytes(lp.xsave[:size])
+        # The kernel's own words inside the legacy area stay as they are.
+        task.caller.write(context.xsave, area[:_SW_BYTES])
+        task.caller.write(context.xsave + _SW_BYTES_END, area[_SW_BYTES_END:])
 
 
 def _enclave_of(task: UserTask, address: int) -> Encl | None:

@@ -193,4 +193,6 @@ class Lookup:
         process = self._process
         if not found or int(found[1]) != process.pid or not process.mm.vmas:
             return None
-        return View(path=path, kind=Kind.TEXT, mode=0o444, text=lambda: maps(process))
+        vmas = list(process.mm.vmas)
+        pid = process.pid
+        return View(path=path, kind=Kind.TEXT, mode=0o444, text=lambda: maps(pid, vmas))

@@ -8,30 +8,36 @@ class Loop:
     """Descriptors, and what is done when one of them is readable or hung up.
 
     The descriptor *last* has its turn after the others: what they tell came before.
+    One thread waits; others may add and forget meanwhile.
     """
 
     def __init__(self, last: int) -> None:
         self._last = last
-        self._poll = select.poll()
+        self._epoll = select.epoll()
         self._do: dict[int, Callable[[], None]] = {}
 
     def on_readable(self, fd: int, do: Callable[[], None]) -> None:
         """Have something done whenever a descriptor is readable."""
         self._do[fd] = do
-        self._poll.register(fd, select.POLLIN)
+        self._epoll.register(fd, select.EPOLLIN)
 
     def forget(self, fd: int) -> None:
         """Wait for a descriptor no more."""
         del self._do[fd]
-        self._poll.unregister(fd)
+        self._epoll.unregister(fd)
 
-    def turn(self, timeout_ms: int | None) -> bool:
-        """Wait once, not longer than told, and do what is due; False: nothing was."""
-        due = [fd for fd, _ in self._poll.poll(timeout_ms)]
-        for fd in sorted(due, key=self._last.__eq__):
-            if fd in self._do:
-                self._do[fd]()
-        return bool(due)
+    def wait(self, timeout_ms: int | None) -> list[int]:
+        """Wait once, not longer than told; return the descriptors that are due."""
+        timeout = None if timeout_ms is None else timeout_ms / 1000
+        due = [fd for fd, _ in self._epoll.poll(timeout)]
+        if len(due) > 1:
+            due.sort(key=self._last.__eq__)
+        return due
+
+    def do(self, fd: int) -> None:
+        """Do what is due, if it was not forgotten meanwhile."""
+        if fd in self._do:
+            self._do[fd]()
 
 
 def is_hung_up(fd: int) -> bool:

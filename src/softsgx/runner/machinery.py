@@ -23,6 +23,7 @@ from softsgx.runner.options import MASK_PF_SGX, RunOptions
 from softsgx.runner.serving import Serving
 from softsgx.runner.sites import Sites
 from softsgx.runner.tree import Tree
+from softsgx.runner.turn import Turn
 from softsgx.runner.views import View, Views
 
 if TYPE_CHECKING:
@@ -65,9 +66,15 @@ class Machinery:
         )
 
     def serving(
-        self, loop: Loop, options: RunOptions, tracer: "Tracer | None" = None
+        self,
+        loop: Loop,
+        turn: Turn,
+        options: RunOptions,
+        tracer: "Tracer | None" = None,
     ) -> Serving:
-        """Return what answers the calls of one more tree."""
+        """Return what answers the calls of one more tree; all share one *turn*."""
+        if tracer is None:
+            self.machine.lay_out = _LayOut(turn)
         exact = options.exact or tracer is not None
         mask_pf_sgx = MASK_PF_SGX in options.inject
         leaves = Leaves(self.driver, exact=exact, mask_pf_sgx=mask_pf_sgx)
@@ -86,6 +93,19 @@ class Machinery:
         self._sites.forget(encl)
         for tree in self._trees:
             tree.forget_enclave(encl)
+
+
+class _LayOut:
+    """Lays pages out for the hash: most of an ADD_PAGES, in which others come in."""
+
+    def __init__(self, turn: Turn):
+        self._turn = turn
+
+    def __call__(
+        self, stream: bytearray, offset: int, secinfo: bytes, pages: memoryview
+    ) -> int:
+        with self._turn.aside:
+            return lib.lay_out(stream, offset, secinfo, pages)
 
 
 def _owners_gate(platform: Platform, complain: Complain) -> Gate:

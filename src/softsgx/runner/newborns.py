@@ -19,6 +19,7 @@ from softsgx.native.numbers import (
     FORK_OFFSET,
     Call,
 )
+from softsgx.runner.caller import Caller
 from softsgx.runner.threads import parent_of, pid_of, read_proc, tracer_of
 
 _AT_BASE, _AT_ENTRY = 7, 9
@@ -90,22 +91,27 @@ class Newborns:
             return None
         return self._injector(ConfigFlag.BORN_TRACEME)
 
-    def expect(self, tid: int) -> bool:
+    def expect(self, caller: Caller) -> bool:
         """Expect an execve under another tracer; False: it is none of the tree."""
+        tid = caller.tid
         tracer = tracer_of(tid)
         if not tracer or not _is_ours(tracer):
             return False
         for gone in [pid for pid in self._by_pid if not Path(f"/proc/{pid}").exists()]:
             del self._by_pid[gone]
         pid = pid_of(tid)
-        self._by_pid[pid] = Newborn(pid, self._plain.before(tid))
+        with caller.aside():
+            start = self._plain.before(tid)
+        if not caller.is_waiting():
+            return False
+        self._by_pid[pid] = Newborn(pid, start)
         return True
 
     def traceme(self, tid: int) -> None:
         """Have a child of vfork traced by its parent from its execve on."""
         self._wants_tracer[tid] = _made_at(tid)
 
-    def tracee(self, pid: int) -> tuple[bool, int]:
+    def tracee(self, caller: Caller, pid: int) -> tuple[bool, int]:
         """Say whether a debugger's tracee is about to begin, its stub in place.
 
         And the pid, if it is the first that is heard of its execve; 0.
@@ -116,15 +122,16 @@ class Newborns:
         if newborn.covered:
             return True, 0
         try:
-            if not _has_executed(pid):
-                return False, 0
-            if _is_64_bit(pid):
-                self._cover(newborn)
+            with caller.aside():
+                if not _has_executed(pid):
+                    return False, 0
+                if _is_64_bit(pid):
+                    self._cover(newborn)
         except OSError:
-            del self._by_pid[pid]
+            self._by_pid.pop(pid, None)
             return False, 0
         if not newborn.covered:
-            del self._by_pid[pid]
+            self._by_pid.pop(pid, None)
         return bool(newborn.covered), pid
 
     def _cover(self, newborn: Newborn) -> None:
@@ -135,19 +142,21 @@ class Newborns:
             os.pwrite(memory.fileno(), STUB[: len(covered)], newborn.entry)
         newborn.covered = covered
 
-    def born(self, tid: int, sp: int) -> tuple[lib.Injector, lib.Start]:
+    def born(self, caller: Caller, sp: int) -> tuple[lib.Injector, lib.Start]:
         """Return what puts the agent into a process that called from its stub.
 
         *sp*: its RSP.  OSError(ENOSYS): it made the call by itself.
         """
-        newborn = self._by_pid.get(pid_of(tid))
+        newborn = self._by_pid.get(pid_of(caller.tid))
         if newborn is None or not newborn.covered:
             raise OSError(errno.ENOSYS, "it did not begin under a debugger")
         del self._by_pid[newborn.pid]
         page = newborn.entry & -4096
         with Path(f"/proc/{newborn.pid}/mem").open("r+b", buffering=0) as memory:
-            os.pwrite(memory.fileno(), newborn.covered, newborn.entry)
-            code = os.pread(memory.fileno(), _AT_START, page)
+            caller.check()
+            with caller.aside():
+                os.pwrite(memory.fileno(), newborn.covered, newborn.entry)
+                code = os.pread(memory.fileno(), _AT_START, page)
         start = newborn.start
         start.rip, start.rsp, start.pid = newborn.entry, sp, newborn.pid
         start.code[:] = _words(code)

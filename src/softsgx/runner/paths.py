@@ -57,7 +57,9 @@ class _Asked:
     def at(self, directory: int, address: int, *, follow: bool) -> View:
         """Return the view at a path; OSError(NOT_OURS) if there is none."""
         path = read_path(self.task, address)
-        return _found(self.lookup.path(_signed(directory), path, follow=follow))
+        with self.task.caller.aside():
+            view = self.lookup.path(_signed(directory), path, follow=follow)
+        return _found(view)
 
     def at_or_open(self, directory: int, address: int, flags: int) -> View:
         """Do so, or with AT_EMPTY_PATH and no path take what is open."""
@@ -83,12 +85,13 @@ class _Asked:
         """
         if view.number or view.kind is not Kind.DIRECTORY:
             return None
-        if self.lookup.is_served(view.path):
-            return None
-        try:
-            status = os.lstat(f"/proc/{self.task.tid}/root{view.path}/")
-        except OSError:
-            return None
+        with self.task.caller.aside():
+            if self.lookup.is_served(view.path):
+                return None
+            try:
+                status = os.lstat(f"/proc/{self.task.tid}/root{view.path}/")
+            except OSError:
+                return None
         return status if stat.S_ISDIR(status.st_mode) else None
 
 
@@ -173,7 +176,7 @@ class Paths:
             fd = _open_name(view)
         else:
             self._check_open(asked, view, flags)
-            fd = self._open_view(view, flags)
+            fd = self._open_view(asked, view, flags)
         return NewFd(fd, flags & os.O_CLOEXEC)
 
     def _check_open(self, asked: _Asked, view: View, flags: int) -> None:
@@ -192,13 +195,14 @@ class Paths:
         if flags & os.O_DIRECT:
             raise OSError(errno.EINVAL, "nothing that is read directly")
 
-    def _open_view(self, view: View, flags: int) -> int:
+    def _open_view(self, asked: _Asked, view: View, flags: int) -> int:
         if view.kind is Kind.DIRECTORY:
             return _open_directory(view)
         if view.file is not None:
             return view.file.open(flags)
         if view.kind is Kind.TEXT:
-            text = view.text().encode("latin-1", "replace")
+            with asked.task.caller.aside():
+                text = view.text().encode("latin-1", "replace")
             return sealed(mark_memory(view.path), text)
         if view.name == ENCLAVE:
             return self._files.open_enclave(flags)

@@ -14,6 +14,7 @@ from softsgx.driver.protocols import Backing, EnclMemory, Source
 from softsgx.driver.uapi import TASK_SIZE
 from softsgx.native import lib
 from softsgx.native.memory import BackingStore
+from softsgx.runner.caller import Caller
 from softsgx.runner.files import Files
 from softsgx.runner.mappings import is_modified, mappings
 from softsgx.runner.threads import read_proc
@@ -38,8 +39,9 @@ class Process:
 class UserTask:
     """The thread that made a call: its memory and its files, for the driver."""
 
-    def __init__(self, tid: int, process: Process, files: Files):
-        self.tid = tid
+    def __init__(self, caller: Caller, process: Process, files: Files):
+        self.caller = caller
+        self.tid = caller.tid
         self.process = process
         self._files = files
         self._maps: _Maps | None = None
@@ -60,24 +62,24 @@ class UserTask:
     def copy_from_user(self, addr: int, size: int) -> bytes:
         """Copy bytes in; OSError(EFAULT)."""
         try:
-            return lib.read(self.tid, addr & _U64, size)
+            return self.caller.read(addr, size)
         except OSError as error:
             raise OSError(errno.EFAULT, "copy from user") from error
 
     def copy_to_user(self, addr: int, data: bytes) -> None:
         """Copy bytes out; OSError(EFAULT)."""
         try:
-            lib.write(self.tid, addr & _U64, data)
+            self.caller.write(addr, data)
         except OSError as error:
             raise OSError(errno.EFAULT, "copy to user") from error
 
     def copy_into(self, addr: int, view: memoryview) -> bool:
         """Copy pages into zeroed enclave memory; False if not all were there."""
-        return lib.copy_pages(self.tid, addr & _U64, view) == len(view)
+        return self.caller.copy_pages(addr, view) == len(view)
 
     def file(self, fd: int) -> object | None:
         """Return what a descriptor is open on; None if it is not open."""
-        return self._files.find(self.tid, fd)
+        return self._files.find(self.caller, fd)
 
     def new_memory(self) -> EnclMemory:
         """Return memory for an enclave of isgx; ENFILE."""
@@ -85,30 +87,37 @@ class UserTask:
 
     def backing(self, fd: int) -> Backing:
         """Take a regular file that the task has open for reading and writing."""
-        return _backing_file(self.process.pid, fd)
+        return _backing_file(self.caller, fd)
 
     def source(self, addr: int) -> Source | None:
         """Return the first mapping that ends above *addr*; None if there is none."""
-        if self._maps is None:
-            try:
-                return _source_at(self.process.pid, addr)
-            except OSError:
-                self._maps = _Maps(self.process.pid)
-        return self._maps.source(addr)
+        with self.caller.aside():
+            if self._maps is None:
+                try:
+                    return _source_at(self.tid, addr)
+                except OSError:
+                    self._maps = _Maps(self.tid)
+            return self._maps.source(addr)
 
     def is_modified(self, addr: int, pages: int) -> bool:
         """Say whether a private page of the task's own is among some."""
-        return is_modified(self.process.pid, addr, pages)
+        with self.caller.aside():
+            return is_modified(self.tid, addr, pages)
+
+    def is_mapped(self, addr: int) -> bool:
+        """Say whether anything is mapped there: the driver knows enclaves only."""
+        with self.caller.aside():
+            return any(one.start <= addr < one.end for one in mappings(self.tid))
 
     def signal_pending(self) -> bool:
-        """Say whether the task is about to die: other signals wait for the agent."""
-        return False
+        """Say whether the task is dying: other signals wait for the agent."""
+        return not self.caller.is_waiting()
 
 
-def _backing_file(pid: int, number: int) -> BackingStore:
+def _backing_file(caller: Caller, number: int) -> BackingStore:
     """Return the program's file for evicted pages, by a descriptor of ours; EINVAL."""
     try:
-        fd = lib.take_fd(pid, number & 0xFFFF_FFFF)
+        fd = caller.take_fd(number)
     except OSError as error:
         raise refuse(errno.EINVAL, f"fd {number} is not open") from error
     mode = fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE
@@ -116,9 +125,6 @@ def _backing_file(pid: int, number: int) -> BackingStore:
         os.close(fd)
         raise refuse(errno.EINVAL, f"fd {number} is no file to read and write")
     return BackingStore(fd)
-
-
-_U64 = (1 << 64) - 1
 
 
 class _Maps:

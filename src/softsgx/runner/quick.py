@@ -14,6 +14,7 @@ from softsgx.runner.kept import Kept
 from softsgx.runner.loop import Loop
 from softsgx.runner.start import is_program, program, start
 from softsgx.runner.supervisor import Sgx
+from softsgx.runner.turn import Turn
 
 _KEPT = "agent-config-1"
 _ROOMS = ("arch", "machine", "native", "platform", "runner")
@@ -32,11 +33,11 @@ def quick_run(argv: list[str]) -> int | None:
         return None
     config = bytes.fromhex(digits)
 
-    def sgx(loop: Loop) -> Sgx:
+    def sgx(loop: Loop, turn: Turn) -> Sgx:
         # Imported when the program turns out to use SGX.
         from softsgx.runner.run import plain_sgx  # noqa: PLC0415 -- see above
 
-        return plain_sgx(loop, config)
+        return plain_sgx(loop, turn, config)
 
     return start(argv, config, sgx, rewrite_cpuid=rewrite == "rewrite")
 

@@ -12,6 +12,7 @@ from softsgx.runner.options import RunOptions
 from softsgx.runner.quick import keep_config
 from softsgx.runner.start import complain, start
 from softsgx.runner.supervisor import Sgx
+from softsgx.runner.turn import Turn
 
 if TYPE_CHECKING:
     from softsgx.runner.tracing import Tracer
@@ -35,13 +36,13 @@ def run(argv: list[str], options: RunOptions) -> int:
     return start(
         argv,
         config,
-        lambda loop: machinery.serving(loop, options, tracer),
+        lambda loop, turn: machinery.serving(loop, turn, options, tracer),
         rewrite_cpuid=machinery.rewrite_cpuid,
         ended=ended,
     )
 
 
-def plain_sgx(loop: Loop, kept: bytes) -> Sgx:
+def plain_sgx(loop: Loop, turn: Turn, kept: bytes) -> Sgx:
     """Make the machine of a run without any options.
 
     *kept* is the agent's configuration that the run began with; OSError: it was wrong.
@@ -52,7 +53,7 @@ def plain_sgx(loop: Loop, kept: bytes) -> Sgx:
     if config != kept:
         keep_config(config, rewrite_cpuid=machinery.rewrite_cpuid)
         raise OSError(errno.ESTALE, "what earlier runs kept is out of date, run again")
-    return machinery.serving(loop, options)
+    return machinery.serving(loop, turn, options)
 
 
 def _tracer(machinery: Machinery, options: RunOptions) -> "Tracer | None":

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from softsgx.native.notify import Listener, Notification
 from softsgx.native.numbers import Call
 from softsgx.runner.answers import NewFd
+from softsgx.runner.caller import Caller
 from softsgx.runner.calls import Calls
 from softsgx.runner.debuggers import CALLS, Memory
 from softsgx.runner.process import UserTask
@@ -34,9 +35,13 @@ class Serving(Sgx):
         """After how long to call `release_gone` unasked; None: not at all."""
         return self._files.watch.recheck_ms
 
-    def answer(self, listener: Listener, call: Notification) -> None:
+    def answer(self, listener: Listener, call: Notification, caller: Caller) -> None:
         """Carry out an agent's call and answer it; OSError has the errno instead."""
-        result = self._carry_out(call)
+        try:
+            result = self._carry_out(call, caller)
+        finally:
+            if self._files.has_postponed:
+                self.release_gone()
         if isinstance(result, NewFd):
             listener.answer_fd(call.id, result.fd, result.flags)
             os.close(result.fd)
@@ -51,12 +56,13 @@ class Serving(Sgx):
         """Release the enclaves that nobody has any more."""
         self._machinery.release_gone()
 
-    def _carry_out(self, call: Notification) -> int | NewFd:
+    def _carry_out(self, call: Notification, caller: Caller) -> int | NewFd:
         if call.args[0] == Call.FORKED:
-            return self.tree.forked(call.tid, call.args[1])
+            pid = self.tree.forked(call.tid, call.args[1])
+            caller.check()
+            return pid
         if call.args[0] in CALLS:
-            return self._memory.carry_out(call)
+            return self._memory.carry_out(caller, call.args)
         process = self.tree.of(call.tid)
-        return self._calls.carry_out(
-            UserTask(call.tid, process, self._files), call.args
-        )
+        caller.check()
+        return self._calls.carry_out(UserTask(caller, process, self._files), call.args)

@@ -45,7 +45,7 @@ class Sites:
             return
         if task.copy_from_user(address, len(expected)) != expected:
             raise OSError(errno.EINVAL, "something else stands there")
-        lib.poke(task.tid, address, HLT)
+        task.caller.poke(address, HLT)
         task.process.sites[address] = kind
 
     def is_site(self, task: UserTask, address: int, kind: int) -> int:
@@ -63,7 +63,8 @@ class Sites:
         known = task.process.sites.get(address)
         if known is None:
             # A copy of a process that put it there: its file knows what it was.
-            return stands_in_file(task.process.pid, address, _BYTES[kind])
+            with task.caller.aside():
+                return stands_in_file(task.tid, address, _BYTES[kind])
         return known == kind
 
     def trap(self, task: UserTask, address: int) -> Trap:

@@ -12,23 +12,28 @@ import stat
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from select import POLLIN, poll
 
 from softsgx.native import lib
 from softsgx.native.notify import Listener
+from softsgx.runner.crew import Crew
 from softsgx.runner.execs import Execs
 from softsgx.runner.host_code import KEPT, HostCode, TextScanner
 from softsgx.runner.kept import Kept
 from softsgx.runner.loop import Loop
 from softsgx.runner.supervisor import Sgx, Supervisor
+from softsgx.runner.turn import Turn
 
 _PASSED_ON = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+_LAST_WORDS = 0.2
+"""Seconds in which what is still to be said about a program that ended is said."""
 _OF_THE_TERMINAL = (signal.SIGINT, signal.SIGQUIT)
 
 
 def start(
     argv: list[str],
     config: bytes,
-    make_sgx: Callable[[Loop], Sgx],
+    make_sgx: Callable[[Loop, Turn], Sgx],
     *,
     rewrite_cpuid: bool,
     ended: Callable[[], None] = lambda: None,
@@ -45,15 +50,21 @@ def start(
     _use_all_descriptors()
     listener = Listener(listener_fd)
     loop = Loop(last=listener_fd)
+    turn = Turn()
     execs = Execs(listener, code, injector, complain)
-    supervisor = Supervisor(listener, loop, execs, make_sgx)
-    child = _Child(pid, loop)
+    supervisor = Supervisor(listener, loop, turn, execs, make_sgx)
+    crew = Crew(turn, loop, supervisor)
+    crew.start()
+    child = _Child(pid)
     with child.signals():
-        others = supervisor.serve(child.has_ended)
+        child.serve(crew.over_fd)
+    crew.raise_failure()
     _check_started(errors, path)
-    ended()
-    if others and supervisor.has_callers():
-        _serve_on(supervisor)
+    crew.settle(_LAST_WORDS)
+    with turn:
+        ended()
+    if supervisor.has_callers() and crew.leave():
+        _serve_on(Crew(turn, loop, supervisor))
     return _end_like(child.wait() if child.status is None else child.status)
 
 
@@ -88,15 +99,22 @@ def program(name: str) -> str:
 class _Child:
     """The program that was asked for, among the processes of the tree."""
 
-    def __init__(self, pid: int, loop: Loop):
+    def __init__(self, pid: int):
         self.pid = pid
         self.status: int | None = None
-        self._loop = loop
         self._wake, self._woken = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
-    def has_ended(self) -> bool:
-        """Say whether it has ended; stop with it while it is stopped."""
-        return self.status is not None
+    def serve(self, over_fd: int) -> None:
+        """Wait until it has ended, or nobody serves it; stop while it is stopped."""
+        waiting = poll()
+        for fd in (self._wake, over_fd):
+            waiting.register(fd, POLLIN)
+        self._look()
+        while self.status is None:
+            due = [fd for fd, _ in waiting.poll()]
+            self._look()
+            if over_fd in due:
+                return
 
     @contextmanager
     def signals(self) -> Iterator[None]:
@@ -108,8 +126,6 @@ class _Child:
         for number in _OF_THE_TERMINAL:
             # The terminal sends these to the program too: it decides.
             signal.signal(number, signal.SIG_IGN)
-        self._loop.on_readable(self._wake, self._look)
-        self._look()
         try:
             yield
         finally:
@@ -145,7 +161,7 @@ def complain(message: str) -> None:
         sys.stderr.flush()
 
 
-def _serve_on(supervisor: Supervisor) -> None:
+def _serve_on(crew: Crew) -> None:
     """Go on in the background for those that the program left; the user may go on."""
     if os.fork():
         return
@@ -154,7 +170,8 @@ def _serve_on(supervisor: Supervisor) -> None:
     for fd in (0, 1, 2):
         os.dup2(nowhere, fd)
     try:
-        supervisor.serve(lambda: False)
+        crew.start()
+        os.eventfd_read(crew.over_fd)
     finally:
         os._exit(0)
 

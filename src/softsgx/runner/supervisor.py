@@ -6,9 +6,12 @@ from collections.abc import Callable
 
 from softsgx.native.notify import Listener, Notification
 from softsgx.native.numbers import AGENT_BASE, CALL_NR, VDSO_OFFSET, Call
+from softsgx.runner.caller import Caller
+from softsgx.runner.crew import Work
 from softsgx.runner.execs import EXECS, Execs
 from softsgx.runner.loop import Loop, is_hung_up
 from softsgx.runner.threads import pid_of
+from softsgx.runner.turn import Turn
 
 NOT_OURS = 4095
 """The agent's error for: this is none of softsgx's, let the kernel do it."""
@@ -28,7 +31,7 @@ class Sgx(ABC):
         """After how long to call `release_gone` unasked; None: not at all."""
 
     @abstractmethod
-    def answer(self, listener: Listener, call: Notification) -> None:
+    def answer(self, listener: Listener, call: Notification, caller: Caller) -> None:
         """Carry out an agent's call and answer it; OSError has the errno instead."""
 
     @abstractmethod
@@ -40,31 +43,36 @@ class Sgx(ABC):
         """Release what nobody has any more."""
 
 
-class Supervisor:
+class Supervisor(Work):
     """One tree of processes; what answers for SGX is made at the first such call."""
+
+    is_done = False
 
     def __init__(
         self,
         listener: Listener,
         loop: Loop,
+        turn: Turn,
         execs: Execs,
-        make_sgx: Callable[[Loop], Sgx],
+        make_sgx: Callable[[Loop, Turn], Sgx],
     ):
         self._listener = listener
         self._loop = loop
+        self._turn = turn
         self._execs = execs
         self._make_sgx = make_sgx
         self._sgx: Sgx | None = None
-        self._is_done = False
         loop.on_readable(listener.fd, self._call)
 
-    def serve(self, until: Callable[[], bool]) -> bool:
-        """Answer calls until told; False: nobody is left who could make one."""
-        while not self._is_done and not until():
-            sgx = self._sgx
-            if not self._loop.turn(sgx.recheck_ms if sgx else None) and sgx:
-                sgx.release_gone()
-        return not self._is_done
+    @property
+    def recheck_ms(self) -> int | None:
+        """After how long to call `idle` if nobody calls; None: not at all."""
+        return self._sgx.recheck_ms if self._sgx else None
+
+    def idle(self) -> None:
+        """Release what nobody has any more."""
+        if self._sgx:
+            self._sgx.release_gone()
 
     def has_callers(self) -> bool:
         """Say whether a process of the tree is left that could make a call."""
@@ -73,28 +81,33 @@ class Supervisor:
     def _call(self) -> None:
         call = self._listener.receive()
         if call is None:
-            self._is_done = not self.has_callers()
+            self.is_done = not self.has_callers()
         elif call.nr in EXECS:
-            pid = self._execs.follow(call)
-            if pid and self._sgx:
-                self._sgx.executed(pid)
+            self._executed(self._execs.follow(call, self._caller(call)))
         elif call.nr == CALL_NR:
             self._our_call(call)
         else:
             self._listener.let_continue(call.id)
 
+    def _caller(self, call: Notification) -> Caller:
+        return Caller(call.tid, (self._listener.fd, call.id), self._turn)
+
+    def _executed(self, pid: int) -> None:
+        if pid and self._sgx:
+            self._sgx.executed(pid)
+
     def _our_call(self, call: Notification) -> None:
         if call.args[0] == Call.START:
-            self._execs.start(call)
+            caller = self._caller(call)
+            self._executed(self._execs.begun(call))
+            self._execs.start(call, caller)
         elif not AGENT_BASE <= call.ip < AGENT_BASE + VDSO_OFFSET:
             # The program's own: Linux has no such call.
             self._listener.answer(call.id, 0, errno.ENOSYS)
         elif call.args[0] == Call.TEXT:
-            self._execs.text(call)
+            self._execs.text(call, self._caller(call))
         elif call.args[0] in _OF_DEBUGGERS:
-            pid = self._execs.debugger(call)
-            if pid and self._sgx:
-                self._sgx.executed(pid)
+            self._executed(self._execs.debugger(call, self._caller(call)))
         elif call.args[0] in _OF_MEMORY and self._sgx is None:
             self._listener.answer(call.id, 0, NOT_OURS)
         else:
@@ -104,11 +117,11 @@ class Supervisor:
         # Until somebody uses SGX there is nothing that a child could have inherited.
         is_needed = call.args[0] != Call.FORKED
         if self._sgx is None and is_needed:
-            self._sgx = self._make_sgx(self._loop)
+            self._sgx = self._make_sgx(self._loop, self._turn)
             self._loop.on_readable(self._sgx.watch_fd, self._sgx.release_gone)
         try:
             if self._sgx:
-                self._sgx.answer(self._listener, call)
+                self._sgx.answer(self._listener, call, self._caller(call))
             else:
                 self._listener.answer(call.id, pid_of(call.tid))
         except OSError as error:

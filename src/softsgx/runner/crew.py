@@ -1,0 +1,166 @@
+"""The threads that serve: as many as there are calls that take long, and two.
+
+One leads: it waits for what is due and does it.  One watches the leader, and when a
+call takes longer than a millisecond it leads in its place; who is late finishes its
+call and waits to be needed.  So a short call never meets another thread.
+"""
+
+import os
+import signal
+from _thread import allocate_lock, start_new_thread
+from abc import ABC, abstractmethod
+from time import monotonic, sleep
+
+from softsgx.native import lib
+from softsgx.runner.loop import Loop
+from softsgx.runner.turn import Turn
+
+_MOMENT = 0.001
+_MOST = 64
+"""Threads: when so many are in calls that take long, the others wait."""
+
+
+class Work(ABC):
+    """What a crew is told beside what is due."""
+
+    @property
+    @abstractmethod
+    def is_done(self) -> bool:
+        """Whether there will be no more work."""
+
+    @property
+    @abstractmethod
+    def recheck_ms(self) -> int | None:
+        """After how long to call `idle` if nothing is due; None: not at all."""
+
+    @abstractmethod
+    def idle(self) -> None:
+        """Do what is to be done when nothing was due for that long."""
+
+
+class Crew:
+    """Serves until the work is done, or until told: then `over_fd` is readable."""
+
+    def __init__(self, turn: Turn, loop: Loop, work: Work):
+        self._turn, self._loop, self._work = turn, loop, work
+        self._pulse = lib.Pulse()
+        self._watching = allocate_lock()
+        self._gone = allocate_lock()
+        self._gone.acquire()
+        self._leader = 0
+        self._made = self._living = self._late = 0
+        self._leaves = self._is_over = False
+        self._failure: BaseException | None = None
+        self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self.over_fd = os.eventfd(0, os.EFD_CLOEXEC)
+
+    def start(self) -> None:
+        """Begin to serve; OSError(EAGAIN) if there can be no threads."""
+        self._loop.on_readable(self._bell, lambda: _hear(self._bell))
+        with self._turn:
+            self._add()
+            self._add()
+
+    def leave(self) -> bool:
+        """End at a moment at which no call is under way, and wait for that.
+
+        False: the work was done before.  Raises what a thread of ours died of.
+        """
+        with self._turn:
+            self._leaves = True
+        os.eventfd_write(self._bell, 1)
+        self._gone.acquire()
+        self._loop.forget(self._bell)
+        self.raise_failure()
+        return not self._work.is_done
+
+    def settle(self, seconds: float) -> None:
+        """Let calls that are under way come to their end, if that is soon."""
+        latest = monotonic() + seconds
+        while self._is_busy() and monotonic() < latest:
+            sleep(_MOMENT)
+
+    def _is_busy(self) -> bool:
+        with self._turn:
+            return bool(self._late or self._pulse.beat & 1) and not self._is_over
+
+    def raise_failure(self) -> None:
+        """Raise what a thread of ours died of, if one did."""
+        if self._failure is not None:
+            raise self._failure
+
+    # ---- threads ----
+
+    def _add(self) -> None:
+        if self._living == _MOST:
+            return
+        try:
+            start_new_thread(self._run, (self._made,))
+        except RuntimeError:
+            if not self._living:
+                raise OSError(11, "no thread can be made") from None
+            return
+        self._made += 1
+        self._living += 1
+
+    def _run(self, me: int) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        try:
+            if me == self._leader:
+                self._lead(me)
+            while not self._is_over:
+                with self._watching:
+                    takes_over = self._watch(me)
+                if takes_over:
+                    self._lead(me)
+        except BaseException as failure:  # noqa: BLE001 -- the main thread raises it
+            self._failure = failure
+            self._end()
+        with self._turn:
+            self._living -= 1
+            if not self._living:
+                self._gone.release()
+
+    def _watch(self, me: int) -> bool:
+        """Wait until the leader is late, and lead; False: it is not, or all is over."""
+        beat = self._pulse.watch()
+        with self._turn:
+            if self._is_over or beat != self._pulse.beat:
+                return False
+            self._pulse.end()
+            self._leader = me
+            self._late += 1
+            if self._living - self._late < 2:
+                self._add()
+            return True
+
+    def _lead(self, me: int) -> None:
+        while self._leader == me and not self._is_over:
+            due = self._loop.wait(self._work.recheck_ms)
+            with self._turn:
+                self._pulse.begin()
+                self._do(me, due)
+                if self._leader == me:
+                    self._pulse.end()
+                else:
+                    self._late -= 1
+                if self._work.is_done or (self._leaves and not self._late):
+                    self._end()
+
+    def _do(self, me: int, due: list[int]) -> None:
+        for fd in due:
+            self._loop.do(fd)
+            if self._leader != me:
+                return  # what else is due is due for the new one
+        if not due:
+            self._work.idle()
+
+    def _end(self) -> None:
+        self._is_over = True
+        self._pulse.stop()
+        os.eventfd_write(self._bell, 1)
+        os.eventfd_write(self.over_fd, 1)
+
+
+def _hear(bell: int) -> None:
+    os.eventfd_read(bell)
