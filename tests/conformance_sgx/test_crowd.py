@@ -1,0 +1,59 @@
+"""What a crowd of processes with enclaves leaves behind in softsgx: nothing."""
+
+import os
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conformance.run import SOFTSGX
+from tests.conformance_sgx.build import Program
+
+pytestmark = [pytest.mark.runner, pytest.mark.slow]
+
+PROCESSES = int(os.environ.get("SOFTSGX_CROWD", "16"))
+"""At once; 200 take minutes."""
+ROUNDS = 3
+_KIB_A_ROUND = 2048
+"""What Python may keep of a crowd that is gone; a leaked enclave is more."""
+
+
+def descriptors(pid: int) -> int:
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
+def resident_kib(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:"))
+
+
+def settled(pid: int) -> int:
+    """Return how many descriptors softsgx has when it has noticed the last end."""
+    count, end = descriptors(pid), time.monotonic() + 5
+    while time.monotonic() < end:
+        time.sleep(0.1)
+        before, count = count, descriptors(pid)
+        if before == count:
+            break
+    return count
+
+
+def test_nothing_is_left_of_a_crowd() -> None:
+    binary = Program("crowd", "dynamic").binary()
+    command = [SOFTSGX, "run", "--", str(binary), str(PROCESSES), str(ROUNDS)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=binary.parent
+    ) as run:
+        assert run.stdin
+        assert run.stdout
+        seen = []
+        for _ in range(ROUNDS):
+            assert run.stdout.readline() == b"\n"
+            seen.append((settled(run.pid), resident_kib(run.pid)))
+            run.stdin.write(b"\n")
+            run.stdin.flush()
+        assert run.wait() == 0
+    (_, _), (fds, kib), (fds_after, kib_after) = seen
+    assert fds_after == fds, seen
+    assert kib_after - kib < _KIB_A_ROUND, seen

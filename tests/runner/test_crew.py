@@ -1,0 +1,188 @@
+"""Calls that take long are left to their thread; nobody else waits for them."""
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from softsgx.runner.crew import Crew, Work
+from softsgx.runner.loop import Loop
+from softsgx.runner.turn import Turn
+
+SOON = 10.0
+
+
+class Errands(Work):
+    """Work that comes in a pipe: each byte is an errand, done by what *do* has."""
+
+    is_done = False
+    recheck_ms: int | None = None
+
+    def __init__(self) -> None:
+        self.turn = Turn()
+        self.loop = Loop(last=-1)
+        self.idles = 0
+        self.by: list[int] = []
+        self.do: dict[int, Callable[[], None]] = {}
+        self._out, self._in = os.pipe()
+        self.loop.on_readable(self._out, self._one)
+
+    def idle(self) -> None:
+        self.idles += 1
+
+    def send(self, errand: int) -> None:
+        os.write(self._in, bytes([errand]))
+
+    def await_(self, count: int) -> None:
+        end = time.monotonic() + SOON
+        while len(self.by) < count:
+            assert time.monotonic() < end
+            time.sleep(0.001)
+
+    def _one(self) -> None:
+        errand = os.read(self._out, 1)[0]
+        self.do.get(errand, lambda: None)()
+        self.by.append(threading.get_ident())
+
+    def close(self) -> None:
+        os.close(self._in)
+        os.close(self._out)
+
+
+@pytest.fixture
+def errands() -> Iterator[Errands]:
+    made = Errands()
+    yield made
+    made.close()
+
+
+def crew(errands: Errands) -> Crew:
+    made = Crew(errands.turn, errands.loop, errands)
+    made.start()
+    return made
+
+
+def test_short_errands_meet_no_other_thread(errands: Errands) -> None:
+    ours = crew(errands)
+    for count in range(1, 200):
+        errands.send(0)
+        errands.await_(count)
+    assert ours.leave()
+    # A busy machine may make one late.
+    assert max(map(errands.by.count, errands.by)) > 100
+
+
+def test_nobody_waits_for_what_waits_aside(errands: Errands) -> None:
+    supplied = threading.Event()
+
+    def slow() -> None:
+        with errands.turn.aside:
+            assert supplied.wait(SOON)
+
+    errands.do[1] = slow
+    ours = crew(errands)
+    for _ in range(5):
+        errands.send(1)
+    for _ in range(5):
+        errands.send(0)
+    errands.await_(5)
+    supplied.set()
+    errands.await_(10)
+    assert ours.leave()
+
+
+def test_one_at_a_time_has_the_turn(errands: Errands) -> None:
+    inside = most = 0
+
+    def busy() -> None:
+        nonlocal inside, most
+        for _ in range(5):
+            inside += 1
+            most = max(most, inside)
+            time.sleep(0.003)
+            inside -= 1
+            with errands.turn.aside:
+                time.sleep(0.003)
+
+    errands.do[1] = busy
+    ours = crew(errands)
+    for _ in range(4):
+        errands.send(1)
+    errands.await_(4)
+    assert ours.leave()
+    assert most == 1
+    assert len(set(errands.by)) > 1
+
+
+def test_who_works_without_a_pause_lets_those_in_that_wait(errands: Errands) -> None:
+    enough = threading.Event()
+
+    def long() -> None:
+        while not enough.is_set():
+            with errands.turn.aside:
+                pass
+
+    errands.do[1] = long
+    ours = crew(errands)
+    errands.send(1)
+    errands.send(0)
+    errands.await_(1)
+    enough.set()
+    errands.await_(2)
+    assert ours.leave()
+
+
+def test_it_leaves_when_nothing_is_under_way(errands: Errands) -> None:
+    supplied = threading.Event()
+
+    def slow() -> None:
+        with errands.turn.aside:
+            assert supplied.wait(SOON)
+
+    errands.do[1] = slow
+    ours = crew(errands)
+    errands.send(1)
+    errands.send(0)
+    errands.await_(1)
+    threading.Timer(0.05, supplied.set).start()
+    assert ours.leave()
+    assert len(errands.by) == 2
+    again = crew(errands)
+    errands.send(0)
+    errands.await_(3)
+    assert again.leave()
+
+
+def test_it_rests_when_the_work_is_done(errands: Errands) -> None:
+    def last() -> None:
+        errands.is_done = True
+
+    errands.do[1] = last
+    ours = crew(errands)
+    errands.send(1)
+    assert os.eventfd_read(ours.over_fd)
+    assert not ours.leave()
+
+
+def test_idle_when_told(errands: Errands) -> None:
+    errands.recheck_ms = 1
+    ours = crew(errands)
+    end = time.monotonic() + SOON
+    while errands.idles < 3:
+        assert time.monotonic() < end
+        time.sleep(0.001)
+    assert ours.leave()
+
+
+def test_a_defect_reaches_the_main_thread(errands: Errands) -> None:
+    def wrong() -> None:
+        raise ValueError("ours")
+
+    errands.do[1] = wrong
+    ours = crew(errands)
+    errands.send(1)
+    assert os.eventfd_read(ours.over_fd)
+    with pytest.raises(ValueError, match="ours"):
+        ours.raise_failure()
