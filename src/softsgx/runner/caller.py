@@ -3,7 +3,7 @@
 A number of a thread means what it meant only while that thread waits: when it is
 killed, another may get the number.  All that is done to a caller's memory, descriptors
 and files in /proc goes by here.  It may take long, for programs supply memory and file
-systems: meanwhile others have their turn.  See decision record 31.
+systems: meanwhile others have their turn.  See decision record 32.
 """
 
 import errno
