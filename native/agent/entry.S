@@ -9,6 +9,7 @@
 #define NR_rt_sigreturn 15
 #define NR_sigaltstack 131
 #define UCONTEXT_RAX 144
+#define UCONTEXT_SIZE 304
 #define REDZONE 128
 #define RFLAGS_AC 0x40000
 
@@ -88,6 +89,8 @@ agent_tail_end:
 /* A program's handler returns here with RSP at its context.  No other signal may come
  * between the steps of the return. */
 agent_restorer:
+	orb $0, (%rsp)	/* as long as a fault is the program's */
+	orb $0, UCONTEXT_SIZE - 1(%rsp)
 	mov $NR_rt_sigprocmask, %eax
 	xor %edi, %edi
 	lea all_signals(%rip), %rsi

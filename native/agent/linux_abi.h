@@ -123,6 +123,7 @@
 
 #define EPERM_ 1
 #define ENOENT_ 2
+#define ESRCH_ 3
 #define EINTR_ 4
 #define ENOMEM_ 12
 #define EACCES_ 13

@@ -190,6 +190,8 @@ static void while_agent_works(struct frame *f)
 		if (!is_within(f->uc->mc.rip, agent_border_begin, agent_border_end))
 			agent_faulted(&f->uc->mc);
 		/* The program made its handler's stack unusable, as Linux would say. */
+		f->info->code = SI_KERNEL;
+		f->info->addr = 0;
 		deliver(f);
 	} else if (f->sig == SIGSEGV || f->sig == SIGBUS) {
 		defer(f->info);

@@ -40,12 +40,12 @@ struct k_stack thread_stack(const struct thread *th)
 	return stack;
 }
 
-static int take_block(u32 index, u32 pid, u32 tid)
+static int take_block(u32 index, u32 tid)
 {
 	u32 owner = block_owner[index];
 
-	/* A block is free again when its thread has ended. */
-	if (owner && sys(NR_tgkill, pid, owner, 0) == 0)
+	/* A block is free again when its thread has ended, which may be a child of vfork. */
+	if (owner && sys(NR_tkill, owner, 0) != -ESRCH_)
 		return 0;
 	return __atomic_compare_exchange_n(&block_owner[index], &owner, tid, 0,
 					   __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
@@ -81,11 +81,10 @@ int thread_is(const struct thread *th, u32 tid)
 
 static struct thread *fresh_block(u32 tid)
 {
-	u32 pid = (u32)sys(NR_getpid, 0);
 	struct thread *th;
 
 	for (u32 i = 0; i < BLOCKS; i++) {
-		if (!take_block(i, pid, tid))
+		if (!take_block(i, tid))
 			continue;
 		th = thread_block(i);
 		if (sys(NR_mmap, th, BLOCK_SIZE, PROT_READ_ | PROT_WRITE_,

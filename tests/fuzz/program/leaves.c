@@ -16,7 +16,10 @@ static void any_request(struct op *op)
 {
 	memset(op, 0, sizeof(*op));
 	op->stop = 1;
-	op->what = roll(3) ? roll(DO_LEAF + 1) : DO_ENCLU;
+	/* A lowered stack has what stood there before, as return addresses: also the agent's. */
+	do
+		op->what = roll(3) ? roll(DO_LEAF + 1) : DO_ENCLU;
+	while (op->what == DO_LOWER && !victim.forges);
 	op->address = roll(6) ? enclave_value() : (uint64_t)victim.arena + roll(ARENA);
 	op->value = op->what == DO_WRITE ? roll(256) : roll(2) ? value() : roll(16);
 	op->size = roll(2) ? value() : (roll(7) << 8 | roll(64));
