@@ -2,6 +2,7 @@
 
 import io
 import re
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, cast
 
@@ -13,12 +14,13 @@ from softsgx.arch.key import Keypolicy, Keyrequest
 from softsgx.arch.leaves import Encls, Enclu
 from softsgx.arch.secinfo import PageType, Secinfo, SecinfoFlags
 from softsgx.arch.secs import AttributeFlags
-from softsgx.driver import uapi
+from softsgx.driver import isgx_uapi, uapi
 from softsgx.machine.trace import AsynchronousExit, LeafExecuted
 from softsgx.runner import words
 from softsgx.runner.process import UserTask
 from softsgx.runner.tracing import Tracer
-from tests.driver.fakes import ARGS, BASE, PAGE, SCRATCH, TCS, World, tcs_bytes
+from tests.driver import isgx
+from tests.driver.fakes import ARGS, BASE, PAGE, SCRATCH, SIZE, TCS, World, tcs_bytes
 
 TIME = re.compile(r" <\d+\.\d{6}>$")
 
@@ -114,6 +116,31 @@ def test_every_ioctl_has_its_structure() -> None:
     assert len(numbers) == 9
     for number in numbers:
         assert words.ioctl_argument(zeros, number, 0x10).startswith("{")
+
+
+@pytest.mark.parametrize(
+    ("fields", "result"),
+    [
+        ({}, "= 16 SGX_INVALID_EINITTOKEN"),
+        ({"einittoken": 0}, "= 304"),
+        ({"addr": BASE + SIZE}, "= -1 EINVAL ("),
+    ],
+)
+def test_what_isgx_returns_is_named(fields: dict[str, int], result: str) -> None:
+    world = isgx.ready()
+    world.machine.package.lepubkeyhash = bytes(32)
+    world.put_init(isgx.NO_TOKEN, **fields)
+    out, task = io.StringIO(), cast("UserTask", world.task)
+    tracer = Tracer(out)
+    tracer.begin(task)
+    cast("Any", task).tid = 42
+    cmd = isgx_uapi.SGX_IOC_ENCLAVE_INIT
+    with suppress(OSError):
+        tracer.ioctl(world.driver, world.file, task, 3, cmd, ARGS)
+    line = TIME.sub("", out.getvalue().splitlines()[-1])
+    assert "ioctl(3, SGX_IOC_ENCLAVE_INIT, {addr=0x1000" in line
+    assert result in line
+    assert line.endswith(result) or "EINVAL" in result
 
 
 def zeros(address: int, size: int) -> bytes:

@@ -77,8 +77,9 @@ def ioctl_name(cmd: int) -> str:
 
 
 def ioctl_value(value: int) -> str:
-    """Write what an ioctl returned: nothing was wrong, or isgx tells an SGX error."""
-    return f"{value} {error_code(value)}" if value else "0"
+    """Write what an ioctl returned: 0, or of isgx an SGX error code or a number."""
+    name = error_code(value)
+    return name if name == str(value) else f"{value} {name}"
 
 
 def ioctl_argument(read: Read, cmd: int, arg: int) -> str:
