@@ -127,6 +127,14 @@ def test_tokens_are_tried_with_each_launch_key_in_order() -> None:
     policy = lists(launch="bob carol bob")
     decision = decide(policy, ask(token=token()))
     assert decision.launchkeys == (signer("bob"), signer("carol"))
+    assert decision.takes_token
+    listed = decide(lists(signing="alice", launch="bob"), ask(token=token()))
+    assert not listed.takes_token
+
+
+def test_without_a_launch_list_a_token_is_not_looked_at() -> None:
+    decision = decide(lists(signing="bob"), ask(token=token()))
+    assert (decision.rule, decision.takes_token) == ("signing", False)
 
 
 @pytest.mark.parametrize(

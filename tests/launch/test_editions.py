@@ -76,6 +76,14 @@ def test_the_table_of_the_patch(
     assert decided(lists(edition, **listed), request) == expected
 
 
+@pytest.mark.parametrize(("edition", "listed", "attributes", "expected"), ROWS)
+def test_whoever_gives_a_token_has_it_looked_at(
+    edition: Edition, listed: dict[str, str], attributes: AttributeFlags, expected: str
+) -> None:
+    decision = decide(lists(edition, **listed), ask(attributes=attributes))
+    assert decision.takes_token is (expected in ("own", "token"))
+
+
 @pytest.mark.parametrize("edition", [Edition.V29, Edition.V41])
 def test_a_provision_fd_still_counts(edition: Edition) -> None:
     assert decided(lists(edition), ask(attributes=PE, fd=True)) == "own"

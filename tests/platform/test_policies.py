@@ -4,11 +4,15 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from softsgx.crypto.sshsig import SshSignatureError
 from softsgx.launch.change import ALL_LISTS, Refused, allow, clear
@@ -190,6 +194,71 @@ def test_a_policy_grows_no_larger_than_can_be_read(
     with pytest.raises(Refused, match="bytes; at most 1000 are read"):
         policies.change(with_alice, WHO)
     assert policies.rule().policy.serial == 9
+
+
+def _attempts(
+    policies: Policies, owner: Owner, thief: Owner, replayed: tuple[bytes, str]
+) -> dict[str, Callable[[], object]]:
+    """What somebody without the owner's key can try."""
+    bob = Entry(mrsigner=b"\xbb" * 32)
+    new = allow(policies.rule().policy, ListName.SIGNING, bob)
+    mine = encode_policy(replace(new, platform=ME))
+    elsewhere = encode_policy(replace(new, platform="softsgx-other"))
+    nowhere = encode_policy(replace(new, platform=""))
+
+    def hand_over(signature: str) -> None:
+        policies.own(thief.key, signature, WHO)
+
+    return {
+        "allow": lambda: policies.change(lambda old: clear(old, ListName.SIGNING), WHO),
+        "unsigned": lambda: policies.apply(mine, "", WHO),
+        "thief's": lambda: policies.apply(mine, thief.sign(mine), WHO),
+        "other's": lambda: policies.apply(mine, owner.sign(elsewhere), WHO),
+        "elsewhere": lambda: policies.apply(elsewhere, owner.sign(elsewhere), WHO),
+        "nowhere": lambda: policies.apply(nowhere, owner.sign(nowhere), WHO),
+        "namespace": lambda: policies.apply(mine, owner.sign(mine, "file"), WHO),
+        "replay": lambda: policies.apply(*replayed, WHO),
+        "disown": lambda: hand_over(""),
+        "own": lambda: hand_over(thief.sign(policies.handover(thief.key))),
+        "own by policy": lambda: hand_over(replayed[1]),
+        "lock": lambda: policies.lock(ALL_LISTS, WHO),
+        "reset": lambda: policies.reset(WHO),
+        "switch": lambda: policies.note_switch(on=True),
+    }
+
+
+TRIES = st.sampled_from(
+    [
+        *("allow", "unsigned", "thief's", "other's", "elsewhere", "nowhere"),
+        *("namespace", "replay", "disown", "own", "own by policy"),
+        *("lock", "reset", "switch"),
+    ]
+)
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.lists(TRIES, min_size=1, max_size=8, unique=True))
+def test_nothing_without_the_owners_signature_changes_the_policy(
+    tries: list[str],
+) -> None:
+    owner, thief = Owner(), Owner()
+    with tempfile.TemporaryDirectory() as place:
+        policies = Policies(Path(place), ME, SEED)
+        policies.begin()
+        policies.own(owner.key, "", WHO)
+        raw = encode_policy(replace(with_alice(Policy()), platform=ME))
+        replayed = raw, owner.sign(raw)
+        policies.apply(*replayed, WHO)
+        before = policies.rule()
+        for name in tries:
+            attempt = _attempts(policies, owner, thief, replayed)[name]
+            if name in ("lock", "reset", "switch"):
+                attempt()
+                continue
+            with pytest.raises((Refused, SshSignatureError)):
+                attempt()
+        assert replace(policies.rule(), locks=frozenset()) == before
+        policies.log.verify()
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,6 @@ from softsgx.launch.entry import Entries
 from softsgx.launch.policy import ListName, Policy
 from softsgx.launch.request import LAUNCH, PROVISION, Request
 
-_ZERO_HASH = bytes(32)
-"""What the posted code goes on with when it found no signer: nobody's hash."""
-
 
 def decide_v29(policy: Policy, request: Request) -> Decision:
     """Decide as the patch of April 2020: its signing list alone denies nobody."""
@@ -81,7 +78,7 @@ class _Posted:
 
     def no_signer(self, rule: str) -> Decision:
         """End with a refusal that was returned as success: a hash of zeros is tried."""
-        decision = self._checked(rule, (_ZERO_HASH,))
+        decision = self._checked(rule, ())
         if not decision.is_allowed:
             return decision
         reason = "no list has the signer; the posted code goes on with a hash of zeros"
