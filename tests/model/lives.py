@@ -1,6 +1,6 @@
 """Enclaves that are built, run, paged and taken apart in any order, under all laws."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from hypothesis import strategies as st
@@ -10,6 +10,7 @@ from softsgx.arch.addr import PAGE_SIZE
 from softsgx.arch.key import Keyname, Keyrequest
 from softsgx.arch.leaves import Encls, Enclu
 from softsgx.arch.secinfo import PageType, Secinfo, SecinfoFlags
+from softsgx.arch.tcs import Tcs
 from softsgx.machine.crossing import STAGE_ACTIVE
 from softsgx.machine.fields import TCS_STAGE
 from tests.model.system import DATA_PAGE, OFFSET, PAGE, System
@@ -52,13 +53,23 @@ class Lives(System):
     def let_in(self, data: st.DataObject, thread: Thread, leaf: Enclu) -> None:
         """Enter by a TCS that may be entered, or seldom by anything."""
         ready = [
-            entry.enclaveaddress
+            self.machine.epcm[page].enclaveaddress
             for page in self.pages(PageType.TCS, blocked=False, modified=False)
-            for entry in [self.machine.epcm[page]]
-            if self.machine.enclaves[entry.enclavesecs].is_initialized()
+            if self.has_frame(page)
         ]
         target = self.of(data, ready, OFFSET.map(lambda offset: BASES[0] + offset))
         self.world.user(thread, leaf, target, AEP)
+
+    def has_frame(self, page: int) -> bool:
+        """Say whether a TCS' enclave runs, and has a page for its next frame."""
+        enclave = self.machine.enclaves[self.machine.epcm[page].enclavesecs]
+        tcs = Tcs.from_bytes(bytes(self.machine.epc.page(page)))
+        frame = enclave.secs.baseaddr + tcs.ossa + tcs.cssa * PAGE_SIZE
+        frame_page = self.world.ptes.get(frame)
+        if not enclave.is_initialized() or frame_page is None or tcs.stage:
+            return False
+        entry = self.machine.epcm[frame_page]
+        return entry.enclaveaddress == frame and entry.w and not entry.blocked
 
     # ring 3
 
@@ -82,11 +93,25 @@ class Lives(System):
 
     @rule(
         data=st.data(),
-        steps=st.lists(st.sampled_from(RACE), min_size=3, max_size=6),
-        prompt=st.booleans(),
+        skipped=st.sets(st.sampled_from(RACE), max_size=3),
+        order=st.one_of(st.just(RACE), st.permutations(RACE)),
+        fresh=st.booleans(),
     )
-    def race(self, data: st.DataObject, steps: list[str], *, prompt: bool) -> None:
-        """Let threads and a system be after the same page, and then evict it."""
+    def race(
+        self,
+        data: st.DataObject,
+        skipped: set[str],
+        order: Sequence[str],
+        *,
+        fresh: bool,
+    ) -> None:
+        """Let threads and a system be after the same page, and then evict it.
+
+        Fresh: with pages that are not blocked, since they were just loaded.
+        """
+        if fresh and self.machine.enclaves:
+            self.evict(data, self.secs_of(data), patient=True)
+            self.load_all(0)
         by_type = [pages for kind in _RACED if (pages := self.pages(kind))]
         if not by_type:
             return
@@ -102,8 +127,9 @@ class Lives(System):
             "read": lambda: self.world.access(threads[1], where),
             "write": lambda: self.world.access(threads[1], where, b"raced"),
         }
-        for step in (["block", "track"] if prompt else []) + steps:
-            deeds[step]()
+        for step in order:
+            if step not in skipped:
+                deeds[step]()
         self.world.ewb(page, *self.slot(data))
 
     def enter_anew(self, thread: Thread, tcs: int) -> None:
