@@ -52,6 +52,7 @@ HIDDEN long curtain_map(const struct abi_op *op);
 HIDDEN u64 agent_tsc(void); /* entry.S; -EFAULT if the thread may not */
 
 /* ---- abort.c ---- */
+#define MAX_FAILURES 1000 /* in a row, to map something */
 HIDDEN int abort_step_ended(struct frame *f);
 HIDDEN void abort_withdraw(u64 start, u64 end);
 HIDDEN void abort_forked(int torn);

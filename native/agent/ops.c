@@ -5,7 +5,6 @@
  */
 #include "agent.h"
 
-#define MAX_FAILURES 1000 /* in a row */
 #define FEW_TRIES 1000
 #define FORK_PAGE ((volatile u32 *)(AGENT_BASE + FORK_OFFSET))
 

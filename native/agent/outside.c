@@ -4,7 +4,7 @@
  * again, what it refuses is a signal, and the rest is the abort page.
  *
  * Host code that touches a page which belongs to an enclave gets no signal: it reads
- * ones, and what it writes is lost.
+ * ones, and what it writes is lost.  Two bytes of ones are no instruction.
  */
 #include "agent.h"
 
@@ -119,7 +119,7 @@ static int curtain_fault(struct frame *f)
 	case WRITTEN:
 		step_over(f, end);
 		break;
-	case FETCHED: /* Two bytes of ones are no instruction. */
+	case FETCHED:
 		undefined(f);
 		break;
 	}
@@ -147,6 +147,8 @@ int outside_fault(struct frame *f)
 	carry_out_fault(&ans);
 	if (ans.ctx.outcome == OUTCOME_FAULT)
 		raise_fault(f, &ans.ctx);
+	else if (ans.ctx.outcome == OUTCOME_ABORT && (mc->err & PF_FETCH))
+		undefined(f);
 	else if (ans.ctx.outcome == OUTCOME_ABORT)
 		step_over(f, (mc->cr2 | (PAGE - 1)) + 1);
 	return 1;

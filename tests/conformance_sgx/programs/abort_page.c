@@ -125,6 +125,14 @@ static void with_new_pages(void)
 	*(volatile uint8_t *)page = 1;
 	CHECK(vdso_ask(host_tcs(&e, 0), DO_READ, page, 0, 0) == 0);
 	CHECK(are_ones((void *)page, PAGE));
+	/* Pages that the enclave may not execute: the mapping decides what the host meets. */
+	signo = 0;
+	if (sigsetjmp(back, 1) == 0)
+		((void (*)(void))page)();
+	CHECK(signo == SIGSEGV && code == SEGV_ACCERR);
+	CHECK(mprotect((void *)page, PAGE, PROT_READ | PROT_WRITE | PROT_EXEC) == 0);
+	call(page);
+	CHECK(mprotect((void *)page, PAGE, PROT_READ | PROT_WRITE) == 0);
 	/* One more, while ones are shown beside it. */
 	next = add(1);
 	vdso_ask(host_tcs(&e, 0), DO_WRITE, next, 0x33, 0);
