@@ -9,12 +9,12 @@
  *
  * To close it at each last exit would make short calls several times slower.  So in
  * normal mode it falls at an exit that comes a while after the one before, or as long as
- * all this takes less than a twentieth of the time, with a credit for the first calls; in
+ * all this takes less than a fortieth of the time, with a credit for the first calls; in
  * exact mode always.
  */
 #include "agent.h"
 
-#define SHARE 20		/* one part of so many may be spent */
+#define SHARE 40		/* one part of so many may be spent */
 #define CREDIT (1l << 25)	/* ticks: about ten milliseconds */
 #define MOST_PASSED (1l << 20)	/* between two exits: the rest others may have worked */
 #define TSC_REFUSED ((u64)-EFAULT_)
@@ -150,7 +150,7 @@ static int affordable(struct curtain *c)
 		c->credit += (passed < MOST_PASSED ? passed : MOST_PASSED) / SHARE;
 	if (c->credit > CREDIT)
 		c->credit = CREDIT;
-	return c->credit > 0 || passed > 2 * SHARE * c->opening;
+	return c->credit > 0 || passed > SHARE * c->opening;
 }
 
 /* A thread is inside no more, and not counted. */
