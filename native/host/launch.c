@@ -131,9 +131,43 @@ static struct sock_filter first_filter[] = {
 	ALLOW,
 };
 
+/* In front of it: what is in no row of it passes by its number alone, from wherever it is
+ * made.  The kernel sees that before any call is made, and asks no filter about those. */
+#define MAX_NUMBERS 64
+static struct sock_filter numbers[MAX_NUMBERS + 4 + N(first_filter)] = {
+	LOAD(arch), IF_EQ(AUDIT_ARCH_X86_64, 1, 0), ALLOW, LOAD(nr),
+};
+
+static void look_at(size_t *end, uint32_t nr)
+{
+	if (*end < MAX_NUMBERS + 3)
+		numbers[*end] = (struct sock_filter)IF_EQ(nr, 0, 0);
+	(*end)++;
+}
+
+/* Every row begins with its number, which jumps to the next row if it is another. */
+static size_t put_numbers_first(void)
+{
+	static const struct sock_filter head[] = {FILTER_HEAD(NOTIFY)}, pass = ALLOW;
+	size_t first = 4, end = first;
+
+	look_at(&end, CALL_NR);
+	look_at(&end, LATE_NR);
+	for (size_t i = N(head); first_filter[i].code == (BPF_JMP | BPF_JEQ | BPF_K);
+	     i += 1 + first_filter[i].jf)
+		look_at(&end, first_filter[i].k);
+	if (end > MAX_NUMBERS + 3)
+		return 0; /* no filter for the kernel */
+	for (size_t i = first; i < end; i++)
+		numbers[i].jt = (uint8_t)(end - i);
+	numbers[end++] = pass;
+	memcpy(numbers + end, first_filter, sizeof(first_filter));
+	return end + N(first_filter);
+}
+
 static int install(unsigned int flags)
 {
-	struct sock_fprog prog = {N(first_filter), first_filter};
+	struct sock_fprog prog = {(unsigned short)put_numbers_first(), numbers};
 
 	return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER,
 		       SECCOMP_FILTER_FLAG_NEW_LISTENER | flags, &prog);
