@@ -47,7 +47,7 @@ static int is_name(const char *path, const char *name)
 	for (u64 i = 0; i < ARRAY_SIZE(names); i++)
 		if (same(name, names[i]))
 			return 1;
-	if (A.config.tier >= 2 && same(name, "maps"))
+	if (same(name, "auxv") || (A.config.tier >= 2 && same(name, "maps")))
 		return 1;
 	return is_descriptor(path, name) || begins(path, "/sys/class/misc/sgx_") ||
 	       begins(path, "/sys/class/misc/isgx") ||

@@ -1,5 +1,6 @@
 """The machine as programs of this system see it under softsgx."""
 
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -86,3 +87,19 @@ def test_nothing_is_left_in_the_file_system(tmp_path: Path) -> None:
     sh(tmp_path, script)
     assert not list(tmp_path.iterdir())
     assert not list(Path(tempfile.gettempdir()).glob("softsgx:*"))
+
+
+def test_the_list_of_mappings_keeps_the_names_of_files(tmp_path: Path) -> None:
+    name = b"\xc3\xbc\xff \xe6\xb0\xb4"
+    (tmp_path / os.fsdecode(name)).write_bytes(b"x" * 4096)
+    script = (
+        "import ctypes, mmap, os\n"
+        "enclave = os.open('/dev/sgx_enclave', os.O_RDWR)\n"
+        "ctypes.CDLL(None).mmap(0, 4096, 0, 1, enclave, 0)\n"
+        f"file = os.open({name!r}, os.O_RDONLY)\n"
+        "too = mmap.mmap(file, 4096, mmap.MAP_SHARED, mmap.PROT_READ)\n"
+        "maps = open('/proc/self/maps', 'rb').read()\n"
+        f"print({name!r} in maps, b'/dev/sgx_enclave' in maps, maps.count(b'[vdso]'))"
+    )
+    outcome = under(tmp_path, sys.executable, "-c", script)
+    assert (outcome.stdout, outcome.stderr) == ("True True 1\n", "")

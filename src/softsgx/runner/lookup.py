@@ -8,9 +8,9 @@ import errno
 import os
 import re
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
-from softsgx.runner.maps import maps
+from softsgx.runner.maps import auxv, maps
 from softsgx.runner.marks import marked_path
 from softsgx.runner.process import UserTask
 from softsgx.runner.threads import read_proc
@@ -22,7 +22,7 @@ _PIECE = 256
 _MOST_LINKS = 40
 _SERVED = ("fuse", "nfs", "cifs", "smb3", "9p", "autofs", "ceph")
 _FDS = re.compile(r"/proc/\d+(?:/task/\d+)?/fd")
-_MAPS = re.compile(r"/proc/(\d+)(?:/task/\d+)?/maps")
+_MEMORY = re.compile(r"/proc/(\d+)(?:/task/\d+)?/(auxv|maps)")
 
 
 def read_path(task: UserTask, address: int) -> str:
@@ -188,11 +188,15 @@ class Lookup:
         }
 
     def _of_process(self, path: str) -> View | None:
-        """Return the list of mappings of a process with enclaves."""
-        found = _MAPS.fullmatch(path)
+        """Return its auxiliary vector; of one with enclaves, the list of mappings."""
+        found = _MEMORY.fullmatch(path)
         process = self._process
-        if not found or int(found[1]) != process.pid or not process.mm.vmas:
+        if not found or int(found[1]) != process.pid:
             return None
-        vmas = list(process.mm.vmas)
-        pid = process.pid
-        return View(path=path, kind=Kind.TEXT, mode=0o444, text=lambda: maps(pid, vmas))
+        if found[2] == "auxv":
+            text = partial(auxv, process.pid)
+            return View(path=path, kind=Kind.TEXT, mode=0o400, text=text)
+        if not process.mm.vmas:
+            return None
+        text = partial(maps, process.pid, list(process.mm.vmas))
+        return View(path=path, kind=Kind.TEXT, mode=0o444, text=text)

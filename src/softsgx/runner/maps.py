@@ -1,11 +1,20 @@
-"""/proc/PID/maps as a program sees it, with its enclaves."""
+"""/proc/PID/maps and auxv as a program sees them: with its enclaves, and its vDSO."""
 
 import os
+import struct
+from pathlib import Path
 
 from softsgx.driver.device import ENCLAVE, ISGX
 from softsgx.driver.mm import Vma
+from softsgx.native.numbers import AGENT_BASE, VDSO_OFFSET
 from softsgx.runner.threads import read_proc
 from softsgx.runner.views import FIRST_INODE
+
+VDSO = AGENT_BASE + VDSO_OFFSET
+"""Where AT_SYSINFO_EHDR leads in every program of the tree."""
+_AT_SYSINFO_EHDR = 33
+_ENTRY = struct.Struct("=QQ")
+_VDSO_NAME = "[vdso]"
 
 
 def maps(pid: int, vmas: list[Vma]) -> str:
@@ -20,8 +29,30 @@ def maps(pid: int, vmas: list[Vma]) -> str:
     for line in text.split("\n")[:-1]:
         start, end = (int(part, 16) for part in line.split(maxsplit=1)[0].split("-"))
         if not any(vma.start < end and start < vma.end for vma in vmas):
-            lines.append((start, line))
+            lines += _with_vdso(start, end, line)
     return "".join(f"{line}\n" for _, line in sorted(lines))
+
+
+def auxv(pid: int) -> str:
+    """Return what /proc/PID/auxv has, as `os.fsdecode` gives it.
+
+    The vDSO in it is the one that the program's stack names; the kernel has its own.
+    """
+    raw = Path(f"/proc/{pid}/auxv").read_bytes()
+    entries = list(_ENTRY.iter_unpack(raw[: len(raw) // _ENTRY.size * _ENTRY.size]))
+    ours = ((tag, VDSO if tag == _AT_SYSINFO_EHDR else value) for tag, value in entries)
+    return os.fsdecode(b"".join(_ENTRY.pack(*entry) for entry in ours))
+
+
+def _with_vdso(start: int, end: int, line: str) -> list[tuple[int, str]]:
+    """Have the name of the vDSO stand where the program finds it."""
+    if line.endswith(_VDSO_NAME):
+        return [(start, line.removesuffix(_VDSO_NAME).rstrip())]
+    if not start <= VDSO < end:
+        return [(start, line)]
+    rest = line.partition(" ")[2]
+    named = f"{VDSO:08x}-{end:08x} {rest:<47}{_VDSO_NAME}"
+    return [(start, f"{start:08x}-{VDSO:08x} {rest}"), (VDSO, named)]
 
 
 def _enclave_line(vma: Vma, device: str) -> str:

@@ -202,7 +202,7 @@ class Paths:
             return view.file.open(flags)
         if view.kind is Kind.TEXT:
             with asked.task.caller.aside():
-                text = view.text().encode("latin-1", "replace")
+                text = os.fsencode(view.text())
             return sealed(mark_memory(view.path), text)
         if view.name == ENCLAVE:
             return self._files.open_enclave(flags)

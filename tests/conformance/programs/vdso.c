@@ -1,6 +1,7 @@
 /* The auxiliary vector points at a vDSO with a dynamic section and a working clock. */
 #include "check.h"
 #include <elf.h>
+#include <fcntl.h>
 #include <sys/auxv.h>
 #include <time.h>
 
@@ -22,6 +23,24 @@ static void read_dynamic(const char *base, const Elf64_Phdr *header)
 		else if (entry->d_tag == DT_HASH)
 			hash = at;
 	}
+}
+
+/* What reads the vector from /proc finds the same one. */
+static void check_file(void)
+{
+	Elf64_auxv_t entry;
+	int found = 0, fd = open("/proc/self/auxv", O_RDONLY | O_CLOEXEC);
+
+	CHECK(fd >= 0);
+	while (read(fd, &entry, sizeof(entry)) == sizeof(entry) &&
+	       entry.a_type != AT_NULL) {
+		if (entry.a_type == AT_SYSINFO_EHDR || entry.a_type == AT_RANDOM ||
+		    entry.a_type == AT_ENTRY) {
+			CHECK(getauxval(entry.a_type) == entry.a_un.a_val);
+			found++;
+		}
+	}
+	CHECK(found == 3 && close(fd) == 0);
 }
 
 int main(void)
@@ -54,6 +73,7 @@ int main(void)
 	CHECK(getauxval(AT_PAGESZ) == 4096);
 	CHECK(getauxval(AT_PHNUM) > 0 && getauxval(AT_PHDR) != 0);
 	CHECK(getauxval(AT_RANDOM) != 0 && getauxval(AT_ENTRY) != 0);
+	check_file();
 	CHECK(getauxval(AT_UID) == getuid() && getauxval(AT_SECURE) == 0);
 	return 0;
 }

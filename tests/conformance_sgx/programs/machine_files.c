@@ -6,6 +6,7 @@
 
 #include <cpuid.h>
 #include <dirent.h>
+#include <sys/auxv.h>
 #include <sys/stat.h>
 
 static char text[1 << 16];
@@ -117,17 +118,22 @@ static void check_class(void)
 static void check_maps(void)
 {
 	struct enclave e = host_load("3");
-	unsigned long start, end;
+	unsigned long start, end, vdso = 0;
 	char *line, *found = NULL;
 	char perms[8];
 
 	read_all("/proc/self/maps");
-	for (line = strtok(text, "\n"); line; line = strtok(NULL, "\n"))
-		if (sscanf(line, "%lx-%lx %7s", &start, &end, perms) == 3 &&
-		    start <= e.base && e.base < end)
+	for (line = strtok(text, "\n"); line; line = strtok(NULL, "\n")) {
+		if (sscanf(line, "%lx-%lx %7s", &start, &end, perms) != 3)
+			continue;
+		if (start <= e.base && e.base < end)
 			found = line;
+		if (strstr(line, " [vdso]"))
+			vdso = start;
+	}
 	CHECK(found && strstr(found, " /dev/sgx_enclave"));
 	CHECK(strchr(found, 's'));
+	CHECK(vdso == getauxval(AT_SYSINFO_EHDR));
 }
 
 int main(void)
