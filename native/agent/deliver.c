@@ -89,11 +89,21 @@ static struct k_rt_sigframe *place_frame(struct frame *f, u64 flags)
 	return copy_frame(f, rsp - REDZONE, nested ? alt.sp : 0);
 }
 
+/* Where a handler returns to: into the vDSO image, if the program has left it there. */
+static u64 restorer(void)
+{
+	u8 there;
+
+	if (agent_copy(&there, (void *)A.vdso_restorer, sizeof(there)))
+		return AGENT_BASE + RESTORER_OFFSET;
+	return A.vdso_restorer;
+}
+
 /* What the handler will put back when it returns.  The kernel keeps the agent's stack
  * for a thread that has a block, so the program's is kept here; reserved[7] says so. */
 static void note_return(struct frame *f, struct k_rt_sigframe *to, u64 mask)
 {
-	to->pretcode = A.vdso_restorer;
+	to->pretcode = restorer();
 	to->uc.sigmask = to->uc.mc.oldmask = mask;
 	to->uc.mc.reserved[7] = (u64)f->th;
 	if (!f->th)

@@ -288,6 +288,8 @@ __attribute__((used)) HIDDEN void agent_init(void)
 	sys(NR_mprotect, AGENT_BASE, DATA_OFFSET, PROT_READ_ | PROT_EXEC_);
 	sys(NR_mprotect, AGENT_BASE + DATA_OFFSET, AGENT_SIZE - DATA_OFFSET,
 	    PROT_READ_ | PROT_WRITE_);
+	/* Valgrind unmaps the vDSO, and all that lies beside it and is alike. */
+	sys(NR_mprotect, AGENT_BASE + VDSO_OFFSET - 4096, 4096, PROT_NONE_);
 	sys(NR_madvise, AGENT_BASE + FORK_OFFSET, 4096, MADV_WIPEONFORK_);
 	if (A.config.flags & CONFIGFLAG_CPUID_FAULTING)
 		sys(NR_arch_prctl, ARCH_SET_CPUID, 0);

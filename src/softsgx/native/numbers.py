@@ -5,7 +5,7 @@ from enum import IntEnum
 AGENT_BASE = 0x7E90_0000_0000
 """Where the agent lives in every process of the tree: an address that no loader,
 sanitizer or stack limit was found to want."""
-VDSO_OFFSET = 0x10000
+VDSO_OFFSET = 0x18000
 RESTORER_OFFSET = 0x40
 """Where the agent's text takes handlers' returns from the vDSO image."""
 DATA_OFFSET = 0x20000

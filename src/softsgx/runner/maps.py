@@ -29,7 +29,7 @@ def maps(pid: int, vmas: list[Vma]) -> str:
     for line in text.split("\n")[:-1]:
         start, end = (int(part, 16) for part in line.split(maxsplit=1)[0].split("-"))
         if not any(vma.start < end and start < vma.end for vma in vmas):
-            lines += _with_vdso(start, end, line)
+            lines.append((start, _with_vdso(start, line)))
     return "".join(f"{line}\n" for _, line in sorted(lines))
 
 
@@ -44,15 +44,11 @@ def auxv(pid: int) -> str:
     return os.fsdecode(b"".join(_ENTRY.pack(*entry) for entry in ours))
 
 
-def _with_vdso(start: int, end: int, line: str) -> list[tuple[int, str]]:
+def _with_vdso(start: int, line: str) -> str:
     """Have the name of the vDSO stand where the program finds it."""
     if line.endswith(_VDSO_NAME):
-        return [(start, line.removesuffix(_VDSO_NAME).rstrip())]
-    if not start <= VDSO < end:
-        return [(start, line)]
-    rest = line.partition(" ")[2]
-    named = f"{VDSO:08x}-{end:08x} {rest:<47}{_VDSO_NAME}"
-    return [(start, f"{start:08x}-{VDSO:08x} {rest}"), (VDSO, named)]
+        return line.removesuffix(_VDSO_NAME).rstrip()
+    return f"{line:<73}{_VDSO_NAME}" if start == VDSO else line
 
 
 def _enclave_line(vma: Vma, device: str) -> str:
