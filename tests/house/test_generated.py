@@ -11,6 +11,7 @@ SYMBOLS = {
     "AGENT_BASE_ADDR": "AGENT_BASE",
     "AGENT_DATA_OFFSET": "DATA_OFFSET",
     "AGENT_FORK_OFFSET": "FORK_OFFSET",
+    "AGENT_VDSO_OFFSET": "VDSO_OFFSET",
 }
 """The linker script's word for a constant of `native.abi`."""
 DEFINED = re.compile(r"--defsym=(?P<symbol>\w+)=(?P<value>\w+)")

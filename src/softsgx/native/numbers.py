@@ -11,7 +11,7 @@ RESTORER_OFFSET = 0x40
 DATA_OFFSET = 0x20000
 FORK_OFFSET = 0x40000
 AGENT_SIZE = 0x41000
-"""Agent text (64 KiB), vDSO image (64 KiB), data (128 KiB), the wipe-on-fork page."""
+"""Agent text (92 KiB), a page of nothing, vDSO image, data, the wipe-on-fork page."""
 BLOCKS_OFFSET = 0x100000
 BLOCK_SIZE = 0x10000
 BLOCKS = 4096
