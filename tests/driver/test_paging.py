@@ -51,6 +51,12 @@ class FakeTables:
                 assert self.memory.words[index] == 0, "agents were not told before"
                 self.protected.add(index)
 
+    def changed(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
     def unprotect(self, encl: Encl, runs: list[tuple[int, int]]) -> None:
         del encl
         self.seen.append(("unprotect", runs))
@@ -146,18 +152,19 @@ def test_agents_hear_of_it_before_the_page_tables_and_those_before_the_bytes_go(
     assert world.out() == {3, 4, 5, 9}
 
 
-def test_a_tcs_that_a_thread_is_inside_through_stays() -> None:
+def test_the_tcs_of_a_thread_inside_stays_and_the_area_that_its_exit_fills() -> None:
     world = Paged()
     world.ready(20)
     page = world.encl.page(BASE)
     assert page is not None
     TCS_STAGE.write(world.machine.epc.page(page.epc_page), 1)
     word = world.encl.word(BASE)
-    assert write_out(world.driver, world.encl, [0, 1]) == 1
-    assert world.out() == {1}
+    # Its state save area is page 1.
+    assert write_out(world.driver, world.encl, [0, 1, 2]) == 1
+    assert world.out() == {2}
     assert world.memory.words[0] == word
     TCS_STAGE.write(world.machine.epc.page(page.epc_page), 0)
-    assert write_out(world.driver, world.encl, [0]) == 1
+    assert write_out(world.driver, world.encl, [0, 1]) == 2
 
 
 def test_with_a_thread_inside_pages_go_after_an_interrupt() -> None:

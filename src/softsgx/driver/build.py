@@ -43,7 +43,9 @@ def create(core: Core, encl: Encl, secs: Secs, raw: bytes) -> None:
     encl.secs = page
     encl.view = encl.memory.view()
     encl.base, encl.size = secs.baseaddr, secs.size
+    encl.ssaframesize = secs.ssaframesize
     encl.attributes = int(secs.attributes.flags)
+    encl.xfrm = secs.attributes.xfrm
     encl.debug = bool(encl.attributes & AttributeFlags.DEBUG)
     encl.created = True
     core.by_secs[page] = encl

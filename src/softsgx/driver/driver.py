@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from softsgx.arch.addr import PAGE_SIZE
 from softsgx.arch.faults import PFEC_U, PFEC_W
+from softsgx.arch.secs import Secs
 from softsgx.driver import isgx, mapping, uapi
 from softsgx.driver.add_pages import ioc_enclave_add_pages
 from softsgx.driver.core import Core
@@ -19,7 +20,7 @@ from softsgx.driver.edmm import (
     ioc_enclave_remove_pages,
     ioc_enclave_restrict_permissions,
 )
-from softsgx.driver.encl import Encl
+from softsgx.driver.encl import Encl, EnclPage
 from softsgx.driver.errnos import refuse
 from softsgx.driver.fault import Abort, Resolved, Signal, resolve
 from softsgx.driver.gate import check_map, noting_static
@@ -31,6 +32,7 @@ from softsgx.driver.ioctl import (
 )
 from softsgx.driver.mapping import Extent
 from softsgx.driver.mm import Mm
+from softsgx.driver.paging import load_page, load_secs
 from softsgx.driver.protocols import EnclMemory, Task
 
 Handler = Callable[[Core, Encl, Task, int], None]
@@ -138,6 +140,7 @@ class Driver(Core):
     def mm_gone(self, mm: Mm) -> None:
         """Take note that an address space is gone, by exec or exit."""
         mm.clear()
+        mm.tables.close()
 
     def fault(
         self, mm: Mm, address: int, error_code: int, *, from_enclave: bool
@@ -160,6 +163,20 @@ class Driver(Core):
         ):
             at = (at // PAGE_SIZE + 1) * PAGE_SIZE
         return min(at, end)
+
+    def resident(self, encl: Encl, address: int) -> EnclPage | None:
+        """Return the page at an address, in the EPC; None if there is none to have."""
+        page = encl.page(address)
+        if page is None or not page.evicted:
+            return page
+        try:
+            return load_page(self, encl, encl.index(address))
+        except OSError:
+            return None
+
+    def secs(self, encl: Encl) -> Secs:
+        """Return the SECS of an enclave that was created; OSError if it is lost."""
+        return self.machine.enclaves[load_secs(self, encl)].secs
 
     def effective(self, mm: Mm, start: int, end: int) -> list[Extent]:
         """Return what the CPU may do natively in the enclave mappings of a range."""

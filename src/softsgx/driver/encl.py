@@ -75,6 +75,9 @@ class Encl:
         """Where the SECS' version is, while it is evicted."""
         self.view = memoryview(b"")
         self.page_cnt = self.secs_child_cnt = 0
+        self.ssaframesize = self.xfrm = 0
+        self.tcs: set[int] = set()
+        """Numbers of the pages that are a TCS."""
         self.versions = Versions()
         self.evicted = 0
         """Pages that are not in the EPC now."""
@@ -125,11 +128,16 @@ class Encl:
         info |= _IN_TABLES if page.in_tables else 0
         info |= _EVICTED if page.evicted else 0
         self._pages.fill(index, count, (page.epc_page, info), (1, 0))
+        if page.type == PageType.TCS:
+            self.tcs.update(range(index, index + count))
+        elif self.tcs:
+            self.tcs.difference_update(range(index, index + count))
         self._blocks.update(range(index // CHUNK, (index + count - 1) // CHUNK + 1))
 
     def erase_run(self, index: int, count: int) -> None:
         """Forget *count* pages."""
         self._pages.fill(index, count, (0, 0), (0, 0))
+        self.tcs.difference_update(range(index, index + count))
 
     def absent_run(self, index: int, count: int) -> int:
         """Return how many of *count* pages, from the first on, do not exist."""

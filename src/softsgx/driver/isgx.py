@@ -164,8 +164,12 @@ def _add(
 ) -> None:
     """EADD cannot fault here: what it would refuse has been refused."""
     offset = params.addr - encl.base
-    core.grow(encl, 1)
-    page = core.section.alloc()
+    va_pages = core.grow(encl, 1)
+    try:
+        page = core.alloc()
+    except OSError:
+        core.shrink(encl, 1, va_pages)
+        raise
     core.machine.epc.place(page, 1, encl.view, offset)
     encl.view[offset : offset + PAGE_SIZE] = data
     whole = params.mrmask == _ALL_CHUNKS

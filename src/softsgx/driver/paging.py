@@ -14,7 +14,7 @@ from softsgx.arch.addr import PAGE_SHIFT, PAGE_SIZE
 from softsgx.arch.errors import SgxError
 from softsgx.arch.faults import Fault
 from softsgx.arch.pageinfo import Pcmd
-from softsgx.arch.secinfo import PageType
+from softsgx.arch.tcs import Tcs
 from softsgx.driver.encl import Encl, EnclPage
 from softsgx.driver.errnos import refuse
 from softsgx.machine.crossing import STAGE_INACTIVE
@@ -35,7 +35,9 @@ def write_out(core: "Core", encl: Encl, indices: list[int]) -> int:
         encl.memory.publish(first, bytes(2 * count))
     for mm in encl.mms:
         mm.tables.protect(encl, runs)
-    gone = [index for index in indices if _write_out_page(core, encl, index)]
+    stay = _entered(core, encl)
+    leaving = [n for n in indices if not any(n in pages for pages in stay)]
+    gone = [index for index in leaving if _write_out_page(core, encl, index)]
     core.machine.epcm.touched.clear()
     for first, count in _runs(gone):
         encl.memory.zap(first << PAGE_SHIFT, count << PAGE_SHIFT)
@@ -108,7 +110,7 @@ def _runs(indices: Iterable[int]) -> Iterator[Run]:
 def _write_out_page(core: "Core", encl: Encl, index: int) -> bool:
     """Evict a page that no process can write any more; False if it has to stay."""
     page = encl.page(encl.base + (index << PAGE_SHIFT))
-    if page is None or page.evicted or _is_entered(core, page):
+    if page is None or page.evicted:
         return False
     if core.kernel.eblock(page.epc_page):
         return False
@@ -122,11 +124,23 @@ def _write_out_page(core: "Core", encl: Encl, index: int) -> bool:
     return True
 
 
-def _is_entered(core: "Core", page: EnclPage) -> bool:
-    """Say whether a thread is inside through a TCS: it must find it at its exit."""
-    if page.type != PageType.TCS:
-        return False
-    return TCS_STAGE.read(core.machine.epc.page(page.epc_page)) != STAGE_INACTIVE
+def _entered(core: "Core", encl: Encl) -> list[range]:
+    """Return the pages that an exit of a thread inside will write.
+
+    A thread that enters looks for them after it took its TCS: one of us two is first.
+    """
+    stay: list[range] = []
+    for index in encl.tcs:
+        page = encl.page(encl.base + (index << PAGE_SHIFT))
+        if page is None or page.evicted:
+            continue
+        raw = core.machine.epc.page(page.epc_page)
+        if TCS_STAGE.read(raw) == STAGE_INACTIVE:
+            continue
+        tcs = Tcs.from_bytes(bytes(raw))
+        first = (tcs.ossa >> PAGE_SHIFT) + tcs.cssa * encl.ssaframesize
+        stay += [range(index, index + 1), range(first, first + encl.ssaframesize)]
+    return stay
 
 
 def _write_out_secs(core: "Core", encl: Encl) -> None:

@@ -79,6 +79,12 @@ class Tables(Protocol):
     def unprotect(self, encl: "Encl", runs: list[tuple[int, int]]) -> None:
         """Let pages be written again; holes stay as they are."""
 
+    def changed(self) -> None:
+        """Take note that the process will change its mappings, as it was told."""
+
+    def close(self) -> None:
+        """Let go of them: the process is gone, or has others."""
+
 
 class NoTables:
     """Those of a process whose pages cannot be taken out."""
@@ -90,6 +96,12 @@ class NoTables:
 
     def unprotect(self, encl: "Encl", runs: list[tuple[int, int]]) -> None:
         """Do nothing, for the same reason."""
+
+    def changed(self) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
+        """Do nothing."""
 
 
 class Ordinary(Protocol):

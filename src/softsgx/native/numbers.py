@@ -57,6 +57,8 @@ class Call(IntEnum):
     PEEK = 21
     POKE = 22
     """From a debugger: a word of a tracee's memory that may be an enclave's."""
+    PAGES = 24
+    """Here is a userfaultfd: what the process has of enclaves may be evicted."""
     MEMORY = 23
     """From who has /proc/PID/mem open: the same for a read or write of it."""
     HIDDEN = 24

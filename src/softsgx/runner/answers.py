@@ -88,7 +88,7 @@ class Answer:
         """Give the agent a second mapping of an enclave, once, while it maps it."""
         if encl.created and encl not in self.process.aliased:
             self.process.aliased[encl] = encl.base
-            self.secs = driver.machine.enclaves[encl.secs].secs
+            self.secs = driver.secs(encl)
             self._add(OpKind.ENCLAVE, encl.base, encl.end, file=_file(encl, fd))
 
     def detach_unmapped(self) -> None:
@@ -116,6 +116,7 @@ class Answer:
             if context:
                 caller.write(address, context)
             return
+        self.process.mm.tables.changed()
         secs = self.secs
         tail = _TAIL.pack(
             len(now),

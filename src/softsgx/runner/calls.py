@@ -19,6 +19,7 @@ from softsgx.runner.answers import NOT_IMPLEMENTED, NOT_OURS, Answer, NewFd, Res
 from softsgx.runner.context import Context
 from softsgx.runner.files import Files
 from softsgx.runner.leaves import Leaves
+from softsgx.runner.page_tables import page_tables
 from softsgx.runner.paths import Paths
 from softsgx.runner.process import Process, UserTask
 from softsgx.runner.sites import Sites
@@ -65,6 +66,7 @@ class Calls:
             Call.MOREOPS: self._moreops,
             Call.COVERS: self._covers,
             Call.HIDDEN: self._hidden,
+            Call.PAGES: self._pages,
         }
 
     def carry_out(self, task: UserTask, args: tuple[int, ...]) -> Result:
@@ -183,6 +185,14 @@ class Calls:
         # Pages that came are published; natively they still have no rights.
         Answer(task.process, self.sites.code).protect_changes(self._driver)
         return at - start
+
+    def _pages(self, task: UserTask, args: tuple[int, ...]) -> Result:
+        """Take a userfaultfd; without one the process's enclaves stay in the EPC."""
+        if not self._driver.reclaimer:
+            return 0
+        task.mm.tables.close()
+        task.mm.tables = page_tables(task.process.pid, args[0] & _U32)
+        return 0
 
     # ---- instructions ----
 

@@ -20,7 +20,7 @@ from time import monotonic
 
 from softsgx.arch.addr import PAGE_SHIFT, PAGE_SIZE
 from softsgx.arch.secinfo import PageType
-from softsgx.driver.encl import Encl
+from softsgx.driver.encl import Encl, EnclPage
 from softsgx.driver.mapping import Extent
 from softsgx.driver.uapi import PROT_EXEC, PROT_WRITE
 from softsgx.machine.epc import Epc
@@ -47,6 +47,9 @@ MOST_ENTRIES = 64
 NEARBY = 128
 """Pages before and behind one that are searched for calls into it."""
 
+Resident = Callable[[Encl, int], EnclPage | None]
+"""What finds the page of an enclave at an address, and brings it into the EPC."""
+
 
 class EnclaveCode:
     """All breakpoints in enclaves, and what of their memory runs."""
@@ -54,11 +57,13 @@ class EnclaveCode:
     def __init__(
         self,
         epc: Epc,
+        resident: Resident = Encl.page,
         *,
         cpuid: bool,
         is_narrow: Callable[[Encl], bool] | None = None,
     ):
         self._epc = epc
+        self._resident = resident
         self._always = Wanted.UNDEFINED if cpuid else Wanted(0)
         self._is_narrow = is_narrow
         self._enclaves: dict[Encl, Marks] = {}
@@ -376,7 +381,7 @@ class EnclaveCode:
 
     def _cell(self, encl: Encl, address: int) -> memoryview | None:
         """Return the EPC page at an address, if it can have code."""
-        page = encl.page(address)
+        page = self._resident(encl, address)
         if page is None or page.type != PageType.REG:
             return None
         return self._epc.page(page.epc_page)

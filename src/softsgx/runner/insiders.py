@@ -30,7 +30,9 @@ class Insiders:
         """Take the threads of a process that is gone out of an enclave."""
         for tcs_la, thread in self._entered.get(encl, {}).items():
             page = encl.page(tcs_la)
-            if page is not None and self._take_out(page.epc_page, pid):
+            if page is None or page.evicted:
+                continue  # with a thread inside it would have stayed in the EPC
+            if self._take_out(page.epc_page, pid):
                 self._driver.machine.enclaves[encl.secs].leave(thread)
 
     def forget(self, encl: Encl) -> None:

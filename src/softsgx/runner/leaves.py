@@ -153,7 +153,7 @@ class Leaves:
 
     def _put_inside(self, task: UserTask, context: Context, lp: Processor) -> None:
         encl = _enclave_of(task, context.tcs)
-        page = encl.page(context.tcs) if encl else None
+        page = self._driver.resident(encl, context.tcs) if encl else None
         if page is None:
             raise Forged("no TCS of this process")
         entry = self._machine.epcm[page.epc_page]
@@ -179,7 +179,7 @@ class Leaves:
         area = self._machine.model.xsave.size(secs.attributes.xfrm)
         addresses = [*range(start, start + area, PAGE_SIZE), start + size - PAGE_SIZE]
         encl = self._driver.by_secs[lp.cr_active_secs]
-        pages = [encl.page(address) for address in addresses]
+        pages = [self._driver.resident(encl, address) for address in addresses]
         if None in pages:
             raise Forged("the frame's pages were removed")
         *xsave, gpr = (page.epc_page for page in pages if page)

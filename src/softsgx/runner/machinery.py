@@ -11,7 +11,7 @@ from softsgx.driver.gate import Gate
 from softsgx.driver.section import add_spare
 from softsgx.machine.machine import Machine
 from softsgx.machine.xsave import XsaveLayout
-from softsgx.native import host, lib
+from softsgx.native import host, lib, userfault
 from softsgx.platform.platform import Platform
 from softsgx.runner.calls import Calls
 from softsgx.runner.debuggers import Memory
@@ -40,8 +40,9 @@ class Machinery:
     """
 
     def __init__(self, platform: Platform, complain: Complain):
-        self.machine = machine = _machine(platform)
-        self.driver = Driver(machine)
+        pages = userfault.is_there()
+        self.machine = machine = _machine(platform, spare=not pages)
+        self.driver = Driver(machine, pages=pages)
         if platform.directory is not None:
             self.driver.gate = _owners_gate(platform, complain)
         self.files = Files(self.driver)
@@ -123,12 +124,16 @@ def _key_files(platform: Platform, machine: Machine) -> Iterator[View]:
     yield from key_views(platform.policies(), platform.directory.stat().st_uid)
 
 
-def _machine(platform: Platform) -> Machine:
-    """Return the platform's machine, its extended state as of this processor."""
+def _machine(platform: Platform, *, spare: bool) -> Machine:
+    """Return the platform's machine, its extended state as of this processor.
+
+    *spare*: its EPC has room for pages that cannot be evicted here.
+    """
     machine = platform.machine()
     layout = XsaveLayout(host.xsave_components())
     xfrm = machine.model.xfrm & lib.xcr0()
     machine.model = replace(machine.model, xsave=layout, xfrm=xfrm)
     machine.lay_out = lib.lay_out
-    add_spare(machine)
+    if spare:
+        add_spare(machine)
     return machine

@@ -26,10 +26,12 @@ class Sites:
     """All places in the tree where softsgx replaced an instruction."""
 
     def __init__(self, driver: Driver, *, cpuid: bool):
-        self._machine = driver.machine
         self._xcr0 = lib.xcr0()
         self.code = EnclaveCode(
-            driver.machine.epc, cpuid=cpuid, is_narrow=self._is_narrow
+            driver.machine.epc,
+            driver.resident,
+            cpuid=cpuid,
+            is_narrow=self._is_narrow,
         )
 
     def patch(self, task: UserTask, address: int, kind: int) -> None:
@@ -53,7 +55,7 @@ class Sites:
         vma = task.mm.find(address)
         if kind == STATE:
             is_ours = vma and self.code.is_site(vma.encl, address, forbidden=False)
-            return self._xfrm(vma.encl) if vma and is_ours else 0
+            return vma.encl.xfrm if vma and is_ours else 0
         if vma is not None and kind == WINDOW:
             return self.code.ends_window(vma.encl, address)
         if kind not in _BYTES:
@@ -84,11 +86,8 @@ class Sites:
         """Drop what is known of an enclave that is gone."""
         self.code.forget(encl)
 
-    def _xfrm(self, encl: Encl) -> int:
-        return self._machine.enclaves[encl.secs].secs.attributes.xfrm
-
     def _is_narrow(self, encl: Encl) -> bool:
-        return encl.created and bool(self._xcr0 & ~self._xfrm(encl))
+        return encl.created and bool(self._xcr0 & ~encl.xfrm)
 
 
 def _is_traced(tid: int) -> bool:

@@ -1,0 +1,110 @@
+"""The native page tables of a process, as the driver's reclaimer works on them.
+
+A page leaves while the process runs: it is write-protected, its bytes are taken, and
+from then on an access to it is a SIGBUS, which the agent asks us about.
+"""
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import monotonic
+
+from softsgx.arch.addr import PAGE_SHIFT
+from softsgx.driver.encl import Encl
+from softsgx.driver.protocols import NoTables, Tables
+from softsgx.native import lib
+from softsgx.native.memory import SharedMemory
+from softsgx.native.userfault import Userfault
+from softsgx.runner.mappings import Mapping, mappings
+
+_GONE = frozenset({errno.ESRCH, errno.ENOENT, errno.EINVAL})
+"""The process, or the mapping, is there no more: so are its pages."""
+
+_SOON = 0.1
+"""Seconds after which an agent has done what it was told."""
+
+
+def page_tables(pid: int, number: int) -> Tables:
+    """Return those of a process that has a userfaultfd open by a number."""
+    try:
+        return PageTables(pid, Userfault(lib.take_fd(pid, number)))
+    except OSError:
+        return NoTables()
+
+
+class PageTables:
+    """Those of process *pid*, by its userfaultfd."""
+
+    can_evict = True
+
+    def __init__(self, pid: int, userfault: Userfault):
+        self._pid = pid
+        self._userfault = userfault
+        self._mappings: dict[int, list[Mapping]] = {}
+        self._settled = 0.0
+
+    def protect(self, encl: Encl, runs: list[tuple[int, int]]) -> None:
+        """Let nobody write pages from now on; a hole in them is a SIGBUS."""
+        for start, length in self._mapped(encl, runs):
+            with _ignoring_the_gone():
+                self._userfault.write_protect(start, length, on=True)
+
+    def unprotect(self, encl: Encl, runs: list[tuple[int, int]]) -> None:
+        """Let pages be written again."""
+        for start, length in self._mapped(encl, runs):
+            with _ignoring_the_gone():
+                self._userfault.write_protect(start, length, on=False)
+
+    def _mapped(
+        self, encl: Encl, runs: list[tuple[int, int]]
+    ) -> Iterator[tuple[int, int]]:
+        """Yield where the process maps pages: addresses and lengths."""
+        for mapping in self._of(encl):
+            first = mapping.offset
+            stop = first + mapping.end - mapping.start
+            for index, count in runs:
+                low = max(first, index << PAGE_SHIFT)
+                high = min(stop, (index + count) << PAGE_SHIFT)
+                if low < high:
+                    yield mapping.start + low - first, high - low
+
+    def _of(self, encl: Encl) -> list[Mapping]:
+        """Return the mappings of an enclave's memory, its holes watched."""
+        if not isinstance(encl.memory, SharedMemory):
+            raise TypeError("an enclave of no process")
+        if monotonic() < self._settled:
+            self._mappings.clear()
+        inode = encl.memory.inode
+        known = self._mappings.get(inode)
+        if known is None:
+            found = mappings(self._pid)
+            known = [one for one in found if one.inode == inode and one.is_memory]
+            for mapping in known:
+                self._watch(mapping, encl.size)
+            self._mappings[inode] = known
+        return known
+
+    def _watch(self, mapping: Mapping, size: int) -> None:
+        # Behind the enclave's pages are its EPCM words, where holes are zeros.
+        length = min(mapping.end - mapping.start, size - mapping.offset)
+        if length > 0:
+            with _ignoring_the_gone():
+                self._userfault.register(mapping.start, length)
+
+    def changed(self) -> None:
+        """Take note that the agent will change mappings."""
+        self._mappings.clear()
+        self._settled = monotonic() + _SOON
+
+    def close(self) -> None:
+        """Let go of them."""
+        self._userfault.close()
+
+
+@contextmanager
+def _ignoring_the_gone() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _GONE:
+            raise
