@@ -35,6 +35,8 @@ HIDDEN void __attribute__((noreturn)) agent_sigreturn(struct k_ucontext *uc);
 HIDDEN long agent_copy(void *to, const void *from, u64 size);
 /* Copy a string, at most size bytes: its length, size if longer, or -EFAULT. */
 HIDDEN long agent_copy_string(char *to, const char *from, u64 size);
+/* Put to in place of from: 0, 1 if something else was there, or -EFAULT. */
+HIDDEN long agent_swap(u64 *at, u64 from, u64 to);
 extern HIDDEN u8 agent_copy_begin[], agent_copy_end[], agent_copy_fault[];
 /* A system call that is made outside our handler, with the program's own mask. */
 extern HIDDEN u8 agent_reissue[], agent_reissue_rdi[], agent_reissue_r10[];
@@ -173,6 +175,10 @@ HIDDEN u64 frame_fp_size(const u8 *fpstate);
 HIDDEN void agent_return(struct k_ucontext *uc);
 HIDDEN void do_sigreturn(struct frame *f);
 HIDDEN long do_sigaltstack(struct frame *f);
+
+/* ---- pages.c ---- */
+
+HIDDEN void pages_offer(void);
 
 /* ---- takeover.c ---- */
 struct k_fprog {

@@ -61,26 +61,6 @@ static int flags_usable(const struct frame *f, const struct enclave *e, u64 flag
 	return !((flags & TCS_DBGOPTIN) && (f->uc->mc.rflags & RFLAGS_TF));
 }
 
-/* The checks that EENTER and ERESUME share; the TCS in our alias, or NULL. */
-static u8 *usable_tcs(struct frame *f, struct enclave *e)
-{
-	u64 la = f->uc->mc.rbx;
-	u8 *tcs;
-
-	if (!e || (la & 4095) || !canonical(f->uc->mc.rcx) || !is_verified(la))
-		return 0;
-	if (epcm_word(e, la) != WORD_TCS || (e->xfrm & ~xcr0()))
-		return 0;
-	tcs = e->alias + (la - e->base);
-	if (!flags_usable(f, e, FIELD(tcs, TCS_FLAGS, u64)) ||
-	    ((FIELD(tcs, TCS_OSSA, u64) | FIELD(tcs, TCS_OFSBASGX, u64) |
-	      FIELD(tcs, TCS_OGSBASGX, u64)) &
-	     4095))
-		return 0;
-	curtain_open(e);
-	return tcs;
-}
-
 u64 ssa_frame(const struct enclave *e, const u8 *tcs, u32 index)
 {
 	return e->base + FIELD(tcs, TCS_OSSA, u64) + (u64)index * e->ssaframesize * 4096;
@@ -93,19 +73,46 @@ static int ssa_inside(const struct enclave *e, u64 frame)
 	return frame - e->base < e->size && frame + size - 1 - e->base < e->size;
 }
 
-/* Whose thread is inside stands beside STAGE: should the process be killed meanwhile, the
- * supervisor takes the thread out. */
-static int take_tcs(u8 *tcs)
-{
-	u64 idle = 0, active = (u64)A.config.pid << 32 | 1;
-
-	return __atomic_compare_exchange_n(&FIELD(tcs, TCS_STAGE, u64), &idle, active, 0,
-					   __ATOMIC_ACQUIRE, __ATOMIC_RELAXED);
-}
-
 static void give_tcs(u8 *tcs)
 {
 	__atomic_store_n(&FIELD(tcs, TCS_STAGE, u64), 0, __ATOMIC_RELEASE);
+}
+
+/* Whose thread is inside stands beside STAGE: should the process be killed meanwhile, the
+ * supervisor takes the thread out.  A TCS that is taken stays in the EPC, and so does the
+ * frame that its exit fills; before, each may leave at any moment. */
+static u8 *take_tcs(struct enclave *e, u64 la)
+{
+	u64 active = (u64)A.config.pid << 32 | 1;
+	u8 *tcs = e->alias + (la - e->base);
+
+	if (epcm_word(e, la) != WORD_TCS || agent_swap((u64 *)(tcs + TCS_STAGE), 0, active))
+		return 0;
+	if (epcm_word(e, la) == WORD_TCS)
+		return tcs;
+	give_tcs(tcs);
+	return 0;
+}
+
+/* The checks that EENTER and ERESUME share; the TCS in our alias, taken, or NULL. */
+static u8 *usable_tcs(struct frame *f, struct enclave *e)
+{
+	u64 la = f->uc->mc.rbx;
+	u8 *tcs;
+
+	if (!e || (la & 4095) || !canonical(f->uc->mc.rcx) || !is_verified(la) ||
+	    (e->xfrm & ~xcr0()))
+		return 0;
+	tcs = take_tcs(e, la);
+	if (!tcs)
+		return 0;
+	if (flags_usable(f, e, FIELD(tcs, TCS_FLAGS, u64)) &&
+	    !((FIELD(tcs, TCS_OSSA, u64) | FIELD(tcs, TCS_OFSBASGX, u64) |
+	       FIELD(tcs, TCS_OGSBASGX, u64)) &
+	      4095))
+		return tcs;
+	give_tcs(tcs);
+	return 0;
 }
 
 /* An opt-out entry puts the host's TF aside. */
@@ -160,12 +167,8 @@ static int enter_at_oentry(struct frame *f, struct enclave *e, u8 *tcs)
 	if (cssa >= FIELD(tcs, TCS_NSSA, u32) || !ssa_inside(e, frame) ||
 	    !ssa_usable(e, frame))
 		return 0;
-	if (!take_tcs(tcs))
+	if (!save_user_stack(f, gprsgx))
 		return 0;
-	if (!save_user_stack(f, gprsgx)) {
-		give_tcs(tcs);
-		return 0;
-	}
 	now_inside(f, e, tcs);
 	FIELD(tcs, TCS_AEP, u64) = mc->rcx;
 	mc->rax = cssa;
@@ -179,8 +182,11 @@ static int enter_at_oentry(struct frame *f, struct enclave *e, u8 *tcs)
 static int eenter_native(struct frame *f, struct enclave *e)
 {
 	u8 *tcs = usable_tcs(f, e);
+	int done = tcs && enter_at_oentry(f, e, tcs);
 
-	return tcs && enter_at_oentry(f, e, tcs);
+	if (tcs && !done)
+		give_tcs(tcs);
+	return done;
 }
 
 static int resumable(const u8 *gpr)
@@ -190,16 +196,24 @@ static int resumable(const u8 *gpr)
 	       canonical(FIELD(gpr, GPRSGX_GSBASE, u64));
 }
 
-static int eresume_native(struct frame *f, struct enclave *e)
+/* From now on the exit fills the frame, which therefore stays: unless it left just now. */
+static int pop_frame(const struct enclave *e, u8 *tcs, u32 cssa, u64 frame)
+{
+	__atomic_store_n(&FIELD(tcs, TCS_CSSA, u32), cssa - 1, __ATOMIC_SEQ_CST);
+	if (ssa_usable(e, frame))
+		return 1;
+	FIELD(tcs, TCS_CSSA, u32) = cssa;
+	return 0;
+}
+
+/* The frame goes back into the registers. */
+static int resume_in(struct frame *f, struct enclave *e, u8 *tcs)
 {
 	struct k_sigcontext *mc = &f->uc->mc;
-	u8 gpr[GPRSGX_SIZE], *tcs = usable_tcs(f, e);
+	u32 cssa = FIELD(tcs, TCS_CSSA, u32);
+	u8 gpr[GPRSGX_SIZE];
 	u64 frame, gprsgx;
-	u32 cssa;
 
-	if (!tcs)
-		return 0;
-	cssa = FIELD(tcs, TCS_CSSA, u32);
 	if (cssa == 0)
 		return 0;
 	frame = ssa_frame(e, tcs, cssa - 1);
@@ -211,20 +225,31 @@ static int eresume_native(struct frame *f, struct enclave *e)
 	if ((FIELD(tcs, TCS_FLAGS, u64) & TCS_AEXNOTIFY) &&
 	    (FIELD(gpr, GPRSGX_AEXNOTIFY, u8) & NOTIFY))
 		return enter_at_oentry(f, e, tcs);
-	if (!resumable(gpr) || !take_tcs(tcs))
+	if (!resumable(gpr))
 		return 0;
-	if (!xsave_load(f->uc->mc.fpstate, frame, e->xfrm)) {
-		give_tcs(tcs);
+	if (!pop_frame(e, tcs, cssa, frame))
+		return 0;
+	if (!xsave_load(mc->fpstate, frame, e->xfrm)) {
+		FIELD(tcs, TCS_CSSA, u32) = cssa;
 		return 0;
 	}
 	now_inside(f, e, tcs);
 	FIELD(tcs, TCS_AEP, u64) = mc->rcx;
-	FIELD(tcs, TCS_CSSA, u32) = cssa - 1;
 	gpr_load(mc, gpr);
 	wrfsgsbase(FIELD(gpr, GPRSGX_FSBASE, u64), FIELD(gpr, GPRSGX_GSBASE, u64));
 	mc->rflags = (mc->rflags & ~RFLAGS_RESTORED) |
 		     (FIELD(gpr, GPRSGX_RFLAGS, u64) & RFLAGS_RESTORED);
 	return 1;
+}
+
+static int eresume_native(struct frame *f, struct enclave *e)
+{
+	u8 *tcs = usable_tcs(f, e);
+	int done = tcs && resume_in(f, e, tcs);
+
+	if (tcs && !done)
+		give_tcs(tcs);
+	return done;
 }
 
 int eexit_native(struct frame *f)
@@ -268,7 +293,8 @@ int edeccssa_native(struct frame *f)
 	frame = ssa_frame(e, tcs, cssa - 1);
 	if (!ssa_inside(e, frame) || !ssa_usable(e, frame))
 		return 0;
-	FIELD(tcs, TCS_CSSA, u32) = cssa - 1;
+	if (!pop_frame(e, tcs, cssa, frame))
+		return 0;
 	mc->rip += 3;
 	return 1;
 }

@@ -120,12 +120,19 @@ agent_leave_stack:
 /* long agent_copy(void *to, const void *from, u64 size); a fault in here makes the
  * signal handler continue at agent_copy_fault. */
 	.globl agent_copy, agent_copy_begin, agent_copy_end, agent_copy_fault
-	.globl agent_copy_string
+	.globl agent_copy_string, agent_swap
 agent_copy_begin:
 agent_copy:
 	mov %rdx, %rcx
 	rep movsb
 	xor %eax, %eax
+	ret
+/* long agent_swap(u64 *at, u64 from, u64 to): 0 if *at was from, and is to now */
+agent_swap:
+	mov %rsi, %rax
+	lock cmpxchg %rdx, (%rdi)
+	setne %al
+	movzbl %al, %eax
 	ret
 /* long agent_copy_string(char *to, const char *from, u64 size) */
 agent_copy_string:

@@ -65,6 +65,7 @@ static void after_fork(void)
 	abort_forked(torn != 0);
 	curtain_forked(torn != 0);
 	takeover_forked();
+	pages_forked();
 	deferred_forked();
 	if (!A.parent)
 		A.parent = parent;
@@ -94,6 +95,8 @@ static void tell_of_fork(void)
 	unlock_enclaves();
 	A.parent = 0;
 	A.config.pid = (u32)sys(CALL_NR, CALL_FORKED, parent);
+	if (A.config.tier >= 2)
+		pages_offer();
 }
 
 /* A supervisor that is gone lets its system call fall through to the kernel. */

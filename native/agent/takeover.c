@@ -199,5 +199,6 @@ void become_sgx_user(struct frame *f)
 	action_own(SIGTRAP, SA_RESTART_);
 	open_masks();
 	action_own(SIGTRAP, A.actions[SIGTRAP].flags);
+	pages_offer();
 	__atomic_store_n(&A.config.tier, 2, __ATOMIC_RELEASE);
 }

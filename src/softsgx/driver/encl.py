@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from softsgx.arch.addr import PAGE_SHIFT
+from softsgx.arch.addr import PAGE_SHIFT, PAGE_SIZE
 from softsgx.arch.secinfo import PageType
 from softsgx.driver.runs import rising_run, same_run
 from softsgx.driver.uapi import PROT_RWX
@@ -121,6 +121,23 @@ class Encl:
             for row, info in enumerate(infos):
                 words[row] *= not info & _EVICTED
         return words.tobytes()
+
+    def contents(self, start: int, end: int) -> bytes | memoryview:
+        """Return what the EPC has of a range, by offsets; zeros for what is out.
+
+        To look at the memory of a page that is out would make it one of zeros.
+        """
+        if not self.evicted:
+            return self.view[start:end]
+        end = min(end, len(self.view))
+        pieces = []
+        while start < end:
+            stop = min(end, (start // PAGE_SIZE + 1) * PAGE_SIZE)
+            _, info = self._pages.get(start >> PAGE_SHIFT)
+            out = info & _EVICTED
+            pieces.append(bytes(stop - start) if out else self.view[start:stop])
+            start = stop
+        return b"".join(pieces)
 
     def set_run(self, index: int, count: int, page: EnclPage) -> None:
         """Record *count* pages, *page* the first of them, its EPC pages in a run."""

@@ -119,7 +119,7 @@ def resolve(
         return Resolved() if _eaug(core, vma, address) else access.sigbus()
     if vma.prot & ~page.vm_max_prot:
         return access.sigbus()
-    return _present(core, vma, access)
+    return _present(core, vma, page, access)
 
 
 def _refused(vma: Vma, page: EnclPage | None, access: _Access) -> Signal | None:
@@ -138,11 +138,13 @@ def _refused(vma: Vma, page: EnclPage | None, access: _Access) -> Signal | None:
     return None
 
 
-def _present(core: Core, vma: Vma, access: _Access) -> Outcome:
+def _present(core: Core, vma: Vma, page: EnclPage, access: _Access) -> Outcome:
     """Judge an access to a mapped page: by the page tables first, then by EPCM."""
     denied = PFEC_P | PFEC_U | access.kind
     if access.needed == PROT_EXEC and not vma.prot & PROT_EXEC:
         return access.segv(SEGV_ACCERR, denied)
+    if page.evicted:
+        return _brought(core, vma, access)
     core.absorb()
     if granted(vma.encl.word(access.address)) & access.needed:
         return _brought(core, vma, access)

@@ -252,7 +252,7 @@ class EnclaveCode:
         encl = extent.encl
         low, high = extent.start - encl.base, extent.end - encl.base
         suspect = SUSPECT[self._wanted(encl)]
-        found = suspect.finditer(encl.view[low : high + SUSPECT_SIZE - 1])
+        found = suspect.finditer(encl.contents(low, high + SUSPECT_SIZE - 1))
         return {(low + match.start()) >> PAGE_SHIFT for match in found}
 
     def fetched(self, encl: Encl, address: int, rip: int) -> None:
@@ -309,8 +309,10 @@ class EnclaveCode:
 
     def _may_run(self, encl: Encl, index: int) -> bool:
         address = encl.base + (index << PAGE_SHIFT)
-        cell = self._cell(encl, address)
-        return cell is not None and bool(encl.word(address) & PROT_EXEC)
+        page = encl.page(address)
+        if page is None or page.evicted or page.type != PageType.REG:
+            return False
+        return bool(encl.word(address) & PROT_EXEC)
 
     def _is_news(self, encl: Encl, address: int) -> bool:
         """Note where an instruction begins; say whether its page must be looked at."""
@@ -326,7 +328,7 @@ class EnclaveCode:
         at = address - encl.base
         if at < 0:
             return b""
-        return self.original(encl, address, bytes(encl.view[at : at + size]))
+        return self.original(encl, address, bytes(encl.contents(at, at + size)))
 
     def _forbid(self, encl: Encl, address: int, site: Site) -> None:
         if self._break(encl, address, INT3):
