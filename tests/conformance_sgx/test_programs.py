@@ -48,6 +48,16 @@ def test_the_program_sees_the_same_in_exact_mode(
 
 
 @pytest.mark.parametrize("mode", [(), ("--exact",)], ids=["normal", "exact"])
+@pytest.mark.parametrize("name", ["more_than_epc", "edmm", "fork_shared", "parallel"])
+def test_it_passes_with_an_epc_that_is_too_small(
+    name: str, mode: tuple[str, ...]
+) -> None:
+    binary = Program(name, "dynamic").binary()
+    done = run([SOFTSGX, "run", "--epc", "1M", *mode, "--", str(binary)], binary.parent)
+    assert (done.code, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("mode", [(), ("--exact",)], ids=["normal", "exact"])
 @pytest.mark.parametrize("name", ["forbidden", "time_stamp"])
 def test_it_passes_without_sgx2_too(name: str, mode: tuple[str, ...]) -> None:
     binary = Program(name, "dynamic").binary()
