@@ -52,6 +52,7 @@ static void withdraw(struct piece *p)
 {
 	if (sys(NR_mremap, p->kept, p->length, p->length, MREMAP_TO, p->at) < 0)
 		fatal("softsgx: too many mappings: raise vm.max_map_count\n");
+	pages_moved(p->at, p->length);
 	p->kept = 0;
 }
 

@@ -179,6 +179,7 @@ HIDDEN long do_sigaltstack(struct frame *f);
 /* ---- pages.c ---- */
 
 HIDDEN void pages_offer(void);
+HIDDEN void pages_moved(u64 start, u64 length);
 
 /* ---- takeover.c ---- */
 struct k_fprog {

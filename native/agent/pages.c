@@ -8,6 +8,8 @@
 
 #define UFFD_USER_MODE_ONLY_ 1ul
 
+static u32 offered;
+
 /* Without one the supervisor keeps our enclaves where they are. */
 void pages_offer(void)
 {
@@ -17,4 +19,13 @@ void pages_offer(void)
 		return;
 	sys(CALL_NR, CALL_PAGES, fd);
 	sys(NR_close, fd);
+	offered = 1;
+}
+
+/* A mapping of an enclave was away and is back: the kernel forgot what it was told of it.
+ * Nobody waits for us in the supervisor, so the enclaves' lock may be held. */
+void pages_moved(u64 start, u64 length)
+{
+	if (offered)
+		sys(CALL_NR, CALL_MOVED, start, length);
 }

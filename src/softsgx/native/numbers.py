@@ -59,6 +59,8 @@ class Call(IntEnum):
     """From a debugger: a word of a tracee's memory that may be an enclave's."""
     PAGES = 24
     """Here is a userfaultfd: what the process has of enclaves may be evicted."""
+    MOVED = 25
+    """What is mapped in a range was away: the userfaultfd does not know it any more."""
     MEMORY = 23
     """From who has /proc/PID/mem open: the same for a read or write of it."""
     HIDDEN = 24

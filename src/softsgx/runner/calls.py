@@ -67,6 +67,7 @@ class Calls:
             Call.COVERS: self._covers,
             Call.HIDDEN: self._hidden,
             Call.PAGES: self._pages,
+            Call.MOVED: self._moved,
         }
 
     def carry_out(self, task: UserTask, args: tuple[int, ...]) -> Result:
@@ -192,6 +193,16 @@ class Calls:
             return 0
         task.mm.tables.close()
         task.mm.tables = page_tables(task.process.pid, args[0] & _U32)
+        return 0
+
+    def _moved(self, task: UserTask, args: tuple[int, ...]) -> Result:
+        """Watch the holes in a mapping again."""
+        start, length = args[:2]
+        tables = task.mm.tables
+        tables.changed()
+        for vma in task.mm.overlapping(start, start + length):
+            if vma.encl.evicted:
+                tables.protect(vma.encl, [])
         return 0
 
     # ---- instructions ----
