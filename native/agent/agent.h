@@ -176,11 +176,6 @@ HIDDEN void agent_return(struct k_ucontext *uc);
 HIDDEN void do_sigreturn(struct frame *f);
 HIDDEN long do_sigaltstack(struct frame *f);
 
-/* ---- pages.c ---- */
-
-HIDDEN void pages_offer(void);
-HIDDEN void pages_moved(u64 start, u64 length);
-
 /* ---- takeover.c ---- */
 struct k_fprog {
 	u16 len;

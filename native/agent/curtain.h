@@ -73,3 +73,8 @@ HIDDEN struct enclave *enclave_of(u64 address);
 HIDDEN struct enclave *enclave_hold(u64 address);
 HIDDEN void enclave_let_go(struct enclave *e);
 HIDDEN void enclaves_changed(void);
+
+/* ---- pages.c ---- */
+
+HIDDEN void pages_offer(void);
+HIDDEN void pages_moved(u64 start, u64 length);

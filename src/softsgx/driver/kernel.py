@@ -1,17 +1,17 @@
 """The driver's own logical processor: ENCLS leaves as calls with Python operands."""
 
 from softsgx import encls
-from softsgx.arch.addr import PAGE_SIZE
+from softsgx.arch.errors import LeafFailed
 from softsgx.arch.leaves import Encls
-from softsgx.arch.pageinfo import Pageinfo, Pcmd
+from softsgx.arch.pageinfo import Pageinfo
 from softsgx.arch.secinfo import PageType, Secinfo, SecinfoFlags
 from softsgx.encls.run import eadd_run
+from softsgx.encls.swap import In, Out, eblock_run, eldu_page, ewb_run
 from softsgx.machine.machine import Machine
 from softsgx.machine.memory import FlatMemory, epc_address
 from softsgx.machine.processor import Processor
 
 _PAGEINFO, _SECINFO, _PAGE, _TOKEN = 0x1000, 0x2000, 0x3000, 0x5000
-_OUTSIDE, _PCMD = 0x6000, 0x7000
 """Where the kernel's memory holds a leaf's operands."""
 
 
@@ -67,27 +67,30 @@ class Kernel:
         """ENCLS[EPA]: make *page* a version array."""
         self._leaf(Encls.EPA, rbx=PageType.VA, rcx=epc_address(page))
 
-    def eblock(self, page: int) -> int:
-        """ENCLS[EBLOCK]."""
-        return self._leaf(Encls.EBLOCK, rcx=epc_address(page))
+    def eblock_run(self, pages: list[int]) -> int:
+        """ENCLS[EBLOCK] of pages in order; return how many it blocked."""
+        try:
+            return eblock_run(self._machine, pages)
+        except LeafFailed:
+            return 0
 
-    def ewb(self, page: int, slot: int) -> tuple[int, bytes]:
-        """ENCLS[EWB]: return its code, and what goes out: 4096 bytes and a PCMD.
+    def ewb_run(self, outs: list[Out]) -> int:
+        """ENCLS[EWB] of pages in order; return how many went."""
+        done = 0
+        while done < len(outs):
+            try:
+                done += ewb_run(self._machine, outs[done:])
+            except LeafFailed:
+                break
+        return done
 
-        *slot*: the address of the version's.
-        """
-        out, pcmd = bytearray(PAGE_SIZE), bytearray(Pcmd.SIZE)
-        self._paged(0, 0, out, pcmd)
-        code = self._leaf(Encls.EWB, rbx=_PAGEINFO, rcx=epc_address(page), rdx=slot)
-        return code, bytes(out + pcmd)
-
-    def eldu(
-        self, page: int, secs: int | None, linaddr: int, slot: int, outside: bytes
-    ) -> int:
-        """ENCLS[ELDU] of what EWB gave; *secs* is None for a SECS itself."""
-        out, pcmd = bytearray(outside[:PAGE_SIZE]), bytearray(outside[PAGE_SIZE:])
-        self._paged(linaddr, 0 if secs is None else epc_address(secs), out, pcmd)
-        return self._leaf(Encls.ELDU, rbx=_PAGEINFO, rcx=epc_address(page), rdx=slot)
+    def eldu(self, load: In) -> int:
+        """ENCLS[ELDU]."""
+        try:
+            eldu_page(self._machine, load)
+        except LeafFailed as failed:
+            return failed.code
+        return 0
 
     def edbgrd(self, page: int, offset: int) -> int:
         """ENCLS[EDBGRD]: return the 8 bytes at an offset."""
@@ -133,14 +136,6 @@ class Kernel:
             self._memory.put(_SECINFO, secinfo)
         where = 0 if secinfo is None else _SECINFO
         info = Pageinfo(linaddr=linaddr, srcpge=srcpge, secinfo=where, secs=secs)
-        self._memory.put(_PAGEINFO, bytes(info))
-
-    def _paged(
-        self, linaddr: int, secs: int, outside: bytearray, pcmd: bytearray
-    ) -> None:
-        self._memory.put(_OUTSIDE, outside)
-        self._memory.put(_PCMD, pcmd)
-        info = Pageinfo(linaddr=linaddr, srcpge=_OUTSIDE, secinfo=_PCMD, secs=secs)
         self._memory.put(_PAGEINFO, bytes(info))
 
     def _leaf(self, leaf: Encls, *, rbx: int = 0, rcx: int = 0, rdx: int = 0) -> int:

@@ -17,6 +17,8 @@ from softsgx.arch.pageinfo import Pcmd
 from softsgx.arch.tcs import Tcs
 from softsgx.driver.encl import Encl, EnclPage
 from softsgx.driver.errnos import refuse
+from softsgx.driver.protocols import Place
+from softsgx.encls.swap import In, Out
 from softsgx.machine.crossing import STAGE_INACTIVE
 from softsgx.machine.fields import TCS_STAGE
 
@@ -36,14 +38,14 @@ def write_out(core: "Core", encl: Encl, indices: list[int]) -> int:
     for mm in encl.mms:
         mm.tables.protect(encl, runs)
     stay = _entered(core, encl)
-    leaving = [n for n in indices if not any(n in pages for pages in stay)]
-    gone = [index for index in leaving if _write_out_page(core, encl, index)]
+    leaving = _runs(n for n in indices if not any(n in pages for pages in stay))
+    gone = [index for run in leaving for index in _write_out_run(core, encl, run)]
     core.machine.epcm.touched.clear()
     for first, count in _runs(gone):
         encl.memory.zap(first << PAGE_SHIFT, count << PAGE_SHIFT)
     for mm in encl.mms:
         mm.tables.unprotect(encl, runs)
-    for index in set(indices) - set(gone):
+    for index in set(indices).difference(gone):
         encl.memory.publish(index, encl.shown_words(index, 1))
     if not encl.secs_child_cnt and encl.initialized:
         _write_out_secs(core, encl)
@@ -107,21 +109,21 @@ def _runs(indices: Iterable[int]) -> Iterator[Run]:
         yield numbers[0], len(numbers)
 
 
-def _write_out_page(core: "Core", encl: Encl, index: int) -> bool:
-    """Evict a page that no process can write any more; False if it has to stay."""
-    page = encl.page(encl.base + (index << PAGE_SHIFT))
-    if page is None or page.evicted:
-        return False
-    if core.kernel.eblock(page.epc_page):
-        return False
-    slot = _ewb(core, encl, page.epc_page, index)
-    if slot is None:
-        return False
-    core.take_back(page.epc_page, 1)
-    encl.set_run(index, 1, replace(page, epc_page=slot, evicted=True))
-    encl.secs_child_cnt -= 1
-    encl.evicted += 1
-    return True
+def _write_out_run(core: "Core", encl: Encl, run: Run) -> list[int]:
+    """Evict neighbours that no process can write any more; return which went."""
+    first, count = run
+    found = [
+        encl.page(encl.base + (n << PAGE_SHIFT)) for n in range(first, first + count)
+    ]
+    pages = [page for page in found if page is not None]
+    done = core.kernel.eblock_run([page.epc_page for page in pages])
+    slots = _ewb(core, encl, first, [page.epc_page for page in pages[:done]])
+    for index, (page, slot) in enumerate(zip(pages, slots, strict=False), first):
+        core.take_back(page.epc_page, 1)
+        encl.set_run(index, 1, replace(page, epc_page=slot, evicted=True))
+    encl.secs_child_cnt -= len(slots)
+    encl.evicted += len(slots)
+    return list(range(first, first + len(slots)))
 
 
 def _entered(core: "Core", encl: Encl) -> list[range]:
@@ -146,44 +148,53 @@ def _entered(core: "Core", encl: Encl) -> list[range]:
 def _write_out_secs(core: "Core", encl: Encl) -> None:
     if encl.is_loading or encl.secs_slot is not None:
         return
-    slot = _ewb(core, encl, encl.secs, encl.size >> PAGE_SHIFT)
-    if slot is None:
-        return
-    del core.by_secs[encl.secs]
-    core.section.give(encl.secs)
-    encl.secs_slot = slot
+    for slot in _ewb(core, encl, encl.size >> PAGE_SHIFT, [encl.secs]):
+        del core.by_secs[encl.secs]
+        core.section.give(encl.secs)
+        encl.secs_slot = slot
 
 
-def _ewb(core: "Core", encl: Encl, epc_page: int, index: int) -> int | None:
-    """Write a page out and return its slot; None if it cannot go."""
+def _ewb(core: "Core", encl: Encl, first: int, epc_pages: list[int]) -> list[int]:
+    """Write neighbours out, from *first* on; return the slots of those that went."""
+    count = len(epc_pages)
     backing = core.backing(encl)
+    contents, pcmds = _places(encl, first, count)
     try:
-        backing.reserve(*_places(encl, index))
+        backing.reserve(contents, pcmds)
     except OSError:
-        return None
-    slot = encl.versions.take()
-    code, outside = _ewb_tracked(core, encl, epc_page, encl.versions.address(slot))
-    if code:
+        return []
+    outside = memoryview(bytearray(contents[1] + pcmds[1]))
+    images, codes = outside[: contents[1]], outside[contents[1] :]
+    slots = [encl.versions.take() for _ in epc_pages]
+    outs = [
+        Out(page, *encl.versions.place(slot), *_cells(images, codes, at))
+        for at, (page, slot) in enumerate(zip(epc_pages, slots, strict=True))
+    ]
+    done = _ewb_tracked(core, encl, outs)
+    for slot in slots[done:]:
         encl.versions.give(slot)
-        return None
-    contents, pcmd = _places(encl, index)
-    backing.write(contents[0], outside[:PAGE_SIZE])
-    backing.write(pcmd[0], outside[PAGE_SIZE:])
-    return slot
+    backing.write(contents[0], bytes(images[: done * PAGE_SIZE]))
+    backing.write(pcmds[0], bytes(codes[: done * Pcmd.SIZE]))
+    return slots[:done]
 
 
-def _ewb_tracked(
-    core: "Core", encl: Encl, epc_page: int, slot: int
-) -> tuple[int, bytes]:
+def _cells(
+    images: memoryview, codes: memoryview, at: int
+) -> tuple[memoryview, memoryview]:
+    image = images[at * PAGE_SIZE : (at + 1) * PAGE_SIZE]
+    return image, codes[at * Pcmd.SIZE : (at + 1) * Pcmd.SIZE]
+
+
+def _ewb_tracked(core: "Core", encl: Encl, outs: list[Out]) -> int:
     """EWB; where old translations may be left, after ETRACK, and after an interrupt."""
-    code, outside = core.kernel.ewb(epc_page, slot)
-    if code == SgxError.NOT_TRACKED:
+    done = core.kernel.ewb_run(outs)
+    if done < len(outs):
         core.kernel.etrack(encl.secs)
-        code, outside = core.kernel.ewb(epc_page, slot)
-    if code == SgxError.NOT_TRACKED:
+        done += core.kernel.ewb_run(outs[done:])
+    if done < len(outs):
         core.kick(encl)
-        code, outside = core.kernel.ewb(epc_page, slot)
-    return code, outside
+        done += core.kernel.ewb_run(outs[done:])
+    return done
 
 
 def _eldu(
@@ -196,23 +207,27 @@ def _eldu(
     """Load what is at *place*, its index, address and slot; EIO: it is another page."""
     index, linaddr, slot = place
     backing = core.backing(encl)
-    places = _places(encl, index)
-    outside = b"".join(backing.read(*one).ljust(one[1], b"\0") for one in places)
+    places = _places(encl, index, 1)
+    image, pcmd = (backing.read(*one).ljust(one[1], b"\0") for one in places)
+    va_page, number = encl.versions.place(slot)
     try:
         code = core.kernel.eldu(
-            epc_page, secs, linaddr, encl.versions.address(slot), outside
+            In(epc_page, va_page, number, image, pcmd, linaddr, secs)
         )
+        why = f"SGX_{SgxError(code).name}" if code else ""
     except Fault as fault:
-        core.broken(encl, f"ELDU: {fault}")
-        raise refuse(errno.EIO, f"ELDU: {fault}") from fault
-    if code:
-        core.broken(encl, f"ELDU: SGX_{SgxError(code).name}")
-        raise refuse(errno.EIO, f"ELDU: SGX_{SgxError(code).name}")
+        why = str(fault)
+    if why:
+        core.broken(encl, f"ELDU: {why}")
+        raise refuse(errno.EIO, f"ELDU: {why}")
     encl.versions.give(slot)
     backing.drop(*places)
 
 
-def _places(encl: Encl, index: int) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Return where a page's contents and its PCMD are kept: offset and size, twice."""
+def _places(encl: Encl, index: int, count: int) -> tuple[Place, Place]:
+    """Return where pages and their PCMDs are kept: offset and size, twice."""
     pcmds = encl.size + PAGE_SIZE
-    return (index << PAGE_SHIFT, PAGE_SIZE), (pcmds + index * Pcmd.SIZE, Pcmd.SIZE)
+    return (
+        (index << PAGE_SHIFT, count << PAGE_SHIFT),
+        (pcmds + index * Pcmd.SIZE, count * Pcmd.SIZE),
+    )

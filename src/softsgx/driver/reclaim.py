@@ -6,6 +6,7 @@ loaded since the hand came by last.
 """
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from softsgx.arch.secinfo import PageType
@@ -23,6 +24,9 @@ HIGH_PAGES = 64
 
 _KINDS = frozenset({PageType.REG, PageType.TCS, PageType.TRIM})
 _WINDOW = 256
+_MOST_IN_VAIN = 64
+"""How often to try in other places when nothing of what was chosen could go."""
+_LCG_FACTOR, _LCG_MASK = 6364136223846793005, (1 << 64) - 1
 _VALID = int(EpcmBits.VALID)
 
 
@@ -32,6 +36,7 @@ class Reclaimer:
     def __init__(self, core: "Core"):
         self._core = core
         self._hand = 0
+        self._seed = 0
         self._young = Columns("B")
 
     def loaded(self, epc_page: int) -> None:
@@ -41,24 +46,29 @@ class Reclaimer:
     def reclaim(self, wanted: int) -> None:
         """Evict pages until *wanted* and some more are free, or none can go."""
         section = self._core.section
-        goal = min(wanted + HIGH_PAGES, section.pages // 2)
-        turn = self._turn()
-        while section.free < max(goal, wanted):
-            chosen: list[tuple[Encl, int]] = []
-            for encl, index in turn:
-                chosen.append((encl, index))
-                if len(chosen) == NR_TO_SCAN:
-                    break
+        goal = max(wanted, min(wanted + HIGH_PAGES, section.pages // 2))
+        vain = 0
+        while section.free < goal and vain < _MOST_IN_VAIN:
+            chosen = set(islice(self._turn(), NR_TO_SCAN))
             if not chosen:
                 return
-            self._write_out(chosen)
+            vain = 0 if self._write_out(chosen) else vain + 1
+            self._leap()
 
-    def _write_out(self, chosen: list[tuple[Encl, int]]) -> None:
+    def _leap(self) -> None:
+        """Go on somewhere else.
+
+        A program that goes round more than the EPC holds would find every page gone, if
+        pages went in the order in which they came.
+        """
+        self._seed = self._seed * _LCG_FACTOR + 1 & _LCG_MASK
+        self._hand = (self._seed >> 33) % self._core.section.pages
+
+    def _write_out(self, chosen: set[tuple[Encl, int]]) -> int:
         by_encl: dict[Encl, list[int]] = {}
         for encl, index in chosen:
             by_encl.setdefault(encl, []).append(index)
-        for encl, indices in by_encl.items():
-            write_out(self._core, encl, indices)
+        return sum(write_out(self._core, *each) for each in by_encl.items())
 
     def _turn(self) -> Iterator[tuple[Encl, int]]:
         """Yield what may go, in two rounds of the EPC: after one, all is old."""
@@ -76,12 +86,15 @@ class Reclaimer:
             left -= count
 
     def _old(self, first: int, count: int) -> Iterator[int]:
-        """Yield the pages of a window that may be evicted; the young ones grow old."""
+        """Yield the pages of a window that may go; the young ones grow old."""
         states = self._core.machine.epcm.states(first, count)
         young = self._young.column(0, first, count)
-        self._young.fill(first, count, (0,), (0,))
         for row, state in enumerate(states):
-            if state & _VALID and state >> 8 in _KINDS and not young[row]:
+            if not state & _VALID or state >> 8 not in _KINDS:
+                continue
+            if young[row]:
+                self._young.set(first + row, (0,))
+            else:
                 yield first + row
 
     def _owner(self, page: int) -> tuple[Encl, int] | None:

@@ -1,8 +1,5 @@
 """The version arrays of an enclave, where versions of its evicted pages are kept."""
 
-from softsgx.machine.memory import epc_address
-from softsgx.machine.paging import SLOT_SIZE
-
 VA_SLOT_COUNT = 512
 """Slots in a VA page: one VA page is kept for so many pages of an enclave."""
 
@@ -31,10 +28,10 @@ class Versions:
         """Take note that a slot is empty again."""
         self._free.append(slot)
 
-    def address(self, slot: int) -> int:
-        """Return the address at which the kernel sees a slot."""
+    def place(self, slot: int) -> tuple[int, int]:
+        """Return the EPC page that a slot is in, and its number there."""
         page, number = divmod(slot, VA_SLOT_COUNT)
-        return epc_address(self.pages[page]) + number * SLOT_SIZE
+        return self.pages[page], number
 
     def drop_last(self, pages: list[int]) -> list[int]:
         """Forget those of the last pages that no slot was ever taken from."""
