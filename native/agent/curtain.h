@@ -77,4 +77,5 @@ HIDDEN void enclaves_changed(void);
 /* ---- pages.c ---- */
 
 HIDDEN void pages_offer(void);
+HIDDEN void pages_forked(void);
 HIDDEN void pages_moved(u64 start, u64 length);

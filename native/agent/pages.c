@@ -22,6 +22,12 @@ void pages_offer(void)
 	offered = 1;
 }
 
+/* The parent's stands for the parent's address space. */
+void pages_forked(void)
+{
+	offered = 0;
+}
+
 /* A mapping of an enclave was away and is back: the kernel forgot what it was told of it.
  * Nobody waits for us in the supervisor, so the enclaves' lock may be held. */
 void pages_moved(u64 start, u64 length)

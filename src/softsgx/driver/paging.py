@@ -30,9 +30,10 @@ Run = tuple[int, int]
 
 
 def write_out(core: "Core", encl: Encl, indices: list[int]) -> int:
-    """Evict pages of an enclave that are in the EPC; return how many went."""
-    runs = list(_runs(indices))
+    """Evict those of an enclave's pages that are in the EPC; return how many went."""
     core.absorb()
+    indices = [index for index in indices if _is_in(encl, index)]
+    runs = list(_runs(indices))
     for first, count in runs:
         encl.memory.publish(first, bytes(2 * count))
     for mm in encl.mms:
@@ -107,6 +108,11 @@ def _runs(indices: Iterable[int]) -> Iterator[Run]:
     ):
         numbers = [index for _, index in group]
         yield numbers[0], len(numbers)
+
+
+def _is_in(encl: Encl, index: int) -> bool:
+    page = encl.page(encl.base + (index << PAGE_SHIFT))
+    return page is not None and not page.evicted
 
 
 def _write_out_run(core: "Core", encl: Encl, run: Run) -> list[int]:

@@ -57,9 +57,9 @@ class Call(IntEnum):
     PEEK = 21
     POKE = 22
     """From a debugger: a word of a tracee's memory that may be an enclave's."""
-    PAGES = 24
+    PAGES = 26
     """Here is a userfaultfd: what the process has of enclaves may be evicted."""
-    MOVED = 25
+    MOVED = 27
     """What is mapped in a range was away: the userfaultfd does not know it any more."""
     MEMORY = 23
     """From who has /proc/PID/mem open: the same for a read or write of it."""

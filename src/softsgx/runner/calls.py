@@ -193,6 +193,9 @@ class Calls:
             return 0
         task.mm.tables.close()
         task.mm.tables = page_tables(task.process.pid, args[0] & _U32)
+        for encl in task.mm.encls:
+            if encl.evicted:
+                task.mm.tables.protect(encl, [])
         return 0
 
     def _moved(self, task: UserTask, args: tuple[int, ...]) -> Result:
