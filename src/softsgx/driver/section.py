@@ -1,9 +1,8 @@
 """The EPC's free pages, handed out and taken back as runs.
 
-Overcommit: this driver does not page yet.  The machine's EPC therefore has more
-pages than its CPUID reports; what lies beyond the reported size stands in for pages
-that hardware would have evicted to memory and loaded back.  A program sees the same
-as with paging, except that nothing is ever encrypted and moved out.
+Overcommit: where pages cannot leave running processes, the machine's EPC has more pages
+than its CPUID reports; what lies beyond the reported size stands in for pages that
+would have been evicted to memory and loaded back.
 """
 
 import errno
