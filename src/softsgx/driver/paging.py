@@ -36,11 +36,11 @@ def write_out(core: "Core", encl: Encl, indices: list[int]) -> int:
     runs = list(_runs(indices))
     for first, count in runs:
         encl.memory.publish(first, bytes(2 * count))
-    for mm in encl.mms:
-        mm.tables.protect(encl, runs)
-    stay = _entered(core, encl)
-    leaving = _runs(n for n in indices if not any(n in pages for pages in stay))
-    gone = [index for run in leaving for index in _write_out_run(core, encl, run)]
+    gone: list[int] = []
+    if _is_protected(encl, runs):
+        stay = _entered(core, encl)
+        leaving = _runs(n for n in indices if not any(n in pages for pages in stay))
+        gone += (n for run in leaving for n in _write_out_run(core, encl, run))
     core.machine.epcm.touched.clear()
     for first, count in _runs(gone):
         encl.memory.zap(first << PAGE_SHIFT, count << PAGE_SHIFT)
@@ -113,6 +113,16 @@ def _runs(indices: Iterable[int]) -> Iterator[Run]:
 def _is_in(encl: Encl, index: int) -> bool:
     page = encl.page(encl.base + (index << PAGE_SHIFT))
     return page is not None and not page.evicted
+
+
+def _is_protected(encl: Encl, runs: list[Run]) -> bool:
+    """Take the right to write from all processes; False: one of them keeps it."""
+    try:
+        for mm in encl.mms:
+            mm.tables.protect(encl, runs)
+    except OSError:
+        return False
+    return True
 
 
 def _write_out_run(core: "Core", encl: Encl, run: Run) -> list[int]:

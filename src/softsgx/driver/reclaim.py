@@ -1,7 +1,7 @@
 """The reclaimer: which pages leave the EPC when it is full.
 
-Linux's sgx_reclaim_pages, 16 pages at a time between two watermarks.  It asks the
-page tables which pages were used; nobody tells us, so a page is young when it was
+Linux's sgx_reclaim_pages, 16 pages at a time, some more than are wanted.  Linux asks
+the page tables which pages were used; nobody tells us, so a page is young when it was
 loaded since the hand came by last.
 """
 
@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from softsgx.driver.core import Core
 
 NR_TO_SCAN = 16
-LOW_PAGES = 32
-HIGH_PAGES = 64
+MORE_PAGES = 64
 
 _KINDS = frozenset({PageType.REG, PageType.TCS, PageType.TRIM})
 _WINDOW = 256
@@ -46,7 +45,7 @@ class Reclaimer:
     def reclaim(self, wanted: int) -> None:
         """Evict pages until *wanted* and some more are free, or none can go."""
         section = self._core.section
-        goal = max(wanted, min(wanted + HIGH_PAGES, section.pages // 2))
+        goal = max(wanted, min(wanted + MORE_PAGES, section.pages // 2))
         vain = 0
         while section.free < goal and vain < _MOST_IN_VAIN:
             chosen = set(islice(self._turn(), NR_TO_SCAN))
