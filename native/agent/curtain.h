@@ -78,4 +78,5 @@ HIDDEN void enclaves_changed(void);
 
 HIDDEN void pages_offer(void);
 HIDDEN void pages_forked(void);
+HIDDEN int pages_wait(const struct frame *f);
 HIDDEN void pages_moved(u64 start, u64 length);

@@ -187,6 +187,8 @@ static void while_agent_works(struct frame *f)
 	u64 bit = SIGBIT(f->sig);
 
 	if ((bit & FAULT_SIGNALS) && f->info->code > 0) {
+		if (pages_wait(f))
+			return;
 		if (!is_within(f->uc->mc.rip, agent_border_begin, agent_border_end))
 			agent_faulted(&f->uc->mc);
 		/* The program made its handler's stack unusable, as Linux would say. */
