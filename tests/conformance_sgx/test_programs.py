@@ -60,6 +60,16 @@ def test_it_passes_with_an_epc_that_is_too_small(
     assert (done.code, done.stderr) == (0, "")
 
 
+def test_two_processes_share_an_epc_that_holds_neither_and_one_is_killed() -> None:
+    binary = Program("more_than_epc", "dynamic").binary()
+    script = f"{binary} & one=$!; {binary} & two=$!; sleep 1; kill -9 $one; wait $two"
+    for _ in range(3):
+        done = run(
+            [SOFTSGX, "run", "--epc", "1M", "--", "sh", "-c", script], binary.parent
+        )
+        assert (done.code, done.stderr) == (0, "")
+
+
 @pytest.mark.parametrize("mode", [(), ("--exact",)], ids=["normal", "exact"])
 @pytest.mark.parametrize("name", ["forbidden", "time_stamp"])
 def test_it_passes_without_sgx2_too(name: str, mode: tuple[str, ...]) -> None:
