@@ -14,6 +14,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import IntFlag
+from functools import lru_cache
 from itertools import islice
 from typing import NamedTuple
 
@@ -76,7 +77,10 @@ _BASE = re.compile(r"\w+, \[rip ([+-]) (0x[0-9a-f]+|\d+)\]\Z")
 _BRANCHES = frozenset({"call", "loop", "loope", "loopne"})
 _ENDS = frozenset({"jmp", "notrack jmp", "ret", "retf", "iretq", "ud2", "hlt", "int3"})
 _MOST_CASES = 1024
-_CALL = re.compile(rb"[\xe8\xe9]")
+_SPAN = 1 << 16
+"""Bytes that are searched for calls at a time: their distances have much in common."""
+_AT_ONCE = 12
+"""Instructions that are decoded at a time: most lines are no longer."""
 
 MARGIN = _BACK + LONGEST
 """Bytes on both sides of a page that judging it may need."""
@@ -107,11 +111,25 @@ def called_places(code: bytes, start: int, end: int) -> Iterator[int]:
 
     Its bytes may be other instructions' or data: each is a place only perhaps.
     """
-    for match in _CALL.finditer(code):
-        behind = match.end() + 4
-        distance = int.from_bytes(code[behind - 4 : behind], "little", signed=True)
-        if start <= behind + distance < end:
-            yield behind + distance
+    for first in range(start % _SPAN - _SPAN, len(code), _SPAN):
+        low, high = start - first - _SPAN - 5, end - first
+        calls = _calls(low // _SPAN, high // _SPAN)
+        for match in calls.finditer(code, max(0, first), first + _SPAN + 4):
+            behind = match.end() + 4
+            distance = int.from_bytes(code[behind - 4 : behind], "little", signed=True)
+            if match.start() < first + _SPAN and start <= behind + distance < end:
+                yield behind + distance
+
+
+@lru_cache(64)
+def _calls(low: int, high: int) -> re.Pattern[bytes]:
+    """Return what finds a CALL or JMP by what its distance begins with, 16 bits of 32.
+
+    Another may begin inside of it.
+    """
+    begins = (n.to_bytes(2, "little", signed=True) for n in range(low, high + 1))
+    some = b"|".join(map(re.escape, begins))
+    return re.compile(rb"[\xe8\xe9](?=..(?:" + some + rb"))", re.DOTALL)
 
 
 def judge(
@@ -243,8 +261,7 @@ class _Flow:
     def _line(self, begin: int) -> None:
         """Decode up to where the code does not go on."""
         switch = _Switch()
-        lines = decoder().disasm_lite(self._code[begin : self._end + LONGEST], begin)
-        for at, size, name, operand in lines:
+        for at, size, name, operand in self._decoded(begin):
             if at in self.seen:
                 break
             if at >= self._end:
@@ -259,6 +276,18 @@ class _Flow:
             self._branch(name, operand, switch)
             if name in _ENDS:
                 break
+
+    def _decoded(self, at: int) -> Iterator[tuple[int, int, str, str]]:
+        """Decode a few at a time, as the decoder does not wait to be asked for more."""
+        while True:
+            until = min(self._end + LONGEST, at + _AT_ONCE * LONGEST)
+            size = 0
+            for line in decoder().disasm_lite(self._code[at:until], at, _AT_ONCE):
+                yield line
+                size += line[1]
+            if not size:
+                return
+            at += size
 
     def _branch(self, name: str, operand: str, switch: _Switch) -> None:
         if _TARGET.match(operand):
