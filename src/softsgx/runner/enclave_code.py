@@ -25,7 +25,7 @@ from softsgx.driver.mapping import Extent
 from softsgx.driver.uapi import PROT_EXEC, PROT_WRITE
 from softsgx.machine.epc import Epc
 from softsgx.native.abi import Trap
-from softsgx.runner.enclave_marks import CodePage, Marks, Window
+from softsgx.runner.enclave_marks import Marks, Window
 from softsgx.runner.flow import (
     MARGIN,
     SUSPECT,
@@ -36,6 +36,13 @@ from softsgx.runner.flow import (
     judge,
 )
 from softsgx.runner.host_code import HLT, INT3
+from softsgx.runner.surroundings import (
+    ends_in_suspect,
+    executable_around,
+    is_in,
+    suspects,
+    within,
+)
 
 _OURS = frozenset({INT3, HLT})
 MOST_SWAPS = 8
@@ -44,8 +51,6 @@ LONGEST_WINDOW = 2.0
 """Seconds that other threads wait at a window."""
 MOST_ENTRIES = 64
 """Places in a page that are kept, where instructions are known to begin."""
-NEARBY = 128
-"""Pages before and behind one that are searched for calls into it."""
 
 Resident = Callable[[Encl, int], EnclPage | None]
 """What finds the page of an enclave at an address, and brings it into the EPC."""
@@ -215,7 +220,7 @@ class EnclaveCode:
                 yield from self._split(extent)
                 continue
             if known and not extent.prot & PROT_EXEC:
-                for index in _within(known.pages, extent):
+                for index in within(known.pages, extent):
                     self._stop(extent.encl, index)
             yield extent
 
@@ -225,7 +230,7 @@ class EnclaveCode:
         usual = extent.prot
         if usual & PROT_WRITE:
             usual &= ~PROT_EXEC
-            special = dict.fromkeys(_within(known.pages, extent), extent.prot)
+            special = dict.fromkeys(within(known.pages, extent), extent.prot)
             for index in special:
                 page = known.pages[index]
                 if page.swaps <= MOST_SWAPS:
@@ -234,7 +239,7 @@ class EnclaveCode:
         else:
             special = {
                 index: usual & ~PROT_EXEC
-                for index in self._suspects(extent)
+                for index in suspects(extent, self._wanted(encl))
                 if not known.page(index).runs
             }
         at = extent.start
@@ -247,23 +252,18 @@ class EnclaveCode:
         if at < extent.end:
             yield Extent(at, extent.end, usual, encl)
 
-    def _suspects(self, extent: Extent) -> set[int]:
-        """Return the numbers of the pages of an extent that must be judged."""
-        encl = extent.encl
-        low, high = extent.start - encl.base, extent.end - encl.base
-        suspect = SUSPECT[self._wanted(encl)]
-        found = suspect.finditer(encl.contents(low, high + SUSPECT_SIZE - 1))
-        return {(low + match.start()) >> PAGE_SHIFT for match in found}
-
     def fetched(self, encl: Encl, address: int, rip: int) -> None:
         """Let a page run that an instruction at *rip*, in it or before it, needs."""
         if not self._wanted(encl):
             return
         page = self._of(encl).page(encl.index(address))
         page.runs = True
-        if encl.index(rip) == encl.index(address):
-            page.entries.add(rip)
         todo = {encl.index(address): page.entries}
+        began = self._of(encl).pages.get(encl.index(rip)) if encl.covers(rip) else None
+        if began and began.runs:
+            # An instruction in two pages can be judged now that both are here.
+            began.entries.add(rip)
+            todo[encl.index(rip)] = began.entries
         while todo:
             index, entries = todo.popitem()
             for place in self._judge(encl, index, entries):
@@ -274,17 +274,21 @@ class EnclaveCode:
         """Look through a page that runs, from *entries* on; return where it leads."""
         start = encl.base + (index << PAGE_SHIFT)
         low = max(encl.base, start - MARGIN)
-        code = self._read(encl, low, start + PAGE_SIZE + MARGIN - low)
         first = start - low
         last = first + PAGE_SIZE
+        self._bring(encl, index)
+        # What is not there is no zeros: they would be instructions.
+        margin = MARGIN if is_in(encl, index + 1) else 0
+        code = self._read(encl, low, last + margin)
         wanted = self._wanted(encl)
-        if not SUSPECT[wanted].search(code, first, last + SUSPECT_SIZE - 1):
+        has_some = SUSPECT[wanted].search(code, first, last + SUSPECT_SIZE - 1)
+        if not has_some or not is_in(encl, index):
             return set()
         found = judge(
             code,
             (first, last),
             [entry - low for entry in entries],
-            lambda place, size: self._read(encl, low + place, size),
+            lambda place, size: self._table(encl, low + place, size),
             lambda: [place - low for place in self._called(encl, index)],
             wanted,
         )
@@ -294,25 +298,29 @@ class EnclaveCode:
             self._break(encl, low + at, HLT)
         return {low + place for place in found.leaves}
 
+    def _bring(self, encl: Encl, index: int) -> None:
+        """Bring a page into the EPC, and the next where that matters."""
+        start = encl.base + (index << PAGE_SHIFT)
+        self._resident(encl, start)
+        if ends_in_suspect(encl, index):
+            self._resident(encl, start + PAGE_SIZE)
+            self._resident(encl, start)
+
+    def _table(self, encl: Encl, address: int, size: int) -> bytes:
+        """Return what code may read there; nothing, if it is not to be had."""
+        for page in range(address & -PAGE_SIZE, address + size, PAGE_SIZE):
+            if self._resident(encl, page) is None:
+                return b""
+        return self._read(encl, address, size)
+
     def _called(self, encl: Encl, index: int) -> Iterator[int]:
         """Yield the addresses in a page that bytes nearby, if they are code, call."""
-        first, last = index, index
-        while first > index - NEARBY and self._may_run(encl, first - 1):
-            first -= 1
-        while last < index + NEARBY and self._may_run(encl, last + 1):
-            last += 1
+        first, last = executable_around(encl, index)
         start = encl.base + (first << PAGE_SHIFT)
         code = self._read(encl, start, last + 1 - first << PAGE_SHIFT)
         at = index - first << PAGE_SHIFT
         for place in called_places(code, at, at + PAGE_SIZE):
             yield start + place
-
-    def _may_run(self, encl: Encl, index: int) -> bool:
-        address = encl.base + (index << PAGE_SHIFT)
-        page = encl.page(address)
-        if page is None or page.evicted or page.type != PageType.REG:
-            return False
-        return bool(encl.word(address) & PROT_EXEC)
 
     def _is_news(self, encl: Encl, address: int) -> bool:
         """Note where an instruction begins; say whether its page must be looked at."""
@@ -390,10 +398,3 @@ class EnclaveCode:
 
     def _of(self, encl: Encl) -> Marks:
         return self._enclaves.setdefault(encl, Marks())
-
-
-def _within(pages: dict[int, CodePage], extent: Extent) -> list[int]:
-    """Return the numbers of known pages in an extent."""
-    encl = extent.encl
-    low, high = encl.index(extent.start), encl.index(extent.end - 1)
-    return [index for index in pages if low <= index <= high]
