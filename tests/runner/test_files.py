@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from softsgx.cli.run import not_started
 from softsgx.driver import uapi
 from softsgx.driver.driver import Driver
 from softsgx.driver.encl import Encl
@@ -224,6 +225,24 @@ def test_memory_that_could_not_be_mapped_is_tried_again() -> None:
     assert len(memory.view()) == 16 * PAGE
     os.close(fd)
     memory.close()
+
+
+def test_without_inotify_the_user_reads_which_limit_to_raise() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    Watch()  # what it needs of the C library is loaded
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        with pytest.raises(OSError, match="max_user_instances") as raised:
+            Watch()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    failure = not_started("prog", raised.value)
+    assert raised.value.errno == errno.EMFILE
+    assert str(failure) == (
+        "prog: too many open files or inotify instances: raise the sysctl "
+        "fs.inotify.max_user_instances, of which each run takes one, or `ulimit -n` "
+        "(see `softsgx doctor`)"
+    )
 
 
 def test_lost_news_make_every_file_suspect() -> None:

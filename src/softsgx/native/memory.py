@@ -17,6 +17,10 @@ WORD_SIZE = 2
 _FALLOC_FL_KEEP_SIZE = 1
 _FALLOC_FL_PUNCH_HOLE = 2
 _IN_CLOSE = 0x08 | 0x10
+_TOO_MANY = (
+    "too many open files or inotify instances: raise the sysctl "
+    "fs.inotify.max_user_instances, of which each run takes one, or `ulimit -n`"
+)
 _LOST_EVENTS = -1
 _RECHECKS = 10
 _EVENT = struct.Struct("iIII")
@@ -176,6 +180,16 @@ def sealed(name: str, content: bytes) -> int:
         return os.open(f"/proc/self/fd/{file.fileno()}", os.O_RDONLY | os.O_CLOEXEC)
 
 
+def inotify() -> int:
+    """Make a descriptor of inotify; EMFILE, which says what to raise."""
+    try:
+        return _checked(_libc().inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC))
+    except OSError as error:
+        if error.errno != errno.EMFILE:
+            raise
+        raise OSError(error.errno, _TOO_MANY) from None
+
+
 class Watch:
     """Tells when the last descriptor and mapping of enclave memory are gone.
 
@@ -183,7 +197,7 @@ class Watch:
     """
 
     def __init__(self) -> None:
-        self.fd = _checked(_libc().inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC))
+        self.fd = inotify()
         self._watched: dict[int, SharedMemory] = {}
         self._suspects: set[int] = set()
         self._rechecks = 0
