@@ -31,6 +31,9 @@ from softsgx.driver.uapi import (
     sgx_enclave_restrict_permissions,
 )
 
+_AT_ONCE = 4096
+"""Most pages that are looked at together."""
+
 Change = Callable[[Stretch], None]
 """What is done to a stretch of like pages; raises OSError before it does anything,
 for its first page."""
@@ -201,19 +204,20 @@ def _each_stretch(
 
 
 def _resident(core: Core, encl: Encl, index: int, total: int) -> Iterator[Stretch]:
-    """Cut a range into stretches; where pages are out, bring each back in its turn.
+    """Cut a range into stretches; a page that is out comes back in its turn.
 
     One that cannot come back is yielded as it is.
     """
-    if not encl.evicted:
-        yield from encl.stretches(index, total)
-        return
-    for at in range(index, index + total):
-        stretch = next(encl.stretches(at, 1))
+    at, end = index, index + total
+    while at < end:
+        # Looked at anew each time: a page that comes back may drive others out.
+        stretch = next(encl.stretches(at, min(end - at, _AT_ONCE)))
         if stretch.page.evicted:
+            stretch = replace(stretch, count=1)
             with suppress(OSError):
                 stretch = replace(stretch, page=load_page(core, encl, at))
         yield stretch
+        at += stretch.count
 
 
 def _report(
