@@ -49,6 +49,8 @@ class Answer:
     process: Process
     code: EnclaveCode
     ops: list[bytes] = field(default_factory=list)
+    is_mapping: bool = False
+    """One of the operations makes a mapping, or takes one away."""
     secs: Secs | None = None
     """Of the enclave that an ENCLAVE operation among them is about."""
     _changes: list[Changed] = field(default_factory=list)
@@ -116,7 +118,8 @@ class Answer:
             if context:
                 caller.write(address, context)
             return
-        self.process.mm.tables.changed()
+        if self.is_mapping:
+            self.process.mm.tables.changed()
         secs = self.secs
         tail = _TAIL.pack(
             len(now),
@@ -139,6 +142,7 @@ class Answer:
         offset: int = 0,
         file: tuple[int, int] = (0, 0),
     ) -> None:
+        self.is_mapping |= kind != OpKind.PROTECT
         self.ops.append(_OP.pack(kind, prot, start, end, offset, *file))
 
 

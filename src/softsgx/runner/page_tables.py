@@ -45,15 +45,26 @@ class PageTables:
 
     def protect(self, encl: Encl, runs: list[tuple[int, int]]) -> None:
         """Let nobody write pages from now on; a hole in them is a SIGBUS."""
-        for start, length in self._mapped(encl, runs):
-            with _ignoring_the_gone():
-                self._userfault.write_protect(start, length, on=True)
+        self._write_protect(encl, runs, on=True)
 
     def unprotect(self, encl: Encl, runs: list[tuple[int, int]]) -> None:
         """Let pages be written again."""
-        for start, length in self._mapped(encl, runs):
-            with _ignoring_the_gone():
-                self._userfault.write_protect(start, length, on=False)
+        self._write_protect(encl, runs, on=False)
+
+    def _write_protect(
+        self, encl: Encl, runs: list[tuple[int, int]], *, on: bool
+    ) -> None:
+        try:
+            for start, length in self._mapped(encl, runs):
+                self._userfault.write_protect(start, length, on=on)
+        except OSError as error:
+            if error.errno not in _GONE:
+                raise
+            # Older kernels want one mapping for a range, and it may be two by now.
+            self._mappings.clear()
+            for start, length in self._mapped(encl, runs):
+                with _ignoring_the_gone():
+                    self._userfault.write_protect(start, length, on=on)
 
     def _mapped(
         self, encl: Encl, runs: list[tuple[int, int]]
