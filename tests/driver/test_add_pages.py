@@ -260,7 +260,7 @@ def test_a_signal_before_the_first_page_restarts() -> None:
 
 
 def test_a_later_signal_gives_a_short_count_and_success() -> None:
-    world = World()
+    world = World(pages=1 << 16)
     world.create(size=16 << 20)
     world.task.signals_at = {2}
     assert world.add(1, 3000) == 2048

@@ -80,7 +80,16 @@ def test_a_noexec_source_is_refused_for_data_pages_too() -> None:
 
 
 def test_the_source_is_copied_in_pieces_of_eight_mebibytes() -> None:
-    world = World()
+    world = World(pages=1 << 16)
     world.create(size=32 << 20)
     world.add(1, 4172)
     assert [size for _, size in world.task.copies] == [8 << 20, 8 << 20, 76 * PAGE]
+
+
+@pytest.mark.parametrize(("pages", "piece"), [(1 << 14, 512), (256, 16)])
+def test_no_piece_takes_more_than_a_part_of_the_epc(pages: int, piece: int) -> None:
+    """Those that add meanwhile must find room, though nothing of it can be evicted."""
+    world = World(pages=pages)
+    world.create(size=32 << 20)
+    world.add(1, 2 * piece + 1)
+    assert [size // PAGE for _, size in world.task.copies] == [piece, piece, 1]

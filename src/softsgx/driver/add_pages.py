@@ -23,6 +23,9 @@ from softsgx.driver.uapi import (
 
 PIECE_PAGES = 2048
 """Pages that are copied and added at a time; between pieces a signal may stop us."""
+SHARE = 32
+"""No piece takes more than such a part of the EPC, but for a few pages."""
+SMALL_PIECE = 16
 
 
 def check_secinfo(raw: bytes) -> SecinfoFlags:
@@ -86,6 +89,9 @@ class _Adding:
         self._cap = PROT_READ | PROT_WRITE if is_tcs else int(flags) & PROT_RWX
         self._measured = bool(params.flags & SGX_PAGE_MEASURE)
         self._total = params.length // PAGE_SIZE
+        # While a piece is hashed others work: they must find room in the EPC.
+        share = max(SMALL_PIECE, core.section.pages // SHARE)
+        self._most = min(PIECE_PAGES, share)
         self.done = 0
 
     def run(self) -> OSError | None:
@@ -99,7 +105,7 @@ class _Adding:
         return None
 
     def _add_piece(self) -> OSError | None:
-        most = PIECE_PAGES if self._type == PageType.REG else 1
+        most = self._most if self._type == PageType.REG else 1
         piece = self._room(min(most, self._total - self.done))
         piece = self._absent(piece)
         piece = self._executable(piece)
