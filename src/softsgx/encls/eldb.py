@@ -11,7 +11,6 @@ Errors: MAC_COMPARE_FAIL.
 from softsgx.encls.load import check_load, load, loaded_entry, read_operands
 from softsgx.encls.operand import set_result
 from softsgx.machine.machine import Machine
-from softsgx.machine.paging import SLOT_SIZE
 from softsgx.machine.processor import Processor
 
 
@@ -24,9 +23,7 @@ def eldb(machine: Machine, lp: Processor) -> None:
     loading = check_load(machine, lp, operands)
 
     # OPERATION
-    slot = operands.slot
-    machine.epc.page(operands.va_page)[slot : slot + SLOT_SIZE] = bytes(SLOT_SIZE)
-    load(machine, loading)
+    load(machine, operands, loading)
 
     # EPCM
     machine.epcm[loading.page] = loaded_entry(loading, blocked=True)

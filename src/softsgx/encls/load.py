@@ -95,8 +95,10 @@ def _check_parent(
     return secs_page, check_secs(machine, secs_page, address).eid
 
 
-def load(machine: Machine, loading: Loading) -> None:
-    """Put the contents in place; a SECS is an enclave again, a child is counted."""
+def load(machine: Machine, operands: Operands, loading: Loading) -> None:
+    """Clear the slot, put the contents in place: a SECS, or a page that is counted."""
+    slot = operands.slot
+    machine.epc.page(operands.va_page)[slot : slot + SLOT_SIZE] = bytes(SLOT_SIZE)
     if loading.flags.page_type == PageType.SECS:
         enclave = enclave_of(loading.contents, machine.measuring)
         machine.enclaves[loading.page] = enclave
