@@ -2,7 +2,10 @@
 
 import errno
 import os
+import shutil
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -36,6 +39,21 @@ def open_own(path: Path) -> int:
 def name_beside(path: Path) -> Path:
     """Return a fresh name in the same directory, for what will become *path*."""
     return path.with_name(f".{path.name}.{os.urandom(6).hex()}")
+
+
+@contextmanager
+def appearing(directory: Path) -> Iterator[Path]:
+    """Give a place to fill, which becomes *directory*: whole, or not at all."""
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    beside = name_beside(directory)
+    beside.mkdir(mode=0o700)
+    try:
+        yield beside
+        beside.rename(directory)
+    except BaseException:
+        shutil.rmtree(beside)
+        raise
+    sync_directory(directory.parent)
 
 
 def sync_directory(path: Path) -> None:

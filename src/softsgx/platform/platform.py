@@ -12,7 +12,12 @@ from softsgx.machine.machine import Machine
 from softsgx.machine.model import Model
 from softsgx.machine.package import Package
 from softsgx.platform.errors import PlatformError
-from softsgx.platform.files import name_beside, sync_directory, write_durably
+from softsgx.platform.files import (
+    appearing,
+    name_beside,
+    sync_directory,
+    write_durably,
+)
 from softsgx.platform.record import (
     Record,
     check_model,
@@ -150,19 +155,10 @@ class Platform:
             raise PlatformError(f"{self.directory}: {error.strerror}") from error
 
     def _write_new(self, directory: Path) -> None:
-        """Fill a directory under another name first: it appears whole or not at all."""
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        beside = name_beside(directory)
-        beside.mkdir(mode=0o700)
-        try:
+        with appearing(directory) as beside:
             write_durably(beside / SEED_NAME, self.seed, 0o600)
             write_durably(beside / RECORD_NAME, encode_record(self.record))
             replace(self, directory=beside).policies().begin()
-            beside.rename(directory)
-        except BaseException:
-            shutil.rmtree(beside)
-            raise
-        sync_directory(directory.parent)
 
 
 def _read_seed(path: Path) -> bytes:

@@ -6,7 +6,6 @@ the machine itself goes along: its seed, the owner's key and policies, the audit
 
 import io
 import os
-import shutil
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +13,7 @@ from pathlib import Path
 from softsgx.crypto.passphrase import WrongPassphrase, lock, unlock
 from softsgx.platform.audit import HEAD_NAME, LOG_NAME, Who
 from softsgx.platform.errors import PlatformError
-from softsgx.platform.files import name_beside, sync_directory, write_durably
+from softsgx.platform.files import appearing, write_durably
 from softsgx.platform.platform import RECORD_NAME, SEED_NAME, OsEntropy, Platform
 from softsgx.platform.policies import POLICIES_NAME, STATE_NAME
 
@@ -57,7 +56,6 @@ def bring_in(raw: bytes, passphrase: str, directory: Path) -> Platform:
     if directory.exists():
         raise PlatformError(f"{directory}: there already")
     try:
-        directory.parent.mkdir(parents=True, exist_ok=True)
         _appear(directory, _unpacked(packed))
     except OSError as error:
         raise PlatformError(f"{directory}: {error.strerror}") from error
@@ -104,10 +102,7 @@ def _unpacked(packed: bytes) -> dict[str, bytes]:
 
 
 def _appear(directory: Path, files: dict[str, bytes]) -> None:
-    """Write them beside, and let the directory appear whole."""
-    beside = name_beside(directory)
-    beside.mkdir(mode=0o700)
-    try:
+    with appearing(directory) as beside:
         for name, content in files.items():
             path = beside / name
             path.parent.mkdir(mode=0o700, exist_ok=True)
@@ -116,11 +111,6 @@ def _appear(directory: Path, files: dict[str, bytes]) -> None:
         policies = Platform.open(beside).policies()
         policies.rule()
         policies.log.append("import", Who.of(os.getpid()))
-        beside.rename(directory)
-    except BaseException:
-        shutil.rmtree(beside)
-        raise
-    sync_directory(directory.parent)
 
 
 def _what_else(raw: bytes) -> str:
