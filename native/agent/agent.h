@@ -26,6 +26,7 @@ typedef uint64_t u64;
 typedef int64_t s64;
 
 #include "curtain.h"
+#include "narrow.h"
 
 /* ---- entry.S ---- */
 HIDDEN void agent_entry(void);		/* real handler of every signal we own */
@@ -98,10 +99,6 @@ struct enclave {
 };
 
 /* A thread that entered an enclave; its block also holds its signal stack. */
-struct detour {			/* see narrow.c */
-	u64 rip, next, rax, rdx, rdi, xfrm, faulted;
-};
-
 struct thread {
 	u64 magic;
 	u32 tid;
@@ -115,7 +112,7 @@ struct thread {
 	u32 guarded;		/* its system calls inside are dispatched to us */
 	u64 lifted;		/* an instruction whose breakpoint it met last */
 	u32 no_rdtsc;		/* RDTSC faults, by our doing */
-	struct detour detour;	/* what it had before one */
+	struct detour detour;
 };
 
 struct frame {			/* one delivery of a signal to the agent */
@@ -276,11 +273,6 @@ HIDDEN int at_rdtsc(u64 rip);
 HIDDEN int is_prefix(u8 byte);
 HIDDEN void copy_instruction(u8 *code, u64 rip); /* LONGEST + 2 bytes */
 
-/* ---- narrow.c: instructions on extended state that XFRM limits ---- */
-HIDDEN int state_site(struct frame *f);
-HIDDEN int state_ended(struct frame *f);
-HIDDEN int in_state_stub(u64 rip);
-
 /* ---- registers.c, xsave.c: the state that an exit saves and ERESUME loads ---- */
 #define G(reg) (*(u64 *)(gpr + (reg)))
 HIDDEN void gpr_store_context(const struct k_sigcontext *mc, struct abi_context *ctx);
@@ -300,6 +292,7 @@ HIDDEN void enclave_exit(struct frame *f, u32 vector, u32 error, u64 address);
 HIDDEN void ask_enclu(struct frame *f);
 HIDDEN void refused(long error, const char *otherwise);
 HIDDEN void raise_fault(struct frame *f, struct abi_context *ctx);
+HIDDEN void raise_plain(struct frame *f, u32 vector, int signo, int sicode);
 HIDDEN void raise_single_step(struct frame *f);
 HIDDEN void context_fill(struct frame *f, struct abi_context *ctx);
 HIDDEN void context_load(struct frame *f, const struct abi_context *ctx);

@@ -97,16 +97,22 @@ void raise_fault(struct frame *f, struct abi_context *ctx)
 	signal_program(f);
 }
 
-/* The instruction that ended was stepped over: #DB follows it, on either side. */
-void raise_single_step(struct frame *f)
+/* An exception of which no more is to be told. */
+void raise_plain(struct frame *f, u32 vector, int signo, int sicode)
 {
 	struct abi_context ctx;
 
 	memset(&ctx, 0, sizeof(ctx));
-	ctx.vector = 1;
-	ctx.signo = SIGTRAP;
-	ctx.sicode = TRAP_TRACE_;
+	ctx.vector = vector;
+	ctx.signo = (u32)signo;
+	ctx.sicode = (u32)sicode;
 	raise_fault(f, &ctx);
+}
+
+/* The instruction that ended was stepped over: #DB follows it, on either side. */
+void raise_single_step(struct frame *f)
+{
+	raise_plain(f, 1, SIGTRAP, TRAP_TRACE_);
 }
 
 /* Without privileges the supervisor may not look at a process of another user's. */

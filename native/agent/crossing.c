@@ -179,16 +179,6 @@ static int enter_at_oentry(struct frame *f, struct enclave *e, u8 *tcs)
 	return 1;
 }
 
-static int eenter_native(struct frame *f, struct enclave *e)
-{
-	u8 *tcs = usable_tcs(f, e);
-	int done = tcs && enter_at_oentry(f, e, tcs);
-
-	if (tcs && !done)
-		give_tcs(tcs);
-	return done;
-}
-
 static int resumable(const u8 *gpr)
 {
 	return canonical(FIELD(gpr, GPRSGX_RIP, u64)) &&
@@ -242,14 +232,16 @@ static int resume_in(struct frame *f, struct enclave *e, u8 *tcs)
 	return 1;
 }
 
-static int eresume_native(struct frame *f, struct enclave *e)
+static int enter_native(struct frame *f, struct enclave *e, u32 leaf)
 {
 	u8 *tcs = usable_tcs(f, e);
-	int done = tcs && resume_in(f, e, tcs);
 
-	if (tcs && !done)
-		give_tcs(tcs);
-	return done;
+	if (!tcs)
+		return 0;
+	if (leaf == ENCLU_EENTER ? enter_at_oentry(f, e, tcs) : resume_in(f, e, tcs))
+		return 1;
+	give_tcs(tcs);
+	return 0;
 }
 
 int eexit_native(struct frame *f)
@@ -324,7 +316,7 @@ static int crossed_natively(struct frame *f, u32 leaf)
 	if ((A.config.flags & CONFIGFLAG_EXACT) || A.parent || !is_entry(leaf))
 		return 0;
 	e = enclave_hold(f->uc->mc.rbx);
-	done = leaf == ENCLU_EENTER ? eenter_native(f, e) : eresume_native(f, e);
+	done = enter_native(f, e, leaf);
 	enclave_let_go(e);
 	return done;
 }

@@ -18,18 +18,17 @@
 #define CREDIT (1l << 25)	/* ticks: about ten milliseconds */
 #define MOST_PASSED (1l << 20)	/* between two exits: the rest others may have worked */
 #define TSC_REFUSED ((u64)-EFAULT_)
-#define CLOCK_MONOTONIC_ 1
 #define CLOCK_THREAD_CPUTIME_ 3
 #define TICKS_A_NS 3		/* about */
 #define PF_WRITE 2
 #define PF_FETCH 0x10
 
-static u64 clock(u32 which)
+u64 clock_ns(u32 which)
 {
 	struct k_timespec time;
 
 	sys(NR_clock_gettime, which, &time);
-	return ((u64)time.seconds * 1000000000 + (u64)time.nanoseconds) * TICKS_A_NS;
+	return (u64)time.seconds * 1000000000 + (u64)time.nanoseconds;
 }
 
 static u64 ticks(void)
@@ -37,13 +36,13 @@ static u64 ticks(void)
 	int refused = (A.config.flags & CONFIGFLAG_NO_RDTSC) != 0;
 	u64 now = refused ? TSC_REFUSED : agent_tsc();
 
-	return now == TSC_REFUSED ? clock(CLOCK_MONOTONIC_) : now;
+	return now == TSC_REFUSED ? clock_ns(CLOCK_MONOTONIC_) * TICKS_A_NS : now;
 }
 
 /* Of this thread alone: on a busy machine others work meanwhile. */
 static u64 worked(void)
 {
-	return clock(CLOCK_THREAD_CPUTIME_);
+	return clock_ns(CLOCK_THREAD_CPUTIME_) * TICKS_A_NS;
 }
 
 /* ---- what is mapped ---- */

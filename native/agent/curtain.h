@@ -49,6 +49,8 @@ HIDDEN void curtain_change_begin(u64 start, u64 length);
 HIDDEN void curtain_change_end(u64 start, u64 length, int gone);
 HIDDEN long curtain_protect(const struct abi_op *op);
 HIDDEN long curtain_map(const struct abi_op *op);
+#define CLOCK_MONOTONIC_ 1
+HIDDEN u64 clock_ns(u32 which);
 HIDDEN u64 agent_tsc(void); /* entry.S; -EFAULT if the thread may not */
 
 /* ---- abort.c ---- */

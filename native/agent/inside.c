@@ -32,13 +32,7 @@ static void inside_enclu(struct frame *f, int trapped)
 /* The instruction at RIP is none of an enclave's: #UD, whatever it raised. */
 void undefined(struct frame *f)
 {
-	struct abi_context ctx;
-
-	memset(&ctx, 0, sizeof(ctx));
-	ctx.vector = VECTOR_UD;
-	ctx.signo = SIGILL;
-	ctx.sicode = ILL_ILLOPN_;
-	raise_fault(f, &ctx);
+	raise_plain(f, VECTOR_UD, SIGILL, ILL_ILLOPN_);
 }
 
 static void page_fault(struct frame *f)

@@ -143,13 +143,7 @@ static int is_refused(const struct instruction *in, u64 area, u64 xfrm)
 
 static void protection_fault(struct frame *f)
 {
-	struct abi_context ctx;
-
-	memset(&ctx, 0, sizeof(ctx));
-	ctx.vector = VECTOR_GP;
-	ctx.signo = SIGSEGV;
-	ctx.sicode = SI_KERNEL;
-	raise_fault(f, &ctx);
+	raise_plain(f, VECTOR_GP, SIGSEGV, SI_KERNEL);
 }
 
 /* ---- there and back ---- */

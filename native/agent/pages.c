@@ -8,7 +8,6 @@
 
 #define UFFD_USER_MODE_ONLY_ 1ul
 
-#define CLOCK_MONOTONIC_ 1
 #define PAUSE_MS 100	  /* after so long it is another wait */
 #define PATIENCE_MS 10000 /* so long it may be for a machine that is busy */
 
@@ -26,14 +25,6 @@ void pages_offer(void)
 	offered = 1;
 }
 
-static s64 now_ms(void)
-{
-	struct k_timespec time = {0, 0};
-
-	sys(NR_clock_gettime, CLOCK_MONOTONIC_, &time);
-	return (s64)time.seconds * 1000 + (s64)time.nanoseconds / 1000000;
-}
-
 /* We met a write-protected page that an exit needs.  The supervisor protects pages before it
  * looks who is inside, and then lets go of these: 1, it is worth another try. */
 int pages_wait(const struct frame *f)
@@ -42,7 +33,7 @@ int pages_wait(const struct frame *f)
 	static s64 began, last; /* by any thread: may be later than our now */
 	struct k_timespec nap = {0, 50000};
 	u64 at = f->uc->mc.cr2 & -4096ul;
-	s64 now = now_ms();
+	s64 now = (s64)(clock_ns(CLOCK_MONOTONIC_) / 1000000);
 
 	if (f->sig != SIGBUS || f->uc->mc.trapno != 14 || !offered)
 		return 0;
