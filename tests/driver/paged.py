@@ -33,6 +33,9 @@ class FakeTables:
                 assert self.memory.words[index] == 0, "agents were not told before"
                 self.protected.add(index)
 
+    def watch(self, encl: Encl) -> None:
+        pass
+
     def changed(self) -> None:
         pass
 

@@ -119,9 +119,7 @@ class _Adding:
         return piece.stop
 
     def _room(self, count: int) -> _Piece:
-        core, encl = self._core, self._encl
-        core.make_room(count + encl.va_needed(count))
-        fits = encl.fitting(count, core.section.free)
+        fits = self._core.fitting(self._encl, count)
         full = None if fits else refuse(errno.ENOMEM, "the EPC is full")
         return _Piece(fits, full)
 

@@ -52,6 +52,11 @@ class Core:
         if self.reclaimer and self.section.free < count:
             self.reclaimer.reclaim(count)
 
+    def fitting(self, encl: Encl, count: int) -> int:
+        """Return how many of *count* pages an enclave can get; others go for them."""
+        self.make_room(count + encl.va_needed(count))
+        return encl.fitting(count, self.section.free)
+
     def grow(self, encl: Encl, count: int) -> list[int]:
         """Make room for the versions of *count* more pages; return new VA pages."""
         needed = encl.va_needed(count)
@@ -111,10 +116,6 @@ class Core:
         if encl.backing is None:
             encl.backing = encl.memory.backing()
         return encl.backing
-
-    def broken(self, encl: Encl, why: str) -> None:
-        """Take note that a page of an enclave is lost for good."""
-        self.gate.lost(encl, why)
 
     def kick(self, encl: Encl) -> None:
         """Interrupt the threads inside, so that a tracking cycle can end."""

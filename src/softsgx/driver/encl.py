@@ -104,9 +104,11 @@ class Encl:
 
     def page(self, addr: int) -> EnclPage | None:
         """Return the page at an address, or None where there is none."""
-        if not self.covers(addr):
-            return None
-        epc_page, info = self._pages.get(self.index(addr))
+        return self.numbered(self.index(addr)) if self.covers(addr) else None
+
+    def numbered(self, index: int) -> EnclPage | None:
+        """Return a page by its number from the base, or None where there is none."""
+        epc_page, info = self._pages.get(index)
         return _page(epc_page, info) if info else None
 
     def word(self, addr: int) -> int:

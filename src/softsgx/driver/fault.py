@@ -19,7 +19,7 @@ from softsgx.driver.core import Core
 from softsgx.driver.encl import Encl, EnclPage
 from softsgx.driver.mapping import granted
 from softsgx.driver.mm import Mm, Vma
-from softsgx.driver.paging import load_page, load_secs
+from softsgx.driver.paging import alloc_child, load_page
 from softsgx.driver.uapi import (
     PROT_EXEC,
     PROT_NONE,
@@ -144,22 +144,22 @@ def _present(core: Core, vma: Vma, page: EnclPage, access: _Access) -> Outcome:
     if access.needed == PROT_EXEC and not vma.prot & PROT_EXEC:
         return access.segv(SEGV_ACCERR, denied)
     if page.evicted:
-        return _brought(core, vma, access)
+        return _brought(core, vma, page, access)
     core.absorb()
     if granted(vma.encl.word(access.address)) & access.needed:
-        return _brought(core, vma, access)
+        return _brought(core, vma, page, access)
     if not access.from_enclave:
         return Abort()
     return access.segv(SEGV_ACCERR, denied | PFEC_SGX)
 
 
-def _brought(core: Core, vma: Vma, access: _Access) -> Outcome:
+def _brought(core: Core, vma: Vma, page: EnclPage, access: _Access) -> Outcome:
     """Bring the page back if it is out."""
     encl = vma.encl
     index = encl.index(access.address)
     # isgx loads for an enclave that runs, and is whole.
     stays_out = encl.by_address and (encl.torn or not encl.initialized)
-    if stays_out and next(encl.stretches(index, 1)).page.evicted:
+    if stays_out and page.evicted:
         return access.sigbus()
     try:
         load_page(core, encl, index)
@@ -190,14 +190,10 @@ def _eaug(core: Core, vma: Vma, address: int) -> bool:
 
 
 def _eaug_page(core: Core, encl: Encl, linaddr: int) -> bool:
-    encl.is_loading = True
     try:
-        load_secs(core, encl)
-        epc_page = core.alloc()
+        _, epc_page = alloc_child(core, encl)
     except OSError:
         return False
-    finally:
-        encl.is_loading = False
     index = encl.index(linaddr)
     core.machine.epc.place(epc_page, 1, encl.view, index * PAGE_SIZE)
     try:

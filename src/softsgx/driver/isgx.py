@@ -148,8 +148,7 @@ def ioc_add_page(core: Core, task: Task, arg: bytes) -> int:
     check_load(core.gate, task, (params.src, 1), prot, measured=measured)
     # Others had their turn while the program's memory was looked at.
     encl = _find(task.mm, params.addr)
-    core.make_room(1 + encl.va_needed(1))
-    if not encl.fitting(1, core.section.free):
+    if not core.fitting(encl, 1):
         raise refuse(errno.ENOMEM, "the EPC is full")
     if encl.initialized or encl.torn:
         raise refuse(errno.EINVAL, "not between CREATE and INIT, or unmapped in part")
@@ -162,14 +161,10 @@ def ioc_add_page(core: Core, task: Task, arg: bytes) -> int:
 def _add(
     core: Core, encl: Encl, params: sgx_enclave_add_page, data: bytes, secinfo: bytes
 ) -> None:
-    """EADD cannot fault here: what it would refuse has been refused."""
+    """EADD cannot fault here, nor room be missing: that has been refused."""
     offset = params.addr - encl.base
-    va_pages = core.grow(encl, 1)
-    try:
-        page = core.alloc()
-    except OSError:
-        core.shrink(encl, 1, va_pages)
-        raise
+    core.grow(encl, 1)
+    page = core.section.alloc()
     core.machine.epc.place(page, 1, encl.view, offset)
     encl.view[offset : offset + PAGE_SIZE] = data
     whole = params.mrmask == _ALL_CHUNKS

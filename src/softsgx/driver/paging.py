@@ -58,18 +58,12 @@ def load_page(core: "Core", encl: Encl, index: int) -> EnclPage:
 
     There is such a page.
     """
-    page = encl.page(encl.base + (index << PAGE_SHIFT))
+    page = encl.numbered(index)
     if page is None:
         raise AssertionError(f"no page {index:#x}")
     if not page.evicted:
         return page
-    encl.is_loading = True
-    try:
-        core.make_room(2)
-        secs = load_secs(core, encl)
-        epc_page = core.section.alloc()
-    finally:
-        encl.is_loading = False
+    secs, epc_page = alloc_child(core, encl)
     offset = index << PAGE_SHIFT
     core.machine.epc.place(epc_page, 1, encl.view, offset)
     try:
@@ -83,6 +77,15 @@ def load_page(core: "Core", encl: Encl, index: int) -> EnclPage:
     encl.evicted -= 1
     core.loaded(epc_page)
     return loaded
+
+
+def alloc_child(core: "Core", encl: Encl) -> tuple[int, int]:
+    """Return the EPC page of an enclave's SECS, which may come back, and a free one."""
+    encl.is_loading = True
+    try:
+        return load_secs(core, encl), core.alloc()
+    finally:
+        encl.is_loading = False
 
 
 def load_secs(core: "Core", encl: Encl) -> int:
@@ -111,7 +114,7 @@ def _runs(indices: Iterable[int]) -> Iterator[Run]:
 
 
 def _is_in(encl: Encl, index: int) -> bool:
-    page = encl.page(encl.base + (index << PAGE_SHIFT))
+    page = encl.numbered(index)
     return page is not None and not page.evicted
 
 
@@ -128,9 +131,7 @@ def _is_protected(encl: Encl, runs: list[Run]) -> bool:
 def _write_out_run(core: "Core", encl: Encl, run: Run) -> list[int]:
     """Evict neighbours that no process can write any more; return which went."""
     first, count = run
-    found = [
-        encl.page(encl.base + (n << PAGE_SHIFT)) for n in range(first, first + count)
-    ]
+    found = [encl.numbered(index) for index in range(first, first + count)]
     pages = [page for page in found if page is not None]
     done = core.kernel.eblock_run([page.epc_page for page in pages])
     slots = _ewb(core, encl, first, [page.epc_page for page in pages[:done]])
@@ -149,7 +150,7 @@ def _entered(core: "Core", encl: Encl) -> list[range]:
     """
     stay: list[range] = []
     for index in encl.tcs:
-        page = encl.page(encl.base + (index << PAGE_SHIFT))
+        page = encl.numbered(index)
         if page is None or page.evicted:
             continue
         raw = core.machine.epc.page(page.epc_page)
@@ -234,7 +235,7 @@ def _eldu(
     except Fault as fault:
         why = str(fault)
     if why:
-        core.broken(encl, f"ELDU: {why}")
+        core.gate.lost(encl, f"ELDU: {why}")
         raise refuse(errno.EIO, f"ELDU: {why}")
     encl.versions.give(slot)
     backing.drop(*places)

@@ -73,8 +73,11 @@ class Tables(Protocol):
     can_evict: bool
     """Pages can be taken out of them while the process runs."""
 
+    def watch(self, encl: "Encl") -> None:
+        """Have an access to a hole of its memory be a page fault."""
+
     def protect(self, encl: "Encl", runs: list[tuple[int, int]]) -> None:
-        """Let nobody write pages from now on, and who comes to a hole in them wait."""
+        """Let nobody write pages from now on, and watch the enclave's holes."""
 
     def unprotect(self, encl: "Encl", runs: list[tuple[int, int]]) -> None:
         """Let pages be written again; holes stay as they are."""
@@ -90,6 +93,9 @@ class NoTables:
     """Those of a process whose pages cannot be taken out."""
 
     can_evict = False
+
+    def watch(self, encl: "Encl") -> None:
+        """Do nothing: none of its pages is out by way of these."""
 
     def protect(self, encl: "Encl", runs: list[tuple[int, int]]) -> None:
         """Do nothing: it is never asked."""

@@ -48,6 +48,12 @@ def _checked(result: int) -> int:
     return result
 
 
+def _punch(fd: int, offset: int, length: int) -> int:
+    mode = _FALLOC_FL_PUNCH_HOLE | _FALLOC_FL_KEEP_SIZE
+    result: int = _libc().fallocate(fd, mode, offset, length)
+    return result
+
+
 class SharedMemory:
     """The bytes of one enclave, offset = address - base, then its EPCM words."""
 
@@ -97,8 +103,7 @@ class SharedMemory:
 
     def zap(self, offset: int, length: int) -> None:
         """Make a range read zero and give its memory back."""
-        mode = _FALLOC_FL_PUNCH_HOLE | _FALLOC_FL_KEEP_SIZE
-        _checked(_libc().fallocate(self.fd, mode, offset, length))
+        _checked(_punch(self.fd, offset, length))
 
     def populate(self, offset: int, length: int) -> None:
         """See that no page of a range is a hole: a read of one makes it a page."""
@@ -160,9 +165,8 @@ class BackingStore:
 
     def drop(self, *places: tuple[int, int]) -> None:
         """Give back the room of bytes, as far as the file system can."""
-        mode = _FALLOC_FL_PUNCH_HOLE | _FALLOC_FL_KEEP_SIZE
         for offset, size in places:
-            _libc().fallocate(self._fd, mode, offset, size)
+            _punch(self._fd, offset, size)
 
     def close(self) -> None:
         """Let go of it."""

@@ -6,7 +6,7 @@ table, memory is copied once, and nothing it says about enclaves is believed.
 
 import errno
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from softsgx.arch.addr import PAGE_SIZE
 from softsgx.driver.device import File
 from softsgx.driver.driver import Driver
 from softsgx.driver.encl import Encl
+from softsgx.driver.mm import Mm
 from softsgx.native.numbers import Call
 from softsgx.runner.answers import NOT_IMPLEMENTED, NOT_OURS, Answer, NewFd, Result
 from softsgx.runner.context import Context
@@ -192,20 +193,16 @@ class Calls:
         if not self._driver.reclaimer:
             return 0
         task.mm.tables.close()
-        task.mm.tables = page_tables(task.process.pid, args[0] & _U32)
-        for encl in task.mm.encls:
-            if encl.evicted:
-                task.mm.tables.protect(encl, [])
+        task.mm.tables = page_tables(task.process.pid, task.caller, args[0])
+        _watch_evicted(task.mm, task.mm.encls)
         return 0
 
     def _moved(self, task: UserTask, args: tuple[int, ...]) -> Result:
         """Watch the holes in a mapping again."""
         start, length = args[:2]
-        tables = task.mm.tables
-        tables.changed()
-        for vma in task.mm.overlapping(start, start + length):
-            if vma.encl.evicted:
-                tables.protect(vma.encl, [])
+        task.mm.tables.changed()
+        vmas = task.mm.overlapping(start, start + length)
+        _watch_evicted(task.mm, {vma.encl for vma in vmas})
         return 0
 
     # ---- instructions ----
@@ -252,6 +249,13 @@ class Calls:
         ops = task.process.pending.pop(task.tid, [])
         Answer(task.process, self.sites.code, ops).send(task.caller, args[0])
         return 0
+
+
+def _watch_evicted(mm: Mm, encls: Iterable[Encl]) -> None:
+    """Have accesses to pages that are out be faults, where they might read zeros."""
+    for encl in encls:
+        if encl.evicted:
+            mm.tables.watch(encl)
 
 
 def _gaps(process: Process, start: int, end: int) -> Iterator[tuple[int, int]]:

@@ -12,9 +12,9 @@ from time import monotonic
 from softsgx.arch.addr import PAGE_SHIFT
 from softsgx.driver.encl import Encl
 from softsgx.driver.protocols import NoTables, Tables
-from softsgx.native import lib
 from softsgx.native.memory import SharedMemory
 from softsgx.native.userfault import Userfault
+from softsgx.runner.caller import Caller
 from softsgx.runner.mappings import Mapping, mappings
 
 _GONE = frozenset({errno.ESRCH, errno.ENOENT, errno.EINVAL})
@@ -24,10 +24,10 @@ _SOON = 0.1
 """Seconds after which an agent has done what it was told."""
 
 
-def page_tables(pid: int, number: int) -> Tables:
-    """Return those of a process that has a userfaultfd open by a number."""
+def page_tables(pid: int, caller: Caller, fd: int) -> Tables:
+    """Return those of process *pid*, of which *caller* has a userfaultfd open."""
     try:
-        return PageTables(pid, Userfault(lib.take_fd(pid, number)))
+        return PageTables(pid, Userfault(caller.take_fd(fd)))
     except OSError:
         return NoTables()
 
@@ -42,6 +42,10 @@ class PageTables:
         self._userfault = userfault
         self._mappings: dict[int, list[Mapping]] = {}
         self._settled = 0.0
+
+    def watch(self, encl: Encl) -> None:
+        """Have an access to a hole of its memory be a SIGBUS."""
+        self._of(encl)
 
     def protect(self, encl: Encl, runs: list[tuple[int, int]]) -> None:
         """Let nobody write pages from now on; a hole in them is a SIGBUS."""
