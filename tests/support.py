@@ -8,13 +8,14 @@ from typing import Any, TypeVar, cast
 
 import pytest
 
-from softsgx import encls
+from softsgx import encls, enclv
 from softsgx.arch.addr import PAGE_SIZE
 from softsgx.arch.einittoken import Einittoken
 from softsgx.arch.errors import LeafFailed, SgxError
 from softsgx.arch.faults import Fault
-from softsgx.arch.leaves import Encls
+from softsgx.arch.leaves import Encls, Enclv
 from softsgx.arch.pageinfo import Pageinfo
+from softsgx.arch.rdinfo import Rdinfo
 from softsgx.arch.secinfo import PageType, Secinfo, SecinfoFlags
 from softsgx.arch.secs import AttributeFlags, Attributes, Miscselect, Secs
 from softsgx.arch.sigstruct import EXPONENT, HEADER, HEADER2, Sigstruct, signed_part
@@ -26,7 +27,7 @@ from softsgx.machine.machine import Machine
 from softsgx.machine.memory import FlatMemory, epc_address
 from softsgx.machine.model import Model
 from softsgx.machine.package import Package
-from softsgx.machine.processor import Processor
+from softsgx.machine.processor import Controls, Processor
 
 T = TypeVar("T")
 
@@ -87,7 +88,7 @@ def make_machine(
     seed: bytes = b"seed",
 ) -> Machine:
     """Return a machine with that many EPC pages; *model* changes Model's fields."""
-    small = Model(epc_bytes=pages * PAGE_SIZE)
+    small = Model(epc_bytes=pages * PAGE_SIZE, enclv=True, oversub=True)
     package = Package.from_seed(seed, CountedEntropy())
     return Machine.of(changed(small, model or {}), package)
 
@@ -261,6 +262,27 @@ class Ring0:
         )
         self.call(leaf, _PAGEINFO, epc_address(page), slot_address(va_page, slot))
 
+    def rdinfo(self, page: int) -> Rdinfo:
+        """Return what ERDINFO says of a page."""
+        rdinfo = bytearray(b"\xff" * Rdinfo.SIZE)
+        self.memory.put(_SOURCE, rdinfo)
+        self.call(Encls.ERDINFO, _SOURCE, epc_address(page))
+        return Rdinfo.from_bytes(bytes(rdinfo))
+
+    def monitor(self, leaf: int, rbx: int = 0, rcx: int = 0, rdx: int = 0) -> None:
+        """Run a leaf of ENCLV in VMX root operation; LeafFailed carries a code."""
+        regs = self.lp.regs
+        self.lp.vmx = True
+        regs.rax, regs.rbx, regs.rcx, regs.rdx = leaf, rbx, rcx, rdx
+        enclv.execute(self.machine, self.lp, leaf)
+        if regs.rax:
+            raise LeafFailed(SgxError(regs.rax))
+
+    def setcontext(self, page: int, context: int) -> None:
+        """Give a SECS another ENCLAVECONTEXT."""
+        self.memory.put(_SOURCE, context.to_bytes(8, "little"))
+        self.monitor(Enclv.ESETCONTEXT, rcx=epc_address(page), rdx=_SOURCE)
+
     def on_page(self, leaf: Encls, page: int, offset: int = 0, rbx: int = 0) -> int:
         """Run a leaf whose RCX is an EPC address; return RBX."""
         self.call(leaf, rbx, epc_address(page) + offset)
@@ -315,6 +337,12 @@ class Ring0:
         """Make a SIGSTRUCT's signer the launch key's owner."""
         modulus = Sigstruct.from_bytes(sigstruct).modulus
         self.machine.package.lepubkeyhash = sha256(modulus)
+
+
+def in_guest(ring0: Ring0) -> None:
+    """Let the processor be a guest's, of a monitor that evicts its pages unseen."""
+    ring0.lp.vmx = True
+    ring0.lp.controls = Controls(epc_virtualization_extensions=True)
 
 
 def slot_address(va_page: int, slot: int) -> int:

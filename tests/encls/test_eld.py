@@ -25,7 +25,9 @@ from tests.support import (
 
 VA, OTHER_VA, NEW = 9, 10, 20
 INFO, PCMD, IN = 0x1000, 0x2000, 0x3000
-LOADS = pytest.mark.parametrize("leaf", [Encls.ELDB, Encls.ELDU])
+LOADS = pytest.mark.parametrize(
+    "leaf", [Encls.ELDB, Encls.ELDU, Encls.ELDBC, Encls.ELDUC]
+)
 MAC_FAILS = SgxError.MAC_COMPARE_FAIL
 
 
@@ -60,7 +62,7 @@ def test_a_page_comes_back_as_it_went(ring0: Ring0, leaf: Encls) -> None:
     ring0.block(3)
     evicted = ring0.ewb(3, VA, 5)
     ring0.eld(leaf, evicted, NEW, VA, 5)
-    is_blocked = leaf == Encls.ELDB
+    is_blocked = leaf in {Encls.ELDB, Encls.ELDBC}
     assert ring0.machine.epcm[NEW] == replace(before, blocked=is_blocked, epoch=TRACKED)
     assert bytes(ring0.machine.epc.page(NEW)[:6]) == b"secret"
     assert ring0.enclave().children == children

@@ -51,7 +51,7 @@ def test_undefined_goes_before_not_enabled(ring0: Ring0) -> None:
         ring0.leaf(Encls.EREMOVE, rcx=epc_address(3))
 
 
-@pytest.mark.parametrize("leaf", [0x14, 0xFF, *set(Encls) - set(encls.LEAVES)])
+@pytest.mark.parametrize("leaf", [0x14, 0xFF])
 def test_faults_on_a_leaf_that_is_not_there(ring0: Ring0, leaf: int) -> None:
     with refuses(ring0.machine, GeneralProtection, "no leaf"):
         ring0.leaf(leaf)
@@ -64,8 +64,15 @@ def test_faults_on_sgx2_leaves_without_sgx2(leaf: Encls) -> None:
         ring0.leaf(leaf)
 
 
+@pytest.mark.parametrize("leaf", sorted(encls.OVERSUB_LEAVES))
+def test_faults_on_leaves_for_monitors_without_oversub(leaf: Encls) -> None:
+    ring0 = Ring0(make_machine({"oversub": False}))
+    with refuses(ring0.machine, GeneralProtection, "no leaf"):
+        ring0.leaf(leaf)
+
+
 def test_the_other_leaves_do_not_need_sgx2() -> None:
-    ring0 = small_enclave(make_machine({"sgx2": False}))
+    ring0 = small_enclave(make_machine({"sgx2": False, "oversub": False}))
     ring0.leaf(Encls.EREMOVE, rcx=epc_address(3))
     assert not ring0.machine.epcm[3].valid
 

@@ -77,7 +77,7 @@ def long_c_functions(where: str, text: str) -> list[Breach]:
 
 
 def _budget(path: Path) -> int:
-    leaf = path.parent.name in {"encls", "enclu"}
+    leaf = path.parent.name in {"encls", "enclu", "enclv"}
     return LEAF_BODY_LINES if leaf else BODY_LINES
 
 

@@ -17,6 +17,8 @@ def test_leaf_7_shows_sgx_and_launch_control() -> None:
         (Model(sgx2=False), 0x801, 1),
         (Model(edeccssa=False), 0x003, 1),
         (Model(exinfo=False), 0x803, 0),
+        (Model(enclv=True), 0x823, 1),
+        (Model(oversub=True), 0x843, 1),
     ],
 )
 def test_sub_leaf_0_shows_the_leaves_and_miscselect(

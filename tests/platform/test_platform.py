@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from softsgx.platform import platform as platform_module
 from softsgx.platform.errors import PlatformError
 from softsgx.platform.models import CPUS, MODELS, SHORT_NAMES
 from softsgx.platform.platform import Platform
-from softsgx.platform.record import decode_record, encode_record
+from softsgx.platform.record import Record, decode_record, encode_record
 
 
 def test_an_ephemeral_platform_is_on_and_its_keys_are_its_own() -> None:
@@ -129,6 +130,14 @@ def test_a_failed_write_leaves_the_old_record(
 def test_every_named_model_survives_its_file(name: str) -> None:
     record = Platform.ephemeral(MODELS[name]).record
     assert decode_record(encode_record(record)) == record
+
+
+def test_a_platform_of_an_older_softsgx_has_no_leaves_for_monitors() -> None:
+    raw = encode_record(Record(model=MODELS["full"]))
+    old = raw.replace(b"enclv = true\n", b"").replace(b"oversub = true\n", b"")
+    model = decode_record(old).model
+    assert len(old) < len(raw) - 25
+    assert model == replace(MODELS["full"], enclv=False, oversub=False)
 
 
 def test_a_platform_of_an_older_softsgx_has_this_machines_name() -> None:

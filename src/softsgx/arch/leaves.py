@@ -1,4 +1,4 @@
-"""Leaf numbers of ENCLS and ENCLU (EAX).  SDM: "SGX Instruction References"."""
+"""Leaf numbers of ENCLS, ENCLU and ENCLV (EAX).  SDM: "SGX Instruction References"."""
 
 from enum import IntEnum
 
@@ -26,6 +26,14 @@ class Encls(IntEnum):
     ETRACKC = 0x11
     ELDBC = 0x12
     ELDUC = 0x13
+
+
+class Enclv(IntEnum):
+    """Leaves of ENCLV, for a virtual machine monitor in ring 0."""
+
+    EDECVIRTCHILD = 0x00
+    EINCVIRTCHILD = 0x01
+    ESETCONTEXT = 0x02
 
 
 class Enclu(IntEnum):

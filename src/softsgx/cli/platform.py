@@ -95,7 +95,10 @@ def _model_row(name: str, cpu: Named) -> dict[str, Any]:
 
 
 def _features(model: Model) -> list[str]:
-    features = ("sgx1", "sgx2", "kss", "flc", "aexnotify", "edeccssa", "exinfo")
+    features = (
+        *("sgx1", "sgx2", "kss", "flc", "aexnotify", "edeccssa", "exinfo"),
+        *("enclv", "oversub"),
+    )
     return [name for name in features if getattr(model, name)]
 
 

@@ -2,9 +2,8 @@
 
 SDM: "ENCLS—Execute an Enclave System Function of Specified Leaf Number"
 
-LEAVES is all that this processor has.  A number that is not in it, and one of SGX2
-where the model lacks SGX2, is what the manual calls an unsupported leaf: #GP.  So are
-the leaves for guests.
+LEAVES is all that a processor may have.  A number that is not in it, and one of a
+feature that the model lacks, is what the manual calls an unsupported leaf: #GP.
 
 A leaf runs alone: the supervisor takes one at a time, so nothing can be seen of the
 locks that the manual's concurrency tables describe, and no leaf returns
@@ -26,15 +25,20 @@ from softsgx.encls.edbgwr import edbgwr
 from softsgx.encls.eextend import eextend
 from softsgx.encls.einit import einit
 from softsgx.encls.eldb import eldb
+from softsgx.encls.eldbc import eldbc
 from softsgx.encls.eldu import eldu
+from softsgx.encls.elduc import elduc
 from softsgx.encls.emodpr import emodpr
 from softsgx.encls.emodt import emodt
 from softsgx.encls.epa import epa
+from softsgx.encls.erdinfo import erdinfo
 from softsgx.encls.eremove import eremove
 from softsgx.encls.etrack import etrack
+from softsgx.encls.etrackc import etrackc
 from softsgx.encls.ewb import ewb
 from softsgx.encls.operand import set_result
 from softsgx.machine.machine import Machine
+from softsgx.machine.model import Model
 from softsgx.machine.processor import RFLAGS_CF, RFLAGS_ZF, Processor, Regs
 from softsgx.machine.trace import LeafExecuted
 
@@ -57,60 +61,68 @@ LEAVES: dict[Encls, Leaf] = {
     Encls.EAUG: eaug,
     Encls.EMODPR: emodpr,
     Encls.EMODT: emodt,
+    Encls.ERDINFO: erdinfo,
+    Encls.ETRACKC: etrackc,
+    Encls.ELDBC: eldbc,
+    Encls.ELDUC: elduc,
 }
 
-_NUMBERS = {int(leaf): leaf for leaf in Encls}
+_NUMBERS = {int(leaf): leaf for leaf in LEAVES}
 
 SGX2_LEAVES = frozenset({Encls.EAUG, Encls.EMODPR, Encls.EMODT})
 """Leaves that CPUID's SGX2 bit stands for."""
 
-_IN_CARRY = frozenset(
-    {
-        SgxError.BLSTATE,
-        SgxError.NOTBLOCKABLE,
-        SgxError.PG_IS_SECS,
-        SgxError.VA_SLOT_OCCUPIED,
-    }
-)
-"""What EBLOCK and EWB report in CF instead of ZF."""
+OVERSUB_LEAVES = frozenset({Encls.ERDINFO, Encls.ETRACKC, Encls.ELDBC, Encls.ELDUC})
+"""Leaves for monitors that give guests more EPC than there is; a bit of their own."""
+
+_IN_CARRY = {
+    Encls.EBLOCK: {SgxError.BLSTATE, SgxError.NOTBLOCKABLE, SgxError.PG_IS_SECS},
+    Encls.EWB: {SgxError.VA_SLOT_OCCUPIED},
+    Encls.ERDINFO: {SgxError.PG_INVLD, SgxError.PG_NONEPC},
+    Encls.ETRACKC: {SgxError.TRACK_NOT_REQUIRED},
+}
+"""What leaves report in CF instead of ZF."""
 
 
 def execute(machine: Machine, lp: Processor, leaf: int) -> None:
     """Run ENCLS with *leaf* in EAX and the operands in lp.regs.
 
-    An error code goes to RAX and the flags; a Fault is raised and nothing changes.
+    An error code goes to RAX and the flags; with a Fault or VmExit nothing changes.
     """
-    leaf &= 0xFFFF_FFFF
-    function = _check_enabled(machine, lp, leaf)
+    number = _check_enabled(machine, lp, leaf & 0xFFFF_FFFF)
     regs = lp.regs
     operands = regs.rbx, regs.rcx, regs.rdx
-    error, fault = None, None
     try:
-        function(machine, lp)
+        LEAVES[number](machine, lp)
     except LeafFailed as failed:
-        error = failed.code
-        set_result(lp, error)
-        if error in _IN_CARRY:
+        set_result(lp, failed.code)
+        if failed.code in _IN_CARRY.get(number, ()):
             _move_to_carry(regs)
-    except Fault as raised:
-        fault = raised
+        machine.trace(LeafExecuted(lp.id, number, *operands, error=failed.code))
+    except Fault as fault:
+        machine.trace(LeafExecuted(lp.id, number, *operands, fault=fault))
         raise
-    finally:
-        event = LeafExecuted(lp.id, Encls(leaf), *operands, error=error, fault=fault)
-        machine.trace(event)
+    else:
+        machine.trace(LeafExecuted(lp.id, number, *operands))
 
 
-def _check_enabled(machine: Machine, lp: Processor, leaf: int) -> Leaf:
+def _check_enabled(machine: Machine, lp: Processor, leaf: int) -> Encls:
     if not machine.model.sgx1:
         raise InvalidOpcode("CPUID does not enumerate SGX1")
     if lp.cpl > 0:
         raise InvalidOpcode("ENCLS outside ring 0")
     if not machine.package.is_opted_in():
         raise GeneralProtection("IA32_FEATURE_CONTROL does not enable SGX")
-    function = LEAVES.get(_NUMBERS[leaf]) if leaf in _NUMBERS else None
-    if function is None or (leaf in SGX2_LEAVES and not machine.model.sgx2):
+    number = _NUMBERS.get(leaf)
+    if number is None or not _is_enumerated(machine.model, number):
         raise GeneralProtection(f"ENCLS has no leaf {leaf:#x} here")
-    return function
+    return number
+
+
+def _is_enumerated(model: Model, leaf: Encls) -> bool:
+    if leaf in OVERSUB_LEAVES:
+        return model.oversub
+    return leaf not in SGX2_LEAVES or model.sgx2
 
 
 def _move_to_carry(regs: Regs) -> None:

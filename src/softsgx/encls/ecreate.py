@@ -26,7 +26,7 @@ from softsgx.machine.enclave import EnclaveState
 from softsgx.machine.epcm import EpcmEntry
 from softsgx.machine.machine import Machine
 from softsgx.machine.measurement import Measurement
-from softsgx.machine.model import Model
+from softsgx.machine.model import Model, physical_address
 from softsgx.machine.processor import Processor
 
 _SIZE_MIN = 2 * PAGE_SIZE
@@ -68,7 +68,9 @@ def ecreate(machine: Machine, lp: Processor) -> None:
     # OPERATION
     zeros = bytes(32)
     secs = replace(secs, mrenclave=zeros, mrsigner=zeros, isvprodid=0, isvsvn=0)
-    enclave = EnclaveState(secs, Measurement(), machine.next_eid)
+    enclave = EnclaveState(
+        secs, Measurement(), machine.next_eid, enclavecontext=physical_address(page)
+    )
     machine.enclaves[page] = enclave
     machine.next_eid += 1
 

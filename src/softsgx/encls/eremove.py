@@ -9,7 +9,7 @@ Errors: CHILD_PRESENT, ENCLAVE_ACT.
 from softsgx.arch.addr import PAGE_SIZE
 from softsgx.arch.errors import LeafFailed, SgxError
 from softsgx.arch.secinfo import PageType
-from softsgx.encls.operand import check_aligned, set_result
+from softsgx.encls.operand import check_aligned, has_child, set_result
 from softsgx.machine.epcm import EpcmEntry
 from softsgx.machine.machine import Machine
 from softsgx.machine.processor import Processor
@@ -28,7 +28,7 @@ def eremove(machine: Machine, lp: Processor) -> None:
     # CHECKS
     entry = machine.epcm[page]
     is_secs = entry.pt == PageType.SECS
-    if entry.valid and is_secs and machine.enclaves[page].children:
+    if entry.valid and is_secs and has_child(lp, machine.enclaves[page]):
         raise LeafFailed(SgxError.CHILD_PRESENT)
     if _needs_quiet(entry) and machine.enclaves[entry.enclavesecs].inside:
         raise LeafFailed(SgxError.ENCLAVE_ACT)

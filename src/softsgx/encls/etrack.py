@@ -3,12 +3,16 @@
 SDM: "ETRACK—Activates EBLOCK Checks"
 In: RCX, the SECS' EPC page.
 Faults: #GP for a misaligned operand; #PF for one outside the EPC or not a SECS.
-Errors: PREV_TRK_INCMPL.
+Errors: PREV_TRK_INCMPL; in a guest with EPC virtualization extensions a VM exit.
 """
 
 from softsgx.arch.addr import PAGE_SIZE
-from softsgx.arch.errors import LeafFailed, SgxError
-from softsgx.encls.operand import check_aligned, check_secs, set_result
+from softsgx.encls.operand import (
+    check_aligned,
+    check_secs,
+    check_tracked,
+    set_result,
+)
 from softsgx.machine.machine import Machine
 from softsgx.machine.processor import Processor
 
@@ -22,8 +26,7 @@ def etrack(machine: Machine, lp: Processor) -> None:
 
     # CHECKS
     enclave = check_secs(machine, page, rcx)
-    if enclave.is_tracking():
-        raise LeafFailed(SgxError.PREV_TRK_INCMPL)
+    check_tracked(lp, enclave)
 
     # OPERATION
     enclave.epoch += 1

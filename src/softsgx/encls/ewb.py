@@ -21,6 +21,7 @@ from softsgx.encls.operand import (
     check_aligned,
     check_va,
     check_writable,
+    has_child,
     is_initialized,
     page_fault,
     page_offset,
@@ -60,7 +61,7 @@ def ewb(machine: Machine, lp: Processor) -> None:
     if not entry.valid:
         raise page_fault(rcx, "the EPC page is not valid")
     check_va(machine, va_page, rdx)
-    _check_evictable(machine, page, entry)
+    _check_evictable(machine, lp, page, entry)
     for address, size in (
         (rbx, Pageinfo.SIZE),
         (pcmd_at, Pcmd.SIZE),
@@ -94,10 +95,12 @@ def ewb(machine: Machine, lp: Processor) -> None:
     set_result(lp)
 
 
-def _check_evictable(machine: Machine, page: int, entry: EpcmEntry) -> None:
+def _check_evictable(
+    machine: Machine, lp: Processor, page: int, entry: EpcmEntry
+) -> None:
     # That EBLOCK was done in an epoch of this SECS, else #GP, holds by construction.
     if entry.pt == PageType.SECS:
-        if machine.enclaves[page].children:
+        if has_child(lp, machine.enclaves[page]):
             raise LeafFailed(SgxError.CHILD_PRESENT)
         return
     if entry.pt == PageType.VA:

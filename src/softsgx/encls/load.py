@@ -1,4 +1,4 @@
-"""What ELDB and ELDU do alike: all but the state in which they leave the page.
+"""What the leaves that load a page do alike: all but the state they leave it in.
 
 SDM: "ELDB/ELDU/ELDBC/ELDUC—Load an EPC Page and Mark its State"
 """
@@ -12,6 +12,7 @@ from softsgx.arch.pageinfo import Pageinfo, Pcmd
 from softsgx.arch.secinfo import PageType, Secinfo, SecinfoFlags
 from softsgx.crypto.compare import MismatchError
 from softsgx.encls.operand import (
+    CHILDREN,
     check_aligned,
     check_secs,
     check_va,
@@ -20,10 +21,9 @@ from softsgx.encls.operand import (
 )
 from softsgx.machine.epcm import TRACKED, EpcmEntry
 from softsgx.machine.machine import Machine
+from softsgx.machine.model import physical_address
 from softsgx.machine.paging import SLOT_SIZE, enclave_of, header_of
 from softsgx.machine.processor import Processor
-
-_CHILDREN = (PageType.REG, PageType.TCS, PageType.TRIM)
 
 
 class Operands(NamedTuple):
@@ -86,7 +86,7 @@ def _check_parent(
     machine: Machine, lp: Processor, flags: SecinfoFlags, address: int
 ) -> tuple[int, int]:
     """Return the SECS' page and EID to which the page is bound; 0, 0 without one."""
-    if flags.page_type not in _CHILDREN:
+    if flags.page_type not in CHILDREN:
         if address:
             raise GeneralProtection("SECS of PAGEINFO for a page that has none")
         return 0, 0
@@ -100,7 +100,8 @@ def load(machine: Machine, operands: Operands, loading: Loading) -> None:
     slot = operands.slot
     machine.epc.page(operands.va_page)[slot : slot + SLOT_SIZE] = bytes(SLOT_SIZE)
     if loading.flags.page_type == PageType.SECS:
-        enclave = enclave_of(loading.contents, machine.measuring)
+        address = physical_address(loading.page)
+        enclave = enclave_of(loading.contents, machine.measuring, address)
         machine.enclaves[loading.page] = enclave
         return
     machine.epc.page(loading.page)[:] = loading.contents
@@ -122,6 +123,6 @@ def loaded_entry(loading: Loading, *, blocked: bool) -> EpcmEntry:
         pending=bool(flags & SecinfoFlags.PENDING),
         modified=bool(flags & SecinfoFlags.MODIFIED),
         pr=bool(flags & SecinfoFlags.PR),
-        blocked=blocked and flags.page_type in _CHILDREN,
+        blocked=blocked and flags.page_type in CHILDREN,
         epoch=TRACKED,
     )

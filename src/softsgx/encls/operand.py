@@ -1,7 +1,7 @@
 """Operands of the leaves: where they must lie, and what the EPCM must say of them."""
 
 from softsgx.arch.addr import PAGE_SIZE
-from softsgx.arch.errors import SgxError
+from softsgx.arch.errors import LeafFailed, SgxError
 from softsgx.arch.faults import (
     PFEC_P,
     PFEC_SGX,
@@ -10,11 +10,15 @@ from softsgx.arch.faults import (
     PageFault,
 )
 from softsgx.arch.secinfo import PageType
+from softsgx.arch.vmx import Conflict, ExitReason, VmExit
 from softsgx.machine.enclave import EnclaveState
 from softsgx.machine.machine import Machine
 from softsgx.machine.processor import RFLAGS_ARITHMETIC, RFLAGS_ZF, Processor
 
 _CANONICAL_BIT = 47
+
+CHILDREN = (PageType.REG, PageType.TCS, PageType.TRIM)
+"""Types of the pages that have a SECS."""
 
 
 def is_canonical(address: int) -> bool:
@@ -48,6 +52,22 @@ def check_va(machine: Machine, page: int, address: int) -> None:
     entry = machine.epcm[page]
     if not entry.valid or entry.pt != PageType.VA:
         raise page_fault(address, "not a VA page")
+
+
+def has_child(lp: Processor, enclave: EnclaveState) -> bool:
+    """Say whether a SECS has pages; in a guest also those that its monitor evicted."""
+    virtual = enclave.virtchildcnt if lp.has_epc_virtualization else 0
+    return bool(enclave.children or virtual)
+
+
+def check_tracked(lp: Processor, enclave: EnclaveState) -> None:
+    """Raise PREV_TRK_INCMPL, or leave the guest, unless the last cycle is over."""
+    if not enclave.is_tracking():
+        return
+    if lp.has_epc_virtualization:
+        code = Conflict.TRACKING_REFERENCE_CONFLICT
+        raise VmExit(ExitReason.SGX_CONFLICT, code, enclave.enclavecontext)
+    raise LeafFailed(SgxError.PREV_TRK_INCMPL)
 
 
 def check_writable(lp: Processor, address: int, size: int) -> None:

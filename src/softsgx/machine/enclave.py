@@ -10,7 +10,8 @@ from softsgx.machine.measurement import Measurement
 class EnclaveState:
     """One SECS: its fields, measurement, children, and who is inside.
 
-    *secs* is replaced on change; isvfamilyid and isvextprodid have no place in it.
+    *secs* is replaced on change; what else a SECS holds has no place in its table.
+    *children* are pages in the EPC; *virtchildcnt* counts those that a monitor evicted.
     """
 
     secs: Secs
@@ -19,6 +20,8 @@ class EnclaveState:
     children: int = 0
     isvfamilyid: bytes = bytes(16)
     isvextprodid: bytes = bytes(16)
+    virtchildcnt: int = 0
+    enclavecontext: int = 0
     epoch: int = 0
     inside: dict[int, int] = field(default_factory=dict)
 

@@ -78,6 +78,8 @@ def _freeze(enclave: EnclaveState) -> EnclaveSnapshot:
             enclave.children,
             enclave.isvfamilyid,
             enclave.isvextprodid,
+            enclave.virtchildcnt,
+            enclave.enclavecontext,
             enclave.epoch,
             enclave.measurement.blocks,
         ),

@@ -28,6 +28,11 @@ EPC_PHYSICAL_BASE = 1 << 36
 """Where CPUID says the EPC begins, a physical address."""
 
 
+def physical_address(page: int) -> int:
+    """Return the physical address of an EPC page."""
+    return EPC_PHYSICAL_BASE + page * PAGE_SIZE
+
+
 _XFRM_GROUPS = (0b11 << 3, 0b111 << 5, 0b11 << 17)
 """MPX, AVX-512 and AMX: XSETBV takes all bits of a group or none."""
 
@@ -38,8 +43,8 @@ _XFRM_AVX512 = 0b111 << 5
 class Model:
     """A processor model.  Sizes of enclaves are powers of two, *epc_bytes* is bytes.
 
-    *xfrm* is the mask of XCR0 bits that enclaves may use, *xsave* where they are saved.
-    *identity* None is the processor that softsgx runs on, whosever it is.
+    *xfrm* is the mask of XCR0 bits that enclaves may use, *xsave* where they are saved;
+    *identity* None is the machine's own; *oversub*: leaves that share EPC among guests.
     """
 
     sgx1: bool = True
@@ -49,6 +54,8 @@ class Model:
     aexnotify: bool = True
     edeccssa: bool = True
     exinfo: bool = True
+    enclv: bool = False
+    oversub: bool = False
     xfrm: int = 0x7
     max_size_64: int = 56
     max_size_not64: int = 31
@@ -112,6 +119,10 @@ class Model:
             features |= SgxFeatures.SGX2
         if self.edeccssa:
             features |= SgxFeatures.EDECCSSA
+        if self.enclv:
+            features |= SgxFeatures.ENCLV
+        if self.oversub:
+            features |= SgxFeatures.OVERSUB
         return Capabilities(
             features=features,
             miscselect=int(self.miscselect),

@@ -37,13 +37,14 @@ class Macheader(Layout, size=128, align=128):
     rsvd:    bytes = at(80, 40)
 
 
-class Secsprivate(Layout, size=48):
+class Secsprivate(Layout, size=56):
     """The end of a SECS' page: what is in no row of its table."""
 
     eid:          int   = at( 0,  8)
     blocks:       int   = at( 8,  8)
     isvfamilyid:  bytes = at(16, 16)
     isvextprodid: bytes = at(32, 16)
+    virtchildcnt: int   = at(48,  8)
 # fmt: on
 
 
@@ -93,14 +94,17 @@ def secs_bytes(enclave: EnclaveState) -> bytes:
         blocks=enclave.measurement.blocks,
         isvfamilyid=enclave.isvfamilyid,
         isvextprodid=enclave.isvextprodid,
+        virtchildcnt=enclave.virtchildcnt,
     )
     return bytes(enclave.secs)[: PAGE_SIZE - Secsprivate.SIZE] + bytes(private)
 
 
-def enclave_of(page: bytes, measuring: dict[int, Measurement]) -> EnclaveState:
+def enclave_of(
+    page: bytes, measuring: dict[int, Measurement], address: int
+) -> EnclaveState:
     """Return the enclave whose SECS came back; takes its running hash, if it has one.
 
-    Nobody is inside: a new cycle of tracking begins.
+    Nobody is inside: a new cycle of tracking begins.  *address* is its ENCLAVECONTEXT.
     """
     cut = PAGE_SIZE - Secsprivate.SIZE
     private = Secsprivate.from_bytes(page[cut:])
@@ -110,4 +114,6 @@ def enclave_of(page: bytes, measuring: dict[int, Measurement]) -> EnclaveState:
         private.eid,
         isvfamilyid=private.isvfamilyid,
         isvextprodid=private.isvextprodid,
+        virtchildcnt=private.virtchildcnt,
+        enclavecontext=address,
     )

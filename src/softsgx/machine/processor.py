@@ -59,12 +59,23 @@ class Regs:
     gsbase: int = 0
 
 
+@dataclass(frozen=True)
+class Controls:
+    """VM-execution controls of a guest's processor that concern SGX.
+
+    *enclv_exiting* is its bitmap, None where "enable ENCLV exiting" is 0.
+    """
+
+    enclv_exiting: int | None = None
+    epc_virtualization_extensions: bool = False
+
+
 @dataclass
 class Processor:
     """One logical processor.  The cr_ names are the manual's internal registers.
 
-    *xsave* is the present extended state in the standard format; *event_pending* is
-    for EINIT to see; *debug_pending* is a single-step #DB at the end of the last leaf.
+    *xsave* is in the standard format, *event_pending* for EINIT, *debug_pending* a
+    single-step #DB at a leaf's end; *vmx* is VMX operation, non-root under *controls*.
     """
 
     id: int
@@ -90,8 +101,15 @@ class Processor:
     cr_save_gs: int = 0
     cr_save_xcr0: int = 0
     aep: int = 0
+    vmx: bool = False
+    controls: Controls | None = None
 
     @classmethod
     def kernel(cls, memory: Linear, processor: int = 0) -> "Processor":
         """Return a processor at CPL 0, as ENCLS needs it."""
         return cls(processor, memory, cpl=0)
+
+    @property
+    def has_epc_virtualization(self) -> bool:
+        """Say whether this is a guest's, of a monitor that evicts its pages unseen."""
+        return bool(self.controls and self.controls.epc_virtualization_extensions)

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from softsgx.arch.errors import SgxError
 from softsgx.arch.faults import Fault
-from softsgx.arch.leaves import Encls, Enclu
+from softsgx.arch.leaves import Encls, Enclu, Enclv
 
 
 @dataclass(frozen=True)
@@ -13,7 +13,7 @@ class LeafExecuted:
     """A leaf ended: with *error* in RAX, or with *fault*, or well (both None)."""
 
     processor: int
-    leaf: Encls | Enclu
+    leaf: Encls | Enclu | Enclv
     rbx: int
     rcx: int
     rdx: int

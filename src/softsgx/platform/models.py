@@ -32,6 +32,8 @@ def _cpu(number: int, stepping: int, name: str) -> Identity:
 
 _FULL = Model(
     xfrm=_XFRM,
+    enclv=True,
+    oversub=True,
     identity=_cpu(0x8F, 8, "Processor, every feature"),
 )
 _SKYLAKE = Model(
@@ -55,6 +57,16 @@ _GEMINILAKE = replace(
     exinfo=True,
     identity=_cpu(0x7A, 1, "Pentium(R) Gemini Lake"),
 )
+_ICELAKE_CLIENT = Model(
+    xfrm=_XFRM,
+    aexnotify=False,
+    edeccssa=False,
+    enclv=True,
+    oversub=True,
+    max_size_64=47,
+    epc_bytes=128 << 20,
+    identity=_cpu(0x7E, 5, "Core(TM) Ice Lake"),
+)
 _ICELAKE = Model(
     xfrm=_XFRM,
     aexnotify=False,
@@ -74,6 +86,9 @@ CPUS = MappingProxyType(
         "skylake-client": Named(_SKYLAKE, "SGX1, locked launch control: /dev/isgx"),
         "coffeelake-client": Named(_COFFEELAKE, "SGX1, FLC"),
         "geminilake": Named(_GEMINILAKE, "SGX2, FLC; no KSS"),
+        "icelake-client": Named(
+            _ICELAKE_CLIENT, "SGX2, FLC, KSS, and ENCLV for guests"
+        ),
         "icelake-server": Named(_ICELAKE, "SGX2, FLC, KSS"),
         "sapphirerapids": Named(_SAPPHIRERAPIDS, "and AEX-Notify, EDECCSSA"),
         "host": Named(

@@ -17,7 +17,11 @@ CPUSVN = bytes([1, 1] + [0] * 14)
 _HEAD = """\
 # A softsgx platform.  Change it with `softsgx platform`, or while nothing runs on it.
 """
-_FLAGS = ("sgx1", "sgx2", "kss", "flc", "aexnotify", "edeccssa", "exinfo")
+_LATER_FLAGS = ("enclv", "oversub")
+_FLAGS = (
+    *("sgx1", "sgx2", "kss", "flc", "aexnotify", "edeccssa", "exinfo"),
+    *_LATER_FLAGS,
+)
 _NUMBERS = ("xfrm", "max_size_64", "max_size_not64", "epc_bytes")
 _SIGNATURE = ("family", "model", "stepping")
 _SIGNATURE_LIMITS = (0x10E, 0x100, 0x10)
@@ -116,6 +120,8 @@ def _model(table: dict[str, object]) -> Model:
     unknown = set(table) - {*_FLAGS, *_NUMBERS}
     if unknown:
         raise PlatformError(f"[model] has an unknown {sorted(unknown)[0]}")
+    # A platform that was made before there were such flags is without them.
+    table = {**dict.fromkeys(_LATER_FLAGS, False), **table}
     model = Model(
         sgx1=_flag(table, "sgx1"),
         sgx2=_flag(table, "sgx2"),
@@ -124,6 +130,8 @@ def _model(table: dict[str, object]) -> Model:
         aexnotify=_flag(table, "aexnotify"),
         edeccssa=_flag(table, "edeccssa"),
         exinfo=_flag(table, "exinfo"),
+        enclv=_flag(table, "enclv"),
+        oversub=_flag(table, "oversub"),
         xfrm=_number(table, "xfrm", 1 << 63),
         max_size_64=_number(table, "max_size_64", 64),
         max_size_not64=_number(table, "max_size_not64", 64),

@@ -9,7 +9,7 @@ from softsgx.arch.einittoken import VALID, Einittoken
 from softsgx.arch.errors import SgxError
 from softsgx.arch.key import Keyname, Keypolicy, Keyrequest
 from softsgx.arch.layout import Layout
-from softsgx.arch.leaves import Encls, Enclu
+from softsgx.arch.leaves import Encls, Enclu, Enclv
 from softsgx.arch.secinfo import PageType, Secinfo, SecinfoFlags
 from softsgx.arch.secs import Secs
 from softsgx.arch.sigstruct import Sigstruct
@@ -159,7 +159,9 @@ _FIELDS: dict[str, Callable[[int], str]] = {
 # ---- leaves ----
 
 
-def leaf_operands(read: Read, leaf: Encls | Enclu, values: tuple[int, int, int]) -> str:
+def leaf_operands(
+    read: Read, leaf: Encls | Enclu | Enclv, values: tuple[int, int, int]
+) -> str:
     """Write a leaf's operands RBX, RCX and RDX by their names."""
     words = []
     operands = _OPERANDS.get(leaf.name, ("rbx", "rcx", "rdx"))
