@@ -42,6 +42,8 @@ static int is_name(const char *path, const char *name)
 		"provision",   "cpuinfo",	"misc",		   "x86",  "10:125",
 		"10:126",      "signing_keys",	"launch_keys",	   "provisioning_keys",
 		"dynamic_keys", "isgx",		"intel_sgx",	   "10:124",
+		"misc.max",	"misc.current", "misc.peak",	   "misc.events",
+		"misc.capacity", "misc.events.local",
 	};
 
 	for (u64 i = 0; i < ARRAY_SIZE(names); i++)

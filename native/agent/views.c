@@ -91,8 +91,8 @@ long status_of(u64 fd, u64 *status)
 int is_listed(const u64 *status)
 {
 	for (u64 i = 0; i < MAX_LISTED; i++)
-		if (A.listed[i].ino && A.listed[i].ino == status[ST_INO] &&
-		    A.listed[i].dev == status[ST_DEV])
+		if (A.listed[i].ino && A.listed[i].dev == status[ST_DEV] &&
+		    (A.listed[i].ino == status[ST_INO] || A.listed[i].ino == ANY_INODE))
 			return 1;
 	return 0;
 }

@@ -39,3 +39,22 @@ def assert_sound(driver: Driver) -> None:
         assert len(encl.versions.pages) * VA_SLOT_COUNT >= encl.evicted
     used = driver.section.pages - driver.section.free
     assert used == len(entries), f"{used} EPC pages given out"
+    assert_charged(driver)
+
+
+def assert_charged(driver: Driver) -> None:
+    """Each EPC page is charged to one cgroup; each cgroup has what is below it."""
+    cgroups = driver.cgroups
+    own: Counter[int] = Counter()
+    listed: Counter[int] = Counter()
+    entries = driver.machine.epcm.contents()
+    for page in cgroups._charged.rows():
+        (value,) = cgroups._charged.get(page)
+        own[value >> 1] += 1
+        listed[value >> 1] += value & 1
+        assert value & 1 == (entries[page].pt not in (PageType.SECS, PageType.VA))
+    assert own.total() == driver.section.pages - driver.section.free
+    for cgroup in cgroups.root.subtree():
+        below = sum(own[one.number] for one in cgroup.subtree())
+        assert cgroup.usage == below <= cgroup.peak
+        assert sum(cgroup.chunks.values()) == listed[cgroup.number]

@@ -22,10 +22,11 @@ from softsgx.platform.policies import Policies
 from softsgx.runner.answers import NOT_OURS
 from softsgx.runner.caller import Caller
 from softsgx.runner.files import Files
-from softsgx.runner.keyfiles import SECURITY, WRITE, WRITEV, KeyFile, key_views
+from softsgx.runner.keyfiles import SECURITY, KeyFile, key_views
 from softsgx.runner.marks import mark_memory
 from softsgx.runner.process import Process, UserTask
 from softsgx.runner.views import Kind, Views
+from softsgx.runner.written import WRITE, WRITEV
 from tests.crypto.signer import Owner
 
 ME = os.getpid()

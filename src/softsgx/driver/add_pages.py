@@ -24,7 +24,8 @@ from softsgx.driver.uapi import (
 PIECE_PAGES = 2048
 """Pages that are copied and added at a time; between pieces a signal may stop us."""
 SHARE = 32
-"""No piece takes more than such a part of the EPC, but for a few pages."""
+"""No piece takes more than such a part of the EPC, or of what the task's cgroup can
+have of it, but for a few pages."""
 SMALL_PIECE = 16
 
 
@@ -90,7 +91,7 @@ class _Adding:
         self._measured = bool(params.flags & SGX_PAGE_MEASURE)
         self._total = params.length // PAGE_SIZE
         # While a piece is hashed others work: they must find room in the EPC.
-        share = max(SMALL_PIECE, core.section.pages // SHARE)
+        share = max(SMALL_PIECE, core.reachable // SHARE)
         self._most = min(PIECE_PAGES, share)
         self.done = 0
 

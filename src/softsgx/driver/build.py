@@ -27,7 +27,7 @@ def create(core: Core, encl: Encl, secs: Secs, raw: bytes) -> None:
     va_pages = core.grow(encl, 1)
     try:
         _check_backing(secs.size)
-        page = core.alloc()
+        page = core.alloc(listed=False)
     except OSError:
         core.shrink(encl, 1, va_pages)
         raise

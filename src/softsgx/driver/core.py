@@ -4,10 +4,11 @@ from collections.abc import Callable
 
 from softsgx.arch.addr import PAGE_SHIFT
 from softsgx.driver.encl import Encl, Stretch
+from softsgx.driver.epc_cgroup import EpcCgroups
 from softsgx.driver.gate import Gate, StockGate
 from softsgx.driver.kernel import Kernel
 from softsgx.driver.mapping import granted
-from softsgx.driver.protocols import Backing
+from softsgx.driver.protocols import Backing, Hierarchy
 from softsgx.driver.reclaim import Reclaimer
 from softsgx.driver.sanitize import sanitize
 from softsgx.driver.section import Section
@@ -29,9 +30,17 @@ class Core:
     told when threads inside an enclave are owed an interrupt (Linux's IPI).
     """
 
-    def __init__(self, machine: Machine, *, pages: bool = False):
+    def __init__(
+        self,
+        machine: Machine,
+        *,
+        pages: bool = False,
+        hierarchy: Hierarchy | None = None,
+    ):
         self.machine = machine
-        self.section = Section(machine.epc.pages, machine.model.epc_pages)
+        self.cgroups = EpcCgroups(hierarchy)
+        epc, model = machine.epc, machine.model
+        self.section = Section(epc.pages, model.epc_pages, self.cgroups)
         self.kernel = Kernel(machine)
         for page in sanitize(machine, self.kernel):
             raise AssertionError(f"EPC page {page} cannot be sanitized")
@@ -42,27 +51,43 @@ class Core:
         self._unpublished: list[Changed] = []
         self._changes: list[Changed] = []
 
-    def alloc(self) -> int:
-        """Take an EPC page, evicting others where it must; ENOMEM."""
+    def alloc(self, *, listed: bool = True) -> int:
+        """Take an EPC page, evicting others where it must; ENOMEM.
+
+        One that is not *listed* is never looked at to be evicted.
+        """
         self.make_room(1)
-        return self.section.alloc()
+        return self.section.alloc(listed=listed)
 
     def make_room(self, count: int) -> None:
-        """See that *count* EPC pages are free, as far as others can be evicted."""
+        """See that *count* EPC pages are free, as far as others can be evicted.
+
+        Where a limit is met, only pages of the current cgroup and below it go.
+        """
+        cgroup = self.cgroups.current()
+        while (full := cgroup.full(count)) is not None:
+            full.meet_limit()
+            if not (self.reclaimer and self.reclaimer.reclaim_within(cgroup)):
+                break
         if self.reclaimer and self.section.free < count:
             self.reclaimer.reclaim(count)
 
     def fitting(self, encl: Encl, count: int) -> int:
         """Return how many of *count* pages an enclave can get; others go for them."""
         self.make_room(count + encl.va_needed(count))
-        return encl.fitting(count, self.section.free)
+        return encl.fitting(count, self.section.room)
+
+    @property
+    def reachable(self) -> int:
+        """EPC pages that the current cgroup can ever have."""
+        return min(self.section.pages, self.cgroups.current().most)
 
     def grow(self, encl: Encl, count: int) -> list[int]:
         """Make room for the versions of *count* more pages; return new VA pages."""
         needed = encl.va_needed(count)
         self.make_room(needed)
         new: list[int] = []
-        for first, size in self.section.alloc_run(needed):
+        for first, size in self.section.alloc_run(needed, listed=False):
             new.extend(range(first, first + size))
         for page in new:
             self.kernel.epa(page)

@@ -92,7 +92,7 @@ def load_secs(core: "Core", encl: Encl) -> int:
     """Return the EPC page of an enclave's SECS, which it brings back if it is out."""
     if encl.secs_slot is None:
         return encl.secs
-    epc_page = core.alloc()
+    epc_page = core.alloc(listed=False)
     try:
         place = (encl.size >> PAGE_SHIFT, 0, encl.secs_slot)
         _eldu(core, encl, epc_page, None, place)

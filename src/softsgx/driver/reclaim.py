@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from softsgx.arch.secinfo import PageType
 from softsgx.driver.encl import Encl
+from softsgx.driver.epc_cgroup import Cgroup
 from softsgx.driver.paging import write_out
 from softsgx.machine.columns import Columns
 from softsgx.machine.epcm import EpcmBits
@@ -53,6 +54,33 @@ class Reclaimer:
                 return
             vain = 0 if self._write_out(chosen) else vain + 1
             self._leap()
+
+    def reclaim_within(self, cgroup: Cgroup) -> int:
+        """Evict up to 16 pages of a cgroup and all below it; return how many went."""
+        for _ in range(_MOST_IN_VAIN):
+            chosen = set(islice(self._charged_to(cgroup), NR_TO_SCAN))
+            if not chosen:
+                return 0
+            gone = self._write_out(chosen)
+            if gone:
+                return gone
+        return 0
+
+    def _charged_to(self, cgroup: Cgroup) -> Iterator[tuple[Encl, int]]:
+        """Yield what may go of a cgroup's, in two rounds, from somewhere on."""
+        self._leap()
+        for _ in range(2):
+            for page in self._core.cgroups.listed(cgroup, self._hand):
+                owner = None if self._is_young(page) else self._owner(page)
+                if owner is not None:
+                    yield owner
+
+    def _is_young(self, page: int) -> bool:
+        """Say whether a page came back lately; asked again, it did not."""
+        is_young = self._young.get(page) != (0,)
+        if is_young:
+            self._young.set(page, (0,))
+        return is_young
 
     def _leap(self) -> None:
         """Go on somewhere else.
@@ -101,7 +129,7 @@ class Reclaimer:
         entry = self._core.machine.epcm[page]
         if not entry.valid or entry.pt not in _KINDS:
             return None
-        encl = self._core.by_secs[entry.enclavesecs]
-        if not all(mm.tables.can_evict for mm in encl.mms):
+        encl = self._core.by_secs.get(entry.enclavesecs)
+        if encl is None or not all(mm.tables.can_evict for mm in encl.mms):
             return None
         return encl, encl.index(entry.enclaveaddress)

@@ -1,4 +1,4 @@
-"""The EPC's free pages, handed out and taken back as runs.
+"""The EPC's free pages, handed out and taken back as runs, and charged to cgroups.
 
 Overcommit: where pages cannot leave running processes, the machine's EPC has more pages
 than its CPUID reports; what lies beyond the reported size stands in for pages that
@@ -9,6 +9,7 @@ import errno
 from bisect import bisect_left
 
 from softsgx.arch.addr import PAGE_SIZE
+from softsgx.driver.epc_cgroup import EpcCgroups
 from softsgx.driver.errnos import refuse
 from softsgx.machine.epc import Epc
 from softsgx.machine.machine import Machine
@@ -23,9 +24,10 @@ Run = tuple[int, int]
 class Section:
     """Free pages of one EPC section; *reported* of its *pages* show in CPUID."""
 
-    def __init__(self, pages: int, reported: int):
+    def __init__(self, pages: int, reported: int, cgroups: EpcCgroups | None = None):
         self.pages = pages
         self.reported = reported
+        self.cgroups = cgroups or EpcCgroups()
         self.free = pages
         self._runs: list[Run] = [(0, pages)] if pages else []
 
@@ -34,10 +36,19 @@ class Section:
         """Pages in use that hardware would keep evicted."""
         return max(0, self.pages - self.free - self.reported)
 
-    def alloc_run(self, count: int) -> list[Run]:
-        """Take *count* pages, lowest first, in as few runs as there are; or ENOMEM."""
+    @property
+    def room(self) -> int:
+        """Pages that the current cgroup can have now."""
+        return min(self.free, self.cgroups.current().room)
+
+    def alloc_run(self, count: int, *, listed: bool = True) -> list[Run]:
+        """Take *count* pages, lowest first, in as few runs as there are; or ENOMEM.
+
+        They are charged to the current cgroup, if *listed* as ones that can be evicted.
+        """
         if count > self.free:
             raise refuse(errno.ENOMEM, f"{count} EPC pages asked, {self.free} free")
+        self.cgroups.check_room(count)
         self.free -= count
         taken: list[Run] = []
         used = 0
@@ -51,11 +62,13 @@ class Section:
             else:
                 self._runs[used] = (first + part, size - part)
         del self._runs[:used]
+        for first, size in taken:
+            self.cgroups.charge(first, size, listed=listed)
         return taken
 
-    def alloc(self) -> int:
+    def alloc(self, *, listed: bool = True) -> int:
         """Take one page; or ENOMEM."""
-        return self.alloc_run(1)[0][0]
+        return self.alloc_run(1, listed=listed)[0][0]
 
     def give(self, first: int, count: int = 1) -> None:
         """Take a run back, and join it with its free neighbours."""
@@ -71,6 +84,7 @@ class Section:
             high, end = at + 1, sum(self._runs[at])
         self._runs[low:high] = [(start, end - start)]
         self.free += count
+        self.cgroups.uncharge(first, count)
 
 
 def add_spare(machine: Machine, spare: int = SPARE_BYTES) -> None:

@@ -174,6 +174,10 @@ class Masked(Layout, size=32):
     pending:  int = at(24, 8)
 
 
+ANY_INODE = (1 << 64) - 1
+"""In Listed.ino: any directory of the device."""
+
+
 class Listed(Layout, size=16):
     """A directory of this machine that has more entries for the program."""
 
@@ -203,7 +207,7 @@ class Config(Layout, size=72):
 # fmt: on
 
 MAX_OVERLAYS = 104
-MAX_LISTED = 8
+MAX_LISTED = 12
 LATE_NR = 0x5359
 """The call by which the agent's own text says that a path was not found."""
 MAX_MASKED = 1024

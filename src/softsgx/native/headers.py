@@ -15,6 +15,7 @@ _CONSTANTS = (
     *((numbers, name) for name in vars(numbers) if name.isupper()),
     *((abi, name) for name in ("MAX_OPS", "MAX_OVERLAYS", "MAX_SITES")),
     *((abi, name) for name in ("MAX_MASKED", "MASKED_OFFSET", "MAX_LISTED", "LATE_NR")),
+    (abi, "ANY_INODE"),
 )
 _ENUMS: tuple[type[IntEnum] | type[IntFlag], ...] = (
     numbers.Call,

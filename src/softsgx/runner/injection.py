@@ -1,7 +1,6 @@
 """What the agent is told when it is put into a process."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from softsgx.machine.machine import Machine
 from softsgx.native import lib
@@ -31,7 +30,7 @@ class Abilities:
 def agent_config(
     machine: Machine,
     device: int,
-    listed: list[str],
+    listed: list[tuple[int, int]],
     abilities: Abilities,
     *,
     exact: bool,
@@ -86,7 +85,6 @@ def _flags(machine: Machine, abilities: Abilities, *, exact: bool) -> ConfigFlag
     return flags
 
 
-def _directories(paths: list[str]) -> bytes:
-    found = (Path(path).stat() for path in paths[:MAX_LISTED])
-    raw = b"".join(bytes(Listed(dev=st.st_dev, ino=st.st_ino)) for st in found)
+def _directories(places: list[tuple[int, int]]) -> bytes:
+    raw = b"".join(bytes(Listed(dev=dev, ino=ino)) for dev, ino in places[:MAX_LISTED])
     return raw.ljust(MAX_LISTED * Listed.SIZE, b"\0")

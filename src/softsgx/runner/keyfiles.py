@@ -8,7 +8,6 @@ import errno
 import fcntl
 import os
 from collections.abc import Iterator
-from struct import Struct
 
 from softsgx.launch.change import Refused, allow, clear
 from softsgx.launch.keyfile import (
@@ -30,15 +29,11 @@ from softsgx.runner.marks import mark_memory
 from softsgx.runner.process import UserTask
 from softsgx.runner.threads import pid_of
 from softsgx.runner.views import Kind, View
+from softsgx.runner.written import PWRITE, pieces_of
 
 SECURITY = "/sys/kernel/security"
 """Where securityfs is mounted."""
 
-WRITE, PWRITE, WRITEV = 1, 18, 20
-"""Numbers of the system calls, as syscalls(2) has them."""
-
-_IOVEC = Struct("<QQ")
-_MOST_VECTORS = 1024
 _LARGEST = (1 << 63) - 1
 
 
@@ -101,9 +96,8 @@ class KeyFile:
             position = args[3]
         if position > _LARGEST:
             raise OSError(errno.EINVAL, "a negative position")
-        pieces = [args[1:3]] if number != WRITEV else _vectors(task, args[1], args[2])
         taken = 0
-        for address, size in pieces:
+        for address, size in pieces_of(task, number, args):
             try:
                 self._write(task, pid, _read(task, address, size), position)
             except OSError:
@@ -175,10 +169,3 @@ def _read(task: UserTask, address: int, size: int) -> bytes:
     if size > KEY_SIZE:
         raise OSError(errno.EINVAL, "longer than a key")
     return task.copy_from_user(address, size) if size else b""
-
-
-def _vectors(task: UserTask, address: int, count: int) -> list[tuple[int, int]]:
-    if count > _MOST_VECTORS:
-        raise OSError(errno.EINVAL, "too many pieces")
-    raw = task.copy_from_user(address, count * _IOVEC.size) if count else b""
-    return list(_IOVEC.iter_unpack(raw))

@@ -94,7 +94,7 @@ class Lookup:
                     return link
         except _NotOursError:
             return None
-        view = self._views.get(walk.at) or self._of_process(walk.at)
+        view = self._view(walk.at) or self._of_process(walk.at)
         if view is None and walk.passed:
             return View(path=walk.at, kind=Kind.DIRECTORY)
         return view
@@ -103,7 +103,14 @@ class Lookup:
         """Return the view that a descriptor of the thread is open on."""
         link = self._link(f"fd/{fd & 0xFFFF_FFFF}")
         path = marked_path(link) if link else None
-        return self._views.get(path) if path else None
+        return self._view(path) if path else None
+
+    def _view(self, path: str) -> View | None:
+        return self._views.get(path) or self._views.found.get(self._tid, path)
+
+    def entries(self, path: str) -> list[View]:
+        """Return what a directory has of views that have to be found."""
+        return self._views.found.entries(self._tid, path)
 
     def is_served(self, path: str) -> bool:
         """Say whether a directory is where somebody else's file system begins."""
@@ -128,7 +135,7 @@ class Lookup:
             walk.at = walk.at.rpartition("/")[0]
             return None
         path = f"{walk.at}/{name}"
-        view = self._views.get(path)
+        view = self._view(path)
         if view is not None and view.kind is Kind.ABSENT:
             raise OSError(errno.ENOENT, "the model has no SGX")
         if view is not None and view.kind is not Kind.LINK:

@@ -14,6 +14,8 @@ from softsgx.machine.xsave import XsaveLayout
 from softsgx.native import host, lib, userfault
 from softsgx.platform.platform import Platform
 from softsgx.runner.calls import Calls
+from softsgx.runner.cgroup_files import CgroupFiles
+from softsgx.runner.cgroups import MountedHierarchy
 from softsgx.runner.debuggers import Memory
 from softsgx.runner.files import Files
 from softsgx.runner.injection import Abilities, agent_config
@@ -42,11 +44,16 @@ class Machinery:
     def __init__(self, platform: Platform, complain: Complain):
         pages = userfault.is_there()
         self.machine = machine = _machine(platform, spare=not pages)
-        self.driver = Driver(machine, pages=pages)
+        hierarchy = MountedHierarchy()
+        self.driver = Driver(machine, pages=pages, hierarchy=hierarchy)
         if platform.directory is not None:
             self.driver.gate = _owners_gate(platform, complain)
         self.files = Files(self.driver)
-        self._views = Views(machine, more=_key_files(platform, machine))
+        self._views = Views(
+            machine,
+            more=_key_files(platform, machine),
+            found=_cgroup_files(self.driver, hierarchy),
+        )
         self._abilities = Abilities(
             fsgsbase=host.has_fsgsbase(),
             cpuid_faulting=host.has_cpuid_faulting(),
@@ -61,7 +68,7 @@ class Machinery:
         return agent_config(
             self.machine,
             self.files.device,
-            self._views.listed,
+            self._views.places,
             self._abilities,
             exact=exact,
         )
@@ -122,6 +129,13 @@ def _key_files(platform: Platform, machine: Machine) -> Iterator[View]:
     from softsgx.runner.keyfiles import key_views  # noqa: PLC0415 -- few runs have them
 
     yield from key_views(platform.policies(), platform.directory.stat().st_uid)
+
+
+def _cgroup_files(driver: Driver, hierarchy: MountedHierarchy) -> CgroupFiles | None:
+    """Return the files of cgroups, where there is an EPC to be limited."""
+    if not nodes(driver.machine):
+        return None
+    return CgroupFiles(driver.cgroups, hierarchy, driver.machine.model.epc_bytes)
 
 
 def _machine(platform: Platform, *, spare: bool) -> Machine:

@@ -68,7 +68,17 @@ class _Asked:
             return self.at(directory, address, follow=follow)
         if address and read_path(self.task, address):
             return self.at(directory, address, follow=follow)
-        return _found(self.lookup.opened(directory))
+        return _found(self.opened(directory))
+
+    def opened(self, fd: int) -> View | None:
+        """Return the view that a descriptor is open on."""
+        with self.task.caller.aside():
+            return self.lookup.opened(fd)
+
+    def entries(self, path: str) -> list[View]:
+        """Return what a directory has of views that have to be found."""
+        with self.task.caller.aside():
+            return self.lookup.entries(path)
 
     def check_names_file(self, directory: int, address: int) -> None:
         """Raise EISDIR where a file of ours is named like a directory that is made."""
@@ -122,7 +132,7 @@ class Paths:
             1: lambda a, r: self._write(a, 1, r),
             2: lambda a, r: self._open(a, AT_FDCWD, r[0], r[1]),
             4: lambda a, r: self._stat(a, a.at(AT_FDCWD, r[0], follow=True), r[1]),
-            5: lambda a, r: self._stat(a, _found(a.lookup.opened(r[0])), r[1]),
+            5: lambda a, r: self._stat(a, _found(a.opened(r[0])), r[1]),
             6: lambda a, r: self._stat(a, a.at(AT_FDCWD, r[0], follow=False), r[1]),
             18: lambda a, r: self._write(a, 18, r),
             20: lambda a, r: self._write(a, 20, r),
@@ -211,7 +221,7 @@ class Paths:
         return self._files.open_provision(flags)
 
     def _write(self, asked: _Asked, number: int, args: Args) -> int:
-        view = asked.lookup.opened(args[0])
+        view = asked.opened(args[0])
         if view is None or view.file is None:
             raise OSError(NOT_OURS, "nothing that can be written")
         return view.file.write(asked.task, number, args)
@@ -290,7 +300,7 @@ class Paths:
     def _getdents(self, asked: _Asked, args: Args) -> int:
         """Write what a directory has of ours: all of a view, or what else it has."""
         fd, buffer, size, position = args[:4]
-        view = asked.lookup.opened(fd)
+        view = asked.opened(fd)
         if view is not None and view.kind is not Kind.DIRECTORY:
             raise OSError(errno.ENOTDIR, "not a directory")
         if view is not None:
@@ -300,8 +310,10 @@ class Paths:
             entries = b""
             link = f"/proc/{asked.task.tid}/fd/{fd & _U32}"
             path = os.readlink(link)  # noqa: PTH115 -- a string
-            if path not in self._views.listed:
+            found = asked.entries(path)
+            if not found and path not in self._views.listed:
                 raise OSError(NOT_OURS, "no directory of ours")
+            entries += dirents(found, position)
         entries += dirents(self._views.entries(path), position)
         if len(entries) > size & _U32:
             raise OSError(errno.EINVAL, "a small buffer")

@@ -15,6 +15,7 @@ from softsgx.driver.uapi import TASK_SIZE
 from softsgx.native import lib
 from softsgx.native.memory import BackingStore
 from softsgx.runner.caller import Caller
+from softsgx.runner.cgroups import Membership
 from softsgx.runner.files import Files
 from softsgx.runner.mappings import is_modified, mappings
 from softsgx.runner.threads import read_proc
@@ -34,6 +35,15 @@ class Process:
     """Addresses of breakpoints outside enclaves, and what kind they are."""
     pending: dict[int, list[bytes]] = field(default_factory=dict)
     """Operations that did not fit in an answer, by thread."""
+
+    def __post_init__(self) -> None:
+        self.membership = Membership(self.pid)
+
+    def become(self, pid: int) -> None:
+        """Be another process that has the same memory: the one so far is gone."""
+        self.membership.close()
+        self.pid = pid
+        self.membership = Membership(pid)
 
 
 class UserTask:

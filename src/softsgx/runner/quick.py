@@ -17,7 +17,9 @@ from softsgx.runner.supervisor import Sgx
 from softsgx.runner.turn import Turn
 
 _KEPT = "agent-config-1"
+_CGROUPS = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")
 _ROOMS = ("arch", "machine", "native", "platform", "runner")
+_DIRECTORIES = ("/", "/dev", "/proc", "/sys", *_CGROUPS)
 _WITHOUT_APIC_ID = 0x00FF_FFFF
 
 
@@ -67,7 +69,7 @@ def _text(path: str) -> str:
 
 def _places() -> Iterator[int]:
     """Yield what tells the directories with device nodes from others of their name."""
-    for path in ("/", "/dev", "/dev/sgx_enclave", "/proc", "/sys", "/proc/self/ns/mnt"):
+    for path in (*_DIRECTORIES, "/dev/sgx_enclave", "/proc/self/ns/mnt"):
         try:
             status = os.stat(path)  # noqa: PTH116 -- for speed
         except OSError:

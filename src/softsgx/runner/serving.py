@@ -61,8 +61,12 @@ class Serving(Sgx):
             pid = self.tree.forked(call.tid, call.args[1])
             caller.check()
             return pid
+        cgroups = self._machinery.driver.cgroups
         if call.args[0] in CALLS:
+            debugger = self.tree.known(call.tid)
+            cgroups.enter(debugger.membership if debugger else None)
             return self._memory.carry_out(caller, call.args)
         process = self.tree.of(call.tid)
         caller.check()
+        cgroups.enter(process.membership)
         return self._calls.carry_out(UserTask(caller, process, self._files), call.args)

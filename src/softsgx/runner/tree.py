@@ -154,8 +154,9 @@ class Tree:
             return
         sharers = [p for p, other in self._processes.items() if other is process]
         if sharers:
-            process.pid = sharers[0]
+            process.become(sharers[0])
             return
+        process.membership.close()
         if keep and process.mm.vmas:
             self._heritage[pid] = [replace(vma) for vma in process.mm.vmas]
         for encl in process.mm.encls:

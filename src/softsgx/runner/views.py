@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from softsgx.driver.device import ENCLAVE, ISGX, PROVISION, nodes
 from softsgx.machine.machine import Machine
 from softsgx.runner.cpuinfo import cpuinfo
 
 if TYPE_CHECKING:
-    from softsgx.runner.keyfiles import KeyFile
+    from softsgx.runner.process import UserTask
 
 MISC_MAJOR = 10
 MINORS = {ENCLAVE: 125, PROVISION: 126, ISGX: 124}
@@ -44,6 +44,49 @@ class Kind(Enum):
     """This machine has it, the model has not."""
 
 
+class ViewFile(Protocol):
+    """What opens a view, and carries out what is written to it."""
+
+    def open(self, flags: int) -> int:
+        """Open it and return our descriptor; OSError."""
+
+    def write(self, task: "UserTask", number: int, args: tuple[int, ...]) -> int:
+        """Carry out a call that writes; OSError(NOT_OURS): it is not open to write."""
+
+
+class MoreViews(Protocol):
+    """Views that are not known beforehand, as a process finds them.
+
+    Others have their turn meanwhile.
+    """
+
+    @property
+    def listed(self) -> tuple[int, int] | None:
+        """Device and inode of a directory with such; ANY_INODE for all of a device."""
+
+    def get(self, tid: int, path: str) -> "View | None":
+        """Return what stands at a path without links in it."""
+
+    def entries(self, tid: int, directory: str) -> "list[View]":
+        """Return what a directory has of them that this machine's has not."""
+
+
+class NoMoreViews:
+    """There are none."""
+
+    listed: tuple[int, int] | None = None
+
+    def get(self, tid: int, path: str) -> "View | None":
+        """Return None."""
+        del tid, path
+        return None
+
+    def entries(self, tid: int, directory: str) -> "list[View]":
+        """Return nothing."""
+        del tid, directory
+        return []
+
+
 @dataclass(frozen=True, kw_only=True)
 class View:
     """One file; its mode is permission bits, *size* bytes as stat tells it."""
@@ -57,7 +100,7 @@ class View:
     minor: int = 0
     target: str = ""
     text: Callable[[], str] = str
-    file: "KeyFile | None" = None
+    file: ViewFile | None = None
     """What opens it, and carries out what is written, where it is more than a text."""
     number: int = 0
     """Its inode's."""
@@ -77,8 +120,13 @@ class Views:
     """All of them, and the directories of this machine in which they appear."""
 
     def __init__(
-        self, machine: Machine, gid: int | None = None, more: Iterable[View] = ()
+        self,
+        machine: Machine,
+        gid: int | None = None,
+        more: Iterable[View] = (),
+        found: MoreViews | None = None,
     ):
+        self.found = found or NoMoreViews()
         group = provision_group() if gid is None else gid
         made = [*_devices(machine, group), *_processor(machine), *more]
         made += _absent(nodes(machine))
@@ -102,6 +150,13 @@ class Views:
             and view.kind is not Kind.ABSENT
             and (ours or not os.path.lexists(view.path))
         ]
+
+    @property
+    def places(self) -> list[tuple[int, int]]:
+        """Return the directories of this machine that have more: device and inode."""
+        found = (os.stat(path) for path in self.listed)  # noqa: PTH116 -- strings
+        places = [(status.st_dev, status.st_ino) for status in found]
+        return [*places, *([self.found.listed] if self.found.listed else [])]
 
     def _parents(self) -> list[str]:
         parents = {view.parent for view in self._by_path.values()}
