@@ -3,6 +3,7 @@
  * Asynchronous exits: the fast twin of softsgx.machine.aex.
  */
 #include "agent.h"
+#include "tally.h"
 
 #define EXIT_VALID (1u << 31)
 #define EXIT_HARDWARE (3u << 8)
@@ -90,6 +91,7 @@ static int exit_native(struct frame *f, const struct event *why)
 	xsave_store(mc->fpstate, e->alias + frame, e->xfrm);
 	xsave_synthetic(mc->fpstate, e->xfrm, why->vector);
 	*(u32 *)(tcs + TCS_CSSA) = cssa + 1;
+	tally(e, th->tcs)->aex++;
 	gpr_synthetic(mc, th, user);
 	leave_enclave_mode(f);
 	return 1;

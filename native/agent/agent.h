@@ -91,6 +91,7 @@ struct enclave {
 	u64 base, size;	/* size 0: the program maps it no more */
 	u8 *alias;	/* second mapping of its memory, and the EPCM words behind it */
 	u64 alias_length;
+	struct abi_tally *tallies; /* in it, behind the words: of each page */
 	u64 attributes, xfrm;
 	u32 ssaframesize, miscselect;
 	u32 threads;	/* inside it */

@@ -5,6 +5,7 @@
  * the plain case; anything else goes to the model, which knows the right fault.
  */
 #include "agent.h"
+#include "tally.h"
 
 #define WORD_VALID 0x40
 #define WORD_BLOCKED 0x80
@@ -238,8 +239,10 @@ static int enter_native(struct frame *f, struct enclave *e, u32 leaf)
 
 	if (!tcs)
 		return 0;
-	if (leaf == ENCLU_EENTER ? enter_at_oentry(f, e, tcs) : resume_in(f, e, tcs))
+	if (leaf == ENCLU_EENTER ? enter_at_oentry(f, e, tcs) : resume_in(f, e, tcs)) {
+		tally(e, f->th->tcs)->entries += leaf == ENCLU_EENTER;
 		return 1;
+	}
 	give_tcs(tcs);
 	return 0;
 }
@@ -253,6 +256,7 @@ int eexit_native(struct frame *f)
 		return 0;
 	mc->rip = mc->rbx;
 	mc->rcx = th->aep;
+	tally(th->encl, th->tcs)->exits++;
 	leave_enclave_mode(f);
 	if (mc->rflags & RFLAGS_TF)
 		raise_single_step(f);

@@ -4,8 +4,10 @@
  * with: only a process can change its own mappings.
  */
 #include "agent.h"
+#include "tally.h"
 
 #define FEW_TRIES 1000
+#define PAGES(length) (((length) + 4095) & ~4095ul)
 #define FORK_PAGE ((volatile u32 *)(AGENT_BASE + FORK_OFFSET))
 
 /* Two threads may map and unmap enclaves at once. */
@@ -162,6 +164,7 @@ void thread_inside(struct thread *th, struct enclave *e)
 	th->inside = 1;
 	if (!e)
 		return;
+	tally(e, th->tcs)->tid = th->tid;
 	__atomic_add_fetch(&e->threads, 1, __ATOMIC_SEQ_CST);
 	curtain_open(e);
 }
@@ -230,7 +233,8 @@ static u8 *map_alias(u64 length, int fd)
 static void add_enclave(const struct abi_op *op, const struct abi_context *ctx)
 {
 	u64 size = op->end - op->start;
-	u64 length = (size + (size >> 12) * 2 + 4095) & ~4095ul;
+	u64 tallies = PAGES(size + (size >> 12) * 2);
+	u64 length = PAGES(tallies + (size >> 12) * sizeof(struct abi_tally));
 	struct enclave *e = enclave_of(op->start);
 	u8 *alias;
 
@@ -247,6 +251,7 @@ static void add_enclave(const struct abi_op *op, const struct abi_context *ctx)
 			sys(NR_madvise, alias, length, MADV_DONTFORK_);
 		e->alias = alias;
 		e->alias_length = length;
+		e->tallies = (struct abi_tally *)(alias + tallies);
 		e->base = op->start;
 		curtain_init(e);
 	}

@@ -51,6 +51,7 @@ class FakeMemory:
         self.bytes = bytearray()
         self.zapped: list[tuple[int, int]] = []
         self.words: dict[int, int] = {}
+        self.tallies: dict[int, tuple[int, ...]] = {}
         self.closed = False
 
     def close(self) -> None:
@@ -74,6 +75,9 @@ class FakeMemory:
     def backing(self) -> "FakeBacking":
         self.store = FakeBacking()
         return self.store
+
+    def tally(self, page: int) -> tuple[int, ...]:
+        return self.tallies.get(page, (0, 0, 0, 0))
 
     def publish(self, page: int, words: bytes) -> None:
         for at, word in enumerate(memoryview(words).cast("H")):

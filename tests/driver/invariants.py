@@ -2,7 +2,9 @@
 
 from collections import Counter
 
+from softsgx.arch.addr import PAGE_SIZE
 from softsgx.arch.secinfo import PageType
+from softsgx.driver.census import epc_use
 from softsgx.driver.driver import Driver
 from softsgx.driver.versions import VA_SLOT_COUNT
 
@@ -39,6 +41,12 @@ def assert_sound(driver: Driver) -> None:
         assert len(encl.versions.pages) * VA_SLOT_COUNT >= encl.evicted
     used = driver.section.pages - driver.section.free
     assert used == len(entries), f"{used} EPC pages given out"
+    seen = epc_use(driver)
+    assert seen.pages == sum(children.values()) * PAGE_SIZE
+    assert (seen.secs, seen.va) == (
+        len(driver.by_secs) * PAGE_SIZE,
+        len(versions) * PAGE_SIZE,
+    )
     assert_charged(driver)
 
 

@@ -49,6 +49,8 @@ def create(core: Core, encl: Encl, secs: Secs, raw: bytes) -> None:
     encl.debug = bool(encl.attributes & AttributeFlags.DEBUG)
     encl.created = True
     core.by_secs[page] = encl
+    encl.eid = core.machine.enclaves[page].eid
+    core.enclaves[encl.eid] = encl
 
 
 def _check_backing(size: int) -> None:
@@ -68,4 +70,7 @@ def einit(
             break
         if spin % EINIT_SPINS == 0 and task.signal_pending():
             raise refuse(ERESTARTSYS, "signal")
-    return SgxError(code) if code else None
+    if code:
+        return SgxError(code)
+    encl.measured = core.machine.enclaves[encl.secs].secs
+    return None

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from softsgx.arch.addr import PAGE_SHIFT
+from softsgx.driver.counts import Counts
 from softsgx.driver.encl import Encl, Stretch
 from softsgx.driver.epc_cgroup import EpcCgroups
 from softsgx.driver.gate import Gate, StockGate
@@ -45,6 +46,10 @@ class Core:
         for page in sanitize(machine, self.kernel):
             raise AssertionError(f"EPC page {page} cannot be sanitized")
         self.by_secs: dict[int, Encl] = {}
+        self.enclaves: dict[int, Encl] = {}
+        """All that were created, by their EID; those with an evicted SECS too."""
+        self.past = Counts()
+        """What happened to enclaves that are gone."""
         self.gate: Gate = StockGate()
         self.reclaimer = Reclaimer(self) if pages else None
         self.bring_out: Callable[[Encl], None] = _stay
@@ -152,6 +157,8 @@ class Core:
         if not encl.created:
             return
         self.absorb()
+        self.past += encl.counted()
+        del self.enclaves[encl.eid]
         for changes in (self._unpublished, self._changes):
             changes[:] = [change for change in changes if change[0] is not encl]
         if encl.secs_slot is None:

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 
 from softsgx.arch.addr import PAGE_SHIFT, PAGE_SIZE
 from softsgx.arch.secinfo import PageType
+from softsgx.driver.counts import Counts
 from softsgx.driver.runs import rising_run, same_run
 from softsgx.driver.uapi import PROT_RWX
 from softsgx.driver.versions import VA_SLOT_COUNT, Versions
 from softsgx.machine.columns import CHUNK, Columns
 
 if TYPE_CHECKING:
+    from softsgx.arch.secs import Secs
     from softsgx.driver.mm import Mm
     from softsgx.driver.protocols import Backing, EnclMemory
 
@@ -73,11 +75,19 @@ class Encl:
         self.secs = 0
         self.secs_slot: int | None = None
         """Where the SECS' version is, while it is evicted."""
+        self.eid = 0
+        """The EID of its ECREATE, which no other enclave of the machine gets."""
+        self.measured: Secs | None = None
+        """The SECS as EINIT left it."""
         self.view = memoryview(b"")
         self.page_cnt = self.secs_child_cnt = 0
         self.ssaframesize = self.xfrm = 0
         self.tcs: set[int] = set()
         """Numbers of the pages that are a TCS."""
+        self.entered: set[int] = set()
+        """Those of them by which a thread ever came in."""
+        self.counts = Counts()
+        """What was counted here; agents count beside it."""
         self.versions = Versions()
         self.evicted = 0
         """Pages that are not in the EPC now."""
@@ -93,6 +103,14 @@ class Encl:
     def end(self) -> int:
         """The first address behind the enclave."""
         return self.base + self.size
+
+    def counted(self) -> Counts:
+        """Return all that was counted, here and by agents; those may say anything."""
+        total = Counts() + self.counts
+        for index in self.entered:
+            entries, exits, aex, _ = self.memory.tally(index)
+            total += Counts(entries, exits, aex)
+        return total
 
     def covers(self, addr: int) -> bool:
         """Say whether an address is inside the enclave's range."""
@@ -189,10 +207,11 @@ class Encl:
             else:
                 yield from self._window(at, size)
 
-    def pages_in_use(self) -> Iterator[Stretch]:
-        """Yield the stretches of pages that exist."""
+    def pages_in_use(self, first: int = 0) -> Iterator[Stretch]:
+        """Yield the stretches of pages that exist, from page number *first* on."""
         for block in sorted(self._blocks):
-            for stretch in self._window(block * CHUNK, CHUNK):
+            start, stop = max(first, block * CHUNK), (block + 1) * CHUNK
+            for stretch in self._window(start, stop - start):
                 if stretch.page.type != PageType.SECS:
                     yield stretch
 

@@ -111,6 +111,7 @@ def resolve(
         # Linux tells nobody which of its own addresses are mapped.
         kernels = PFEC_P if address >= TASK_SIZE else 0
         return access.segv(SEGV_MAPERR, PFEC_U | access.kind | kernels)
+    vma.encl.counts.faults += 1
     page = vma.encl.page(address)
     refused = _refused(vma, page, access)
     if refused is not None:

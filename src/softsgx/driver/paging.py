@@ -75,6 +75,7 @@ def load_page(core: "Core", encl: Encl, index: int) -> EnclPage:
     encl.set_run(index, 1, loaded)
     encl.secs_child_cnt += 1
     encl.evicted -= 1
+    encl.counts.reloads += 1
     core.loaded(epc_page)
     return loaded
 
@@ -140,6 +141,7 @@ def _write_out_run(core: "Core", encl: Encl, run: Run) -> list[int]:
         encl.set_run(index, 1, replace(page, epc_page=slot, evicted=True))
     encl.secs_child_cnt -= len(slots)
     encl.evicted += len(slots)
+    encl.counts.evictions += len(slots)
     return list(range(first, first + len(slots)))
 
 

@@ -55,6 +55,9 @@ class EnclMemory(Protocol):
     def publish(self, page: int, words: bytes) -> None:
         """Show EPCM state words (u16 each, little-endian) from page *page* on."""
 
+    def tally(self, page: int) -> tuple[int, ...]:
+        """Return what agents counted at a TCS: EENTERs, EEXITs, exits; and a thread."""
+
     def close(self) -> None:
         """Let go of it: no enclave came of it."""
 

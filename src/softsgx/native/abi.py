@@ -185,6 +185,19 @@ class Listed(Layout, size=16):
     ino:      int = at( 8, 8)
 
 
+class Tally(Layout, size=64):
+    """What was counted natively at a TCS: EENTERs, EEXITs, asynchronous exits.
+
+    *tid* is who was let in last, as the program numbers its threads.  Behind the EPCM
+    words there is one for each page; only those of TCSs are used.
+    """
+
+    entries:  int = at( 0, 8)
+    exits:    int = at( 8, 8)
+    aex:     int = at(16, 8)
+    tid:      int = at(24, 4)
+
+
 class Config(Layout, size=72):
     """The head of the agent's data, written when it is injected.
 

@@ -34,6 +34,7 @@ _STRUCTS: tuple[type[Layout], ...] = (
     abi.Overlay,
     abi.Masked,
     abi.Listed,
+    abi.Tally,
     abi.Config,
 )
 _OFFSETS: tuple[type[Layout], ...] = (Tcs, Gprsgx, Exinfo)

@@ -10,9 +10,12 @@ import struct
 from functools import cache
 
 from softsgx.arch.addr import PAGE_SHIFT, PAGE_SIZE
+from softsgx.native.abi import Tally, packer
 
 WORD_SIZE = 2
 """Bytes of an EPCM state word, as shown to the agent behind the enclave's pages."""
+
+_, _TALLY = packer(Tally)
 
 _FALLOC_FL_KEEP_SIZE = 1
 _FALLOC_FL_PUNCH_HOLE = 2
@@ -48,6 +51,10 @@ def _checked(result: int) -> int:
     return result
 
 
+def _whole_pages(size: int) -> int:
+    return -(-size // PAGE_SIZE) * PAGE_SIZE
+
+
 def _punch(fd: int, offset: int, length: int) -> int:
     mode = _FALLOC_FL_PUNCH_HOLE | _FALLOC_FL_KEEP_SIZE
     result: int = _libc().fallocate(fd, mode, offset, length)
@@ -55,7 +62,10 @@ def _punch(fd: int, offset: int, length: int) -> int:
 
 
 class SharedMemory:
-    """The bytes of one enclave, offset = address - base, then its EPCM words."""
+    """The bytes of one enclave, offset = address - base, then its EPCM words.
+
+    Behind them, from a new page on, agents count: a Tally for each page.
+    """
 
     def __init__(self, name: str) -> None:
         first = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
@@ -69,14 +79,15 @@ class SharedMemory:
         status = os.fstat(self.fd)
         self.inode = status.st_ino
         self.device = status.st_dev
-        self._size = 0
+        self._size = self._tallies = 0
         self._map: mmap.mmap | None = None
         self._view = memoryview(b"")
 
     def resize(self, size: int) -> None:
         """Make it *size* bytes of zeros; from then on the program cannot cut it."""
-        words = (size >> PAGE_SHIFT) * WORD_SIZE
-        whole = -(-(size + words) // PAGE_SIZE) * PAGE_SIZE
+        pages = size >> PAGE_SHIFT
+        tallies = _whole_pages(size + pages * WORD_SIZE)
+        whole = _whole_pages(tallies + pages * Tally.SIZE)
         os.ftruncate(self.fd, 0)
         os.ftruncate(self.fd, whole)
         # What may fail comes before the seals: then it can be tried again.
@@ -90,6 +101,7 @@ class SharedMemory:
         self._map = mapped
         self._view = memoryview(self._map)
         self._size = size
+        self._tallies = tallies
 
     def view(self) -> memoryview:
         """Return the enclave's pages, writable."""
@@ -118,6 +130,13 @@ class SharedMemory:
         """Show EPCM state words from page number *page* on."""
         at = self._size + page * WORD_SIZE
         self._view[at : at + len(words)] = words
+
+    def tally(self, page: int) -> tuple[int, ...]:
+        """Return the Tally of page number *page*, which may say anything."""
+        counted: tuple[int, ...] = _TALLY.unpack_from(
+            self._view, self._tallies + page * Tally.SIZE
+        )
+        return counted
 
     def reopen(self, flags: int) -> int:
         """Open it once more, as the program asked: a file description of its own."""

@@ -10,7 +10,10 @@ from pathlib import Path
 
 
 def write_durably(path: Path, data: bytes, mode: int = 0o644) -> None:
-    """Replace the file at *path*: write beside it, fsync, rename, fsync the place."""
+    """Replace the file at *path*: write beside it, fsync, rename, fsync the place.
+
+    OSError names the file, also where the disk is full.
+    """
     beside = name_beside(path)
     fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
@@ -20,8 +23,10 @@ def write_durably(path: Path, data: bytes, mode: int = 0o644) -> None:
             file.flush()
             os.fsync(fd)
         beside.replace(path)
-    except BaseException:
+    except BaseException as error:
         beside.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)
         raise
     sync_directory(path.parent)
 

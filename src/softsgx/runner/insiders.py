@@ -24,6 +24,7 @@ class Insiders:
         """Take note that a thread of a process just entered."""
         encl = self._driver.by_secs[lp.cr_active_secs]
         self._entered.setdefault(encl, {})[lp.cr_tcs_la] = lp.id
+        encl.entered.add(encl.index(lp.cr_tcs_la))
         TCS_OWNER.write(self._driver.machine.epc.page(lp.cr_tcs_pa), pid)
 
     def killed(self, encl: Encl, pid: int) -> None:
@@ -33,6 +34,7 @@ class Insiders:
             if page is None or page.evicted:
                 continue  # with a thread inside it would have stayed in the EPC
             if self._take_out(page.epc_page, pid):
+                encl.counts.aex += 1
                 self._driver.machine.enclaves[encl.secs].leave(thread)
 
     def forget(self, encl: Encl) -> None:

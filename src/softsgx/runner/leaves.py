@@ -87,10 +87,18 @@ class Leaves:
         if leaf == Enclu.EACCEPTCOPY and not context.regs.rax:
             encl = self._driver.by_secs[lp.cr_active_secs]
             answer.code.copied(encl, context.regs.rdx, context.regs.rcx)
+        self._count(lp, leaf)
         self._taken(task, context, lp)
         answer.protect_changes(self._driver)
         if moves:
             _store_xsave(task, context, lp)
+
+    def _count(self, lp: Processor, leaf: int) -> None:
+        """Count a crossing; those that the agent makes natively it counts itself."""
+        if leaf == Enclu.EENTER:
+            self._driver.by_secs[lp.cr_active_secs].counts.entries += 1
+        elif leaf == Enclu.EEXIT:
+            self._driver.by_secs[lp.cr_active_secs].counts.exits += 1
 
     def _execute(
         self, task: UserTask, context: Context, leaf: int, xsave: bytearray
@@ -134,6 +142,7 @@ class Leaves:
         asynchronous_exit(
             self._machine, lp, context.vector, context.error, context.address
         )
+        self._driver.by_secs[lp.cr_active_secs].counts.aex += 1
         self._taken(task, context, lp)
         _store_xsave(task, context, lp)
 

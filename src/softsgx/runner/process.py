@@ -42,7 +42,7 @@ class Process:
     def become(self, pid: int) -> None:
         """Be another process that has the same memory: the one so far is gone."""
         self.membership.close()
-        self.pid = pid
+        self.pid = self.mm.owner = pid
         self.membership = Membership(pid)
 
 
