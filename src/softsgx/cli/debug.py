@@ -8,8 +8,10 @@ import click
 
 from softsgx.cli.failure import NOT_FOUND, Failure
 from softsgx.cli.options import model_of, model_options, path_type, run_platform_option
-from softsgx.cli.run import check_program, platform_of, run_program
+from softsgx.cli.run import attach, check_program, platform_of, run_program
 from softsgx.runner.options import RunOptions
+from softsgx.runner.run import run
+from softsgx.service.lending import run_attached
 
 _SCRIPT = Path(__file__).with_name("gdb_sgx.py")
 _NOT_INSIDE = (
@@ -63,8 +65,12 @@ def command(  # noqa: PLR0913 -- one for each option
         words = [gdb, *options, *early, "-p", str(pid), *loaded]
         os.execv(gdb, words)  # noqa: S606 -- gdb, as found on PATH
     check_program(argv[0])
+    words = [gdb, *options, *loaded, "--args", *argv]
+    attachment = attach(directory, exact=exact)
+    if attachment is not None:
+        return run_program(gdb, lambda: run_attached(words, attachment))
     run_options = RunOptions(
         platform=platform_of(directory, model_of(cpu, epc, no_sgx2=no_sgx2)),
         exact=exact,
     )
-    return run_program([gdb, *options, *loaded, "--args", *argv], run_options)
+    return run_program(gdb, lambda: run(words, run_options))

@@ -15,6 +15,7 @@ COMMANDS = MappingProxyType(
         "doctor": "softsgx.cli.doctor",
         "bench": "softsgx.cli.bench",
         "platform": "softsgx.cli.platform",
+        "daemon": "softsgx.cli.daemon",
         "policy": "softsgx.cli.policy",
         "audit": "softsgx.cli.audit",
     }

@@ -4,6 +4,7 @@ import errno
 import os
 import stat
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
@@ -25,7 +26,13 @@ from softsgx.platform.errors import PlatformError
 from softsgx.platform.platform import Platform
 from softsgx.runner.options import MASK_PF_SGX, RunOptions
 from softsgx.runner.run import run
+from softsgx.service.attachment import Attachment
+from softsgx.service.lending import run_attached
 
+_NOT_TRACED = (
+    "--trace, --trace-file and -c need a machine of their own:"
+    " stop the daemon, or leave out --platform"
+)
 _DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
 
 
@@ -69,6 +76,11 @@ def command(  # noqa: PLR0913 -- one for each option
     if directory is not None and (cpu or epc is not None or no_sgx2):
         raise click.UsageError("--cpu, --epc and --no-sgx2 do not go with --platform")
     check_program(argv[0])
+    attachment = attach(directory, exact=exact, inject=inject)
+    if attachment is not None:
+        if trace or trace_file or counts:
+            raise Failure(_NOT_TRACED, NOT_STARTED)
+        return run_program(argv[0], lambda: run_attached(list(argv), attachment))
     try:
         options = RunOptions(
             platform=platform_of(directory, model_of(cpu, epc, no_sgx2=no_sgx2)),
@@ -80,15 +92,29 @@ def command(  # noqa: PLR0913 -- one for each option
         )
     except OSError as error:
         raise not_started(argv[0], error) from error
-    return run_program(list(argv), options)
+    return run_program(argv[0], lambda: run(list(argv), options))
 
 
-def run_program(argv: list[str], options: RunOptions) -> int:
+def attach(
+    directory: Path | None, *, exact: bool = False, inject: tuple[str, ...] = ()
+) -> Attachment | None:
+    """Attach to a platform's daemon, if it has one; Failure: it does not serve us."""
+    if directory is None:
+        return None
+    try:
+        return Attachment.to(directory, {"exact": exact, "inject": inject})
+    except PlatformError as error:
+        raise Failure(str(error), NOT_STARTED) from error
+    except OSError as error:
+        raise Failure(f"{error.filename}: {error.strerror}", NOT_STARTED) from error
+
+
+def run_program(name: str, run_it: Callable[[], int]) -> int:
     """Run it, and return its exit code; Failure says why it could not be started."""
     try:
-        return run(argv, options)
+        return run_it()
     except (OSError, NotBuilt) as error:
-        raise not_started(argv[0], error) from error
+        raise not_started(name, error) from error
 
 
 def _is_plain() -> bool:

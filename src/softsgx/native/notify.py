@@ -7,7 +7,7 @@ import errno
 import fcntl
 import struct
 
-_RECV = 0xC0502100
+RECV = 0xC0502100
 _SEND = 0xC0182101
 _ADDFD = 0x40182103
 _SET_FLAGS = 0x40082104
@@ -15,10 +15,10 @@ _SYNC_WAKE_UP = 1
 _ADDFD_SEND = 2
 _CONTINUE = 1
 
-_NOTIF = struct.Struct("=QIIiIQ6Q")
+NOTIF = struct.Struct("=QIIiIQ6Q")
 _RESP = struct.Struct("=QqiI")
 _FD = struct.Struct("=QIIII")
-_EMPTY = bytes(_NOTIF.size)
+_EMPTY = bytes(NOTIF.size)
 
 
 class Notification:
@@ -36,7 +36,7 @@ class Listener:
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
-        self._buffer = bytearray(_NOTIF.size)
+        self._buffer = bytearray(NOTIF.size)
         try:
             # Hand the processor over with the answer: ten times faster when idle.
             fcntl.ioctl(fd, _SET_FLAGS, _SYNC_WAKE_UP)
@@ -48,12 +48,12 @@ class Listener:
         """Take the next call; None if it was withdrawn, or nobody can make one."""
         self._buffer[:] = _EMPTY
         try:
-            fcntl.ioctl(self.fd, _RECV, self._buffer)
+            fcntl.ioctl(self.fd, RECV, self._buffer)
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.EINTR):
                 return None
             raise
-        return Notification(_NOTIF.unpack(self._buffer))
+        return Notification(NOTIF.unpack(self._buffer))
 
     def answer(self, number: int, value: int, error: int = 0) -> None:
         """Return a value, or an errno, from the call."""

@@ -61,18 +61,30 @@ class Crew:
             self._add()
             self._add()
 
-    def leave(self) -> bool:
-        """End at a moment at which no call is under way, and wait for that.
-
-        False: the work was done before.  Raises what a thread of ours died of.
-        """
+    def retire(self) -> None:
+        """Take no more work, and end at a moment at which no call is under way."""
         with self._turn:
             self._leaves = True
         os.eventfd_write(self._bell, 1)
+
+    def leave(self) -> bool:
+        """Retire, and wait for the end.
+
+        False: the work was done before.  Raises what a thread of ours died of.
+        """
+        self.retire()
         self._gone.acquire()
         self._loop.forget(self._bell)
         self.raise_failure()
         return not self._work.is_done
+
+    def close(self) -> bool:
+        """Give back what a crew that is over had; False: a thread is still at work."""
+        if not self._gone.acquire(blocking=False):
+            return False
+        os.close(self._bell)
+        os.close(self.over_fd)
+        return True
 
     def settle(self, seconds: float) -> None:
         """Let calls that are under way come to their end, if that is soon."""

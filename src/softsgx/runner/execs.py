@@ -26,7 +26,7 @@ some of them were killed."""
 
 
 class Execs:
-    """Puts the agent into every program of the tree."""
+    """Puts the agent into every program of the tree below the process *root*."""
 
     def __init__(
         self,
@@ -34,11 +34,13 @@ class Execs:
         code: HostCode,
         injector: lib.Injector,
         complain: Callable[[str], None],
+        root: int,
     ):
         self._listener = listener
         self._code = code
         self._injector = injector
         self._complain = complain
+        self._root = root
         self._starting: dict[int, lib.Start] = {}
         self._newborns: Newborns | None = None
 
@@ -90,6 +92,11 @@ class Execs:
         else:
             self._inject(call, caller, injector or self._injector, start)
 
+    @property
+    def is_quiet(self) -> bool:
+        """Whether no program is on its way to its call."""
+        return not any(map(lib.is_leader, self._starting))
+
     def debugger(self, call: Notification, caller: Caller) -> int:
         """Answer a call about a process that another one traces.
 
@@ -112,7 +119,7 @@ class Execs:
             # Imported when the first debugger is met.
             from softsgx.runner.newborns import Newborns  # noqa: PLC0415 -- see above
 
-            self._newborns = Newborns(self._injector)
+            self._newborns = Newborns(self._injector, self._root)
         return self._newborns
 
     def _born(self, call: Notification, caller: Caller, debugged: "Newborns") -> None:

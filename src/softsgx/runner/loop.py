@@ -21,6 +21,11 @@ class Loop:
         self._do[fd] = do
         self._epoll.register(fd, select.EPOLLIN)
 
+    def on_hang_up(self, fd: int, do: Callable[[], None]) -> None:
+        """Have something done when nobody is left at a descriptor's other end."""
+        self._do[fd] = do
+        self._epoll.register(fd, 0)
+
     def forget(self, fd: int) -> None:
         """Wait for a descriptor no more."""
         del self._do[fd]
@@ -33,6 +38,11 @@ class Loop:
         if len(due) > 1:
             due.sort(key=self._last.__eq__)
         return due
+
+    def close(self) -> None:
+        """Wait for nothing any more."""
+        self._do.clear()
+        self._epoll.close()
 
     def do(self, fd: int) -> None:
         """Do what is due, if it was not forgotten meanwhile."""

@@ -92,6 +92,12 @@ class Machinery:
         memory = Memory(tree, self.driver, self._sites.code)
         return Serving(self, tree, calls, memory)
 
+    def forget(self, serving: Serving) -> None:
+        """Take note that a tree is no matter of ours any more."""
+        serving.tree.end()
+        self._trees.remove(serving.tree)
+        self.release_gone()
+
     def release_gone(self) -> None:
         """Release the enclaves that nobody has any more."""
         for encl in self.files.release_gone():

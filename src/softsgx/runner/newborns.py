@@ -76,10 +76,14 @@ class Newborn:
 
 
 class Newborns:
-    """All of them, and those that will be; *injector* is that of other programs."""
+    """All of them, and those that will be, below the process *root*.
 
-    def __init__(self, injector: lib.Injector):
+    *injector* is that of other programs.
+    """
+
+    def __init__(self, injector: lib.Injector, root: int):
         self._plain = injector
+        self._root = root
         self._by_pid: dict[int, Newborn] = {}
         self._wants_tracer: dict[int, int] = {}
         """Children of vfork that asked for it, and when they were made."""
@@ -95,7 +99,7 @@ class Newborns:
         """Expect an execve under another tracer; False: it is none of the tree."""
         tid = caller.tid
         tracer = tracer_of(tid)
-        if not tracer or not _is_ours(tracer):
+        if not tracer or not _is_below(self._root, tracer):
             return False
         for gone in [pid for pid in self._by_pid if not Path(f"/proc/{pid}").exists()]:
             del self._by_pid[gone]
@@ -169,15 +173,15 @@ class Newborns:
         return lib.Injector(bytes(head) + config[Config.SIZE :])
 
 
-def _is_ours(tid: int) -> bool:
-    """Say whether a thread is of a process of the tree: we are an ancestor."""
+def _is_below(root: int, tid: int) -> bool:
+    """Say whether a process is an ancestor of a thread."""
     try:
         pid = pid_of(tid)
     except OSError:
         return False
-    while pid > 1 and pid != os.getpid():
+    while pid > 1 and pid != root:
         pid = parent_of(pid)
-    return pid == os.getpid()
+    return pid == root
 
 
 def _words(code: bytes) -> tuple[int, ...]:

@@ -7,13 +7,14 @@ key of all that it follows from.
 
 import os
 from collections.abc import Iterator
+from functools import partial
 
 from softsgx import __version__
 from softsgx.native import lib
 from softsgx.runner.kept import Kept
 from softsgx.runner.loop import Loop
 from softsgx.runner.start import is_program, program, start
-from softsgx.runner.supervisor import Sgx
+from softsgx.runner.supervisor import Sgx, Supervisor
 from softsgx.runner.turn import Turn
 
 _KEPT = "agent-config-1"
@@ -41,7 +42,8 @@ def quick_run(argv: list[str]) -> int | None:
 
         return plain_sgx(loop, turn, config)
 
-    return start(argv, config, sgx, rewrite_cpuid=rewrite == "rewrite")
+    supervise = partial(Supervisor, make_sgx=sgx)
+    return start(argv, config, supervise, rewrite_cpuid=rewrite == "rewrite")
 
 
 def keep_config(config: bytes, *, rewrite_cpuid: bool) -> None:

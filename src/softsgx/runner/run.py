@@ -2,6 +2,7 @@
 
 import errno
 import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
 from softsgx.platform.models import DEFAULT_CPU, MODELS
@@ -11,7 +12,7 @@ from softsgx.runner.machinery import Machinery
 from softsgx.runner.options import RunOptions
 from softsgx.runner.quick import keep_config
 from softsgx.runner.start import complain, start
-from softsgx.runner.supervisor import Sgx
+from softsgx.runner.supervisor import Sgx, Supervisor
 from softsgx.runner.turn import Turn
 
 if TYPE_CHECKING:
@@ -29,6 +30,9 @@ def run(argv: list[str], options: RunOptions) -> int:
     if options.is_plain:
         keep_config(config, rewrite_cpuid=machinery.rewrite_cpuid)
 
+    def sgx(loop: Loop, turn: Turn) -> Sgx:
+        return machinery.serving(loop, turn, options, tracer).alone(loop)
+
     def ended() -> None:
         if tracer and options.counts:
             tracer.print_summary(options.trace or sys.stderr)
@@ -36,7 +40,7 @@ def run(argv: list[str], options: RunOptions) -> int:
     return start(
         argv,
         config,
-        lambda loop, turn: machinery.serving(loop, turn, options, tracer),
+        partial(Supervisor, make_sgx=sgx),
         rewrite_cpuid=machinery.rewrite_cpuid,
         ended=ended,
     )
@@ -53,7 +57,7 @@ def plain_sgx(loop: Loop, turn: Turn, kept: bytes) -> Sgx:
     if config != kept:
         keep_config(config, rewrite_cpuid=machinery.rewrite_cpuid)
         raise OSError(errno.ESTALE, "what earlier runs kept is out of date, run again")
-    return machinery.serving(loop, turn, options)
+    return machinery.serving(loop, turn, options).alone(loop)
 
 
 def _tracer(machinery: Machinery, options: RunOptions) -> "Tracer | None":

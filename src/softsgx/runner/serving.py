@@ -1,7 +1,7 @@
 """What answers the agent's calls, once something of the tree uses SGX."""
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from softsgx.native.notify import Listener, Notification
 from softsgx.native.numbers import Call
@@ -9,6 +9,7 @@ from softsgx.runner.answers import NewFd
 from softsgx.runner.caller import Caller
 from softsgx.runner.calls import Calls
 from softsgx.runner.debuggers import CALLS, Memory
+from softsgx.runner.loop import Loop
 from softsgx.runner.process import UserTask
 from softsgx.runner.supervisor import Sgx
 from softsgx.runner.tree import Tree
@@ -24,16 +25,22 @@ class Serving(Sgx):
         self, machinery: "Machinery", tree: Tree, calls: Calls, memory: Memory
     ):
         self._machinery = machinery
+        self._rechecks = False
         self._files = machinery.files
         self.tree = tree
         self._calls = calls
         self._memory = memory
-        self.watch_fd = machinery.files.watch.fd
+
+    def alone(self, loop: Loop) -> Self:
+        """Also release what nobody has any more: no other tree is on the machine."""
+        self._rechecks = True
+        loop.on_readable(self._files.watch.fd, self.release_gone)
+        return self
 
     @property
     def recheck_ms(self) -> int | None:
         """After how long to call `release_gone` unasked; None: not at all."""
-        return self._files.watch.recheck_ms
+        return self._files.watch.recheck_ms if self._rechecks else None
 
     def answer(self, listener: Listener, call: Notification, caller: Caller) -> None:
         """Carry out an agent's call and answer it; OSError has the errno instead."""

@@ -21,8 +21,10 @@ from softsgx.runner.execs import Execs
 from softsgx.runner.host_code import KEPT, HostCode, TextScanner
 from softsgx.runner.kept import Kept
 from softsgx.runner.loop import Loop
-from softsgx.runner.supervisor import Sgx, Supervisor
+from softsgx.runner.supervisor import Supervisor
 from softsgx.runner.turn import Turn
+
+Supervise = Callable[[Listener, Loop, Turn, Execs], Supervisor]
 
 _PASSED_ON = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 _LAST_WORDS = 0.2
@@ -33,15 +35,15 @@ _OF_THE_TERMINAL = (signal.SIGINT, signal.SIGQUIT)
 def start(
     argv: list[str],
     config: bytes,
-    make_sgx: Callable[[Loop, Turn], Sgx],
+    supervise: Supervise,
     *,
     rewrite_cpuid: bool,
     ended: Callable[[], None] = lambda: None,
 ) -> int:
     """Run a program; return its exit code, or die of the signal that it died of.
 
-    *config* is the agent's; *ended* is called when the program has.  OSError says why
-    it could not be started; native.lib.NotBuilt that we are not whole.
+    *config* is the agent's, *supervise* makes what serves the tree; *ended* is called
+    at the end.  OSError: it could not be started; native.lib.NotBuilt: we are not whole.
     """
     path = program(argv[0])
     code = HostCode(TextScanner(Kept(KEPT)) if rewrite_cpuid else None)
@@ -51,8 +53,8 @@ def start(
     listener = Listener(listener_fd)
     loop = Loop(last=listener_fd)
     turn = Turn()
-    execs = Execs(listener, code, injector, complain)
-    supervisor = Supervisor(listener, loop, turn, execs, make_sgx)
+    execs = Execs(listener, code, injector, complain, os.getpid())
+    supervisor = supervise(listener, loop, turn, execs)
     crew = Crew(turn, loop, supervisor)
     crew.start()
     child = _Child(pid)

@@ -23,8 +23,6 @@ _OF_MEMORY = frozenset({Call.PEEK, Call.POKE, Call.MEMORY})
 class Sgx(ABC):
     """What stands behind the devices and ENCLU: `serving.Serving`."""
 
-    watch_fd: int
-
     @property
     @abstractmethod
     def recheck_ms(self) -> int | None:
@@ -43,6 +41,10 @@ class Sgx(ABC):
         """Release what nobody has any more."""
 
 
+MakeSgx = Callable[[Loop, Turn], Sgx]
+"""Makes that for one tree."""
+
+
 class Supervisor(Work):
     """One tree of processes; what answers for SGX is made at the first such call."""
 
@@ -54,7 +56,7 @@ class Supervisor(Work):
         loop: Loop,
         turn: Turn,
         execs: Execs,
-        make_sgx: Callable[[Loop, Turn], Sgx],
+        make_sgx: MakeSgx,
     ):
         self._listener = listener
         self._loop = loop
@@ -82,7 +84,11 @@ class Supervisor(Work):
         call = self._listener.receive()
         if call is None:
             self.is_done = not self.has_callers()
-        elif call.nr in EXECS:
+        else:
+            self._take(call)
+
+    def _take(self, call: Notification) -> None:
+        if call.nr in EXECS:
             self._executed(self._execs.follow(call, self._caller(call)))
         elif call.nr == CALL_NR:
             self._our_call(call)
@@ -118,7 +124,6 @@ class Supervisor(Work):
         is_needed = call.args[0] != Call.FORKED
         if self._sgx is None and is_needed:
             self._sgx = self._make_sgx(self._loop, self._turn)
-            self._loop.on_readable(self._sgx.watch_fd, self._sgx.release_gone)
         try:
             if self._sgx:
                 self._sgx.answer(self._listener, call, self._caller(call))

@@ -89,6 +89,11 @@ class Tree:
         self._add(pid, process)
         return pid
 
+    def end(self) -> None:
+        """Take note that all its processes are gone, or no matter of ours any more."""
+        for pid in list(self._pidfds):
+            self._ended(pid)
+
     def forget_enclave(self, encl: Encl) -> None:
         """Drop what is known of an enclave that is gone."""
         self._insiders.forget(encl)

@@ -1,0 +1,108 @@
+"""A program's connection to its platform's daemon, from the program's side."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from softsgx.platform.errors import PlatformError
+from softsgx.service.channel import VERSION, Channel, ChannelError, Message, Words
+from softsgx.service.places import DATA, connect
+
+_PATIENCE = 20.0
+"""Seconds for a daemon to answer: it may have many things to do."""
+
+
+class Attachment:
+    """What a run has of a daemon; *wishes* is how it wants its tree to be served.
+
+    PlatformError: there is one, and it does not serve us; a line that says why.
+    """
+
+    def __init__(self, directory: Path, channel: Channel, wishes: Words):
+        self._directory, self._wishes = directory, wishes
+        self._channel: Channel | None = channel
+        self.ledger_fd: int | None = None
+        words = self._greet(channel)
+        self.config = bytes.fromhex(words["config"])
+        self.rewrite_cpuid = bool(words["rewrite_cpuid"])
+
+    @classmethod
+    def to(cls, directory: Path, wishes: Words) -> "Attachment | None":
+        """Attach to the daemon of a platform; None: it has none.  OSError."""
+        sock = connect(directory, DATA)
+        return cls(directory, Channel(sock), wishes) if sock else None
+
+    @property
+    def fd(self) -> int:
+        """The connection's descriptor, for a loop to wait on; -1: there is none."""
+        return self._channel.fd if self._channel else -1
+
+    def _greet(self, channel: Channel) -> Words:
+        words = self._ask(
+            channel, {"ask": "config", "version": VERSION, **self._wishes}
+        )
+        return words.words
+
+    def _ask(
+        self, channel: Channel, words: Words, fds: tuple[int, ...] = ()
+    ) -> Message:
+        """Ask and wait for the answer; PlatformError."""
+        try:
+            channel.send(words, fds)
+            answer = channel.receive(seconds=_PATIENCE)
+        except (ChannelError, OSError) as error:
+            raise self._failed(f"the daemon does not answer: {error}") from error
+        if answer is None:
+            raise self._failed("the daemon hung up")
+        if "refused" in answer.words:
+            raise self._failed(str(answer.words["refused"]))
+        return answer
+
+    def _failed(self, why: str) -> PlatformError:
+        self.close()
+        return PlatformError(f"{self._directory}: {why}")
+
+    def lend(self, listener_fd: int) -> None:
+        """Have the daemon answer the calls of our tree; PlatformError: it does not."""
+        channel = self._channel or self._connect_again()
+        self.ledger_fd = self._ask(channel, {"ask": "serve"}, (listener_fd,)).take_fd()
+
+    def _connect_again(self) -> Channel:
+        try:
+            sock = connect(self._directory, DATA)
+        except OSError as error:
+            raise self._failed(str(error)) from error
+        if sock is None:
+            raise self._failed("its daemon is gone")
+        self._channel = channel = Channel(sock)
+        if bytes.fromhex(self._greet(channel)["config"]) != self.config:
+            raise self._failed("its daemon serves another machine now: start anew")
+        return channel
+
+    def hear(self, say: Callable[[str], None]) -> bool:
+        """Take one message of the daemon's; False: it is gone."""
+        if self._channel is None:
+            return False
+        try:
+            message = self._channel.receive()
+        except BlockingIOError:
+            return True
+        except (ChannelError, OSError):
+            return False
+        if message is None:
+            return False
+        try:
+            if "say" in message.words:
+                say(str(message.words["say"]))
+        finally:
+            message.close()
+        return True
+
+    def close(self) -> None:
+        """End the connection."""
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
+        if self.ledger_fd is not None:
+            os.close(self.ledger_fd)
+            self.ledger_fd = None

@@ -1,0 +1,132 @@
+"""The control channel: what the operator of a daemon may ask, and the asking.
+
+A line of JSON each way: {"method": ..., "params": {...}}, and {"result": ...} or
+{"error": "one line"}.  Who may connect may ask everything.
+"""
+
+import json
+import socket
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from softsgx.platform.errors import PlatformError
+from softsgx.service.channel import Peer, Words, peer_of
+from softsgx.service.places import CONTROL, connect
+
+if TYPE_CHECKING:
+    from softsgx.service.daemon import Daemon
+
+_MOST_ASKING = 32
+_MAX_QUESTION = 1 << 16
+_PATIENCE = 30.0
+"""Seconds for a question to come, or an answer to go."""
+
+
+class Unserved(PlatformError):  # noqa: N818 -- a state, not a defect
+    """There is no daemon for that platform."""
+
+
+Method = Callable[["Daemon", Words, Peer], Any]
+"""Answers with what JSON can say; PlatformError has a line for the operator.
+
+It takes the daemon's turn itself, where it looks at what trees share.
+"""
+
+
+def _ping(daemon: "Daemon", params: Words, peer: Peer) -> Words:
+    del params, peer
+    with daemon.turn:
+        return {
+            "platform": str(daemon.platform.directory),
+            "identity": daemon.platform.identity,
+            "programs": sum(session.tree is not None for session in daemon.sessions),
+        }
+
+
+METHODS: dict[str, Method] = {"ping": _ping}
+"""What can be asked, by its name."""
+
+
+# ---- the daemon's side ----
+
+
+class ControlRoom:
+    """Answers questions, each connection in a thread of its own."""
+
+    def __init__(self, daemon: "Daemon"):
+        self._daemon = daemon
+        self._places = threading.BoundedSemaphore(_MOST_ASKING)
+
+    def accept(self, listening: socket.socket) -> None:
+        """Take a connection; one too many is closed at once."""
+        with suppress(OSError):
+            sock, _ = listening.accept()
+            if not self._places.acquire(blocking=False):
+                sock.close()
+                return
+            sock.settimeout(_PATIENCE)
+            threading.Thread(target=self._converse, args=(sock,), daemon=True).start()
+
+    def _converse(self, sock: socket.socket) -> None:
+        try:
+            with suppress(OSError), sock, sock.makefile("rwb") as lines:
+                while question := lines.readline(_MAX_QUESTION):
+                    answer = self._answer(question, peer_of(sock))
+                    lines.write(json.dumps(answer).encode() + b"\n")
+                    lines.flush()
+        finally:
+            self._places.release()
+
+    def _answer(self, question: bytes, peer: Peer) -> Words:
+        try:
+            words = json.loads(question)
+            method = METHODS[words["method"]]
+            params = dict(words.get("params", {}))
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            return {"error": f"not understood: {error}"}
+        try:
+            return {"result": method(self._daemon, params, peer)}
+        except (PlatformError, OSError) as error:
+            return {"error": str(error)}
+        except Exception as error:  # noqa: BLE001 -- the daemon outlives it
+            what = f"internal error: {type(error).__name__}: {error}"
+            self._daemon.complain(what)
+            return {"error": what}
+
+
+# ---- the operator's side ----
+
+
+class Operator:
+    """A connection to the daemon of a platform; Unserved if it has none, OSError."""
+
+    def __init__(self, directory: Path):
+        sock = connect(directory, CONTROL)
+        if sock is None:
+            raise Unserved(f"{directory}: no daemon serves this platform")
+        self._directory = directory
+        self._lines = sock.makefile("rwb")
+        sock.close()
+
+    def ask(self, method: str, **params: object) -> Any:  # noqa: ANN401 -- what JSON has
+        """Ask, and return the answer; PlatformError says why there is none."""
+        question = {"method": method, "params": params}
+        try:
+            self._lines.write(json.dumps(question).encode() + b"\n")
+            self._lines.flush()
+            line = self._lines.readline()
+        except OSError:
+            line = b""
+        if not line.endswith(b"\n"):
+            raise PlatformError(f"{self._directory}: the daemon went away")
+        answer = json.loads(line)
+        if "error" in answer:
+            raise PlatformError(f"{self._directory}: {answer['error']}")
+        return answer["result"]
+
+    def close(self) -> None:
+        """End the connection."""
+        self._lines.close()

@@ -1,0 +1,271 @@
+"""One program that attached: its connection, and its tree once it lent us the listener.
+
+A client is not trusted.  All that it may do is lend listeners: who makes a call, and
+which, the daemon believes the kernel alone.
+"""
+
+import errno
+import os
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from softsgx.native.ledger import NotedListener, is_listener
+from softsgx.runner.crew import Crew
+from softsgx.runner.execs import Execs
+from softsgx.runner.loop import Loop
+from softsgx.runner.options import RunOptions
+from softsgx.runner.serving import Serving
+from softsgx.runner.supervisor import Sgx, Supervisor
+from softsgx.runner.turn import Turn
+from softsgx.service.channel import VERSION, Channel, ChannelError, Message, Words
+
+if TYPE_CHECKING:
+    from softsgx.service.daemon import Daemon
+
+_MOST_UNSAID = 64
+"""Lines for a user that wait for a client which does not listen."""
+
+
+class Session:
+    """A connection to the data channel."""
+
+    def __init__(self, daemon: "Daemon", channel: Channel):
+        self._daemon = daemon
+        self._channel: Channel | None = channel
+        self.peer = channel.peer
+        self._options: RunOptions | None = None
+        self._pending: deque[tuple[Words, list[int]]] = deque()
+        self._number = 0
+        self.tree: Attached | None = None
+        daemon.loop.on_readable(channel.fd, self._hear)
+
+    # ---- what the client says ----
+
+    def _hear(self) -> None:
+        with self._daemon.turn:
+            had = self.tree
+            self._take()
+            tree = self.tree
+        if tree is not had and tree:
+            tree.start()
+
+    def _take(self) -> None:
+        """Take what it says; whatever is not as it should be ends the connection."""
+        try:
+            message = self._channel.receive() if self._channel else None
+        except BlockingIOError:
+            return
+        except (ChannelError, OSError):
+            message = None
+        if message is None:
+            self.hang_up()
+            return
+        try:
+            self._obey(message)
+        except (ChannelError, OSError, KeyError, TypeError, ValueError) as error:
+            self._offer({"refused": f"not understood: {error}"})
+            self.hang_up()
+        finally:
+            message.close()
+
+    def _obey(self, message: Message) -> None:
+        match message.words.get("ask"):
+            case "config" if self._options is None:
+                self._greet(message.words)
+            case "serve" if self._options is not None and self.tree is None:
+                self._serve(message.take_fd(), self._options)
+            case other:
+                raise ChannelError(f"{other!r} is not asked now")
+
+    def _greet(self, words: Words) -> None:
+        """Tell what the agents of its tree are to be told."""
+        if words["version"] != VERSION:
+            why = "the daemon is of another version of softsgx: restart it"
+            self._offer({"refused": why})
+            return
+        why = self._daemon.objection(self.peer)
+        if why:
+            self._offer({"refused": why})
+            return
+        self._options = options = RunOptions(
+            platform=self._daemon.platform,
+            exact=bool(words["exact"]),
+            inject=frozenset(map(str, words["inject"])),
+        )
+        config = self._daemon.injector(exact=options.exact).config
+        self._offer(
+            {
+                "config": config.hex(),
+                "rewrite_cpuid": self._daemon.machinery.rewrite_cpuid,
+            }
+        )
+
+    def _serve(self, fd: int, options: RunOptions) -> None:
+        if not is_listener(fd):
+            os.close(fd)
+            raise ChannelError("that is no listener")
+        listener = NotedListener(fd)
+        self.tree = Attached(self._daemon, self, listener, options)
+        self._offer({"serves": True}, [listener.ledger_fd])
+
+    # ---- what it is told ----
+
+    def say(self, line: str) -> None:
+        """Tell its user; not, if it does not listen."""
+        if len(self._pending) < _MOST_UNSAID:
+            self._offer({"say": line})
+
+    def keep(self, kind: str, fd: int) -> Callable[[], None]:
+        """Have it keep a descriptor for the time after us; return what ends that."""
+        self._number += 1
+        number = self._number
+        self._offer({"keep": number, "kind": kind}, [fd])
+        return lambda: self._drop(number)
+
+    def _drop(self, number: int) -> None:
+        for at, (words, fds) in enumerate(self._pending):
+            if words.get("keep") == number:
+                os.close(fds[0])
+                del self._pending[at]
+                return
+        self._offer({"drop": number})
+
+    def _offer(self, words: Words, fds: Sequence[int] = ()) -> None:
+        """Send it a message, now or when it listens again."""
+        if self._channel is None:
+            return
+        if self.flush():
+            try:
+                self._channel.offer(words, fds)
+            except OSError as error:
+                if _is_for_good(error):
+                    return
+            else:
+                return
+        self._pending.append((words, [os.dup(fd) for fd in fds]))
+        self._daemon.wake()
+
+    @property
+    def has_unsaid(self) -> bool:
+        """Whether a message waits for it to listen."""
+        return bool(self._pending)
+
+    def flush(self) -> bool:
+        """Send what waits; say whether that was all."""
+        while self._pending and self._channel:
+            words, fds = self._pending[0]
+            try:
+                self._channel.offer(words, fds)
+            except OSError as error:
+                if not _is_for_good(error):
+                    return False
+            self._forget_first()
+        return True
+
+    def _forget_first(self) -> None:
+        _, fds = self._pending.popleft()
+        for fd in fds:
+            os.close(fd)
+
+    # ---- ends ----
+
+    def hang_up(self) -> None:
+        """End the connection; a tree that was lent is served on."""
+        if self._channel is not None:
+            self._daemon.loop.forget(self._channel.fd)
+            self._channel.close()
+            self._channel = None
+        while self._pending:
+            self._forget_first()
+        if self.tree is None:
+            self._daemon.sessions.discard(self)
+
+
+def _is_for_good(error: OSError) -> bool:
+    """Say whether what could not be sent now never can."""
+    return error.errno not in (errno.EAGAIN, errno.ENOBUFS, errno.ETOOMANYREFS)
+
+
+class Attached:
+    """The tree of processes behind one listener."""
+
+    def __init__(
+        self,
+        daemon: "Daemon",
+        session: Session,
+        listener: NotedListener,
+        options: RunOptions,
+    ):
+        self._daemon, self._session, self._listener = daemon, session, listener
+        self._options = options
+        self.loop = Loop(last=listener.fd)
+        injector = daemon.injector(exact=options.exact)
+        root = session.peer.pid
+        self._execs = Execs(listener, daemon.code, injector, session.say, root)
+        self._supervisor = _Following(self, listener, daemon.turn)
+        self._crew = Crew(daemon.turn, self.loop, self._supervisor)
+        self.serving: Serving | None = None
+
+    def start(self) -> None:
+        """Begin to serve."""
+        self._daemon.loop.on_readable(self._crew.over_fd, self._over)
+        self._crew.start()
+
+    def execs(self) -> Execs:
+        """Return what follows its execves."""
+        return self._execs
+
+    def make_sgx(self, loop: Loop, turn: Turn) -> Sgx:
+        """Make what answers its calls."""
+        machinery = self._daemon.machinery
+        self.serving = machinery.serving(loop, turn, self._options)
+        return self.serving
+
+    def begins(self) -> None:
+        """Note that the thread which calls this works for our client."""
+        self._daemon.works_for(self._session)
+
+    def _over(self) -> None:
+        """Its processes are all gone, or we were told to leave, or a thread died."""
+        with suppress(OSError):
+            self._daemon.loop.forget(self._crew.over_fd)
+        try:
+            self._crew.raise_failure()
+        except Exception as failure:  # noqa: BLE001 -- the other trees go on
+            what = f"{type(failure).__name__}: {failure}"
+            self._daemon.complain(f"internal error, one program let go: {what}")
+        self._daemon.leaving.append(self)
+        self._daemon.wake()
+
+    def retire(self) -> None:
+        """Stop serving it, when no call is under way."""
+        self._crew.retire()
+
+    def close(self) -> bool:
+        """Give everything back; False: a thread is still at work."""
+        if not self._crew.close():
+            return False
+        with self._daemon.turn:
+            if self.serving:
+                self._daemon.machinery.forget(self.serving)
+            self._session.tree = None
+            self._session.hang_up()
+        self.loop.close()
+        self._listener.close()
+        return True
+
+
+class _Following(Supervisor):
+    """A supervisor that says for whom its threads work."""
+
+    def __init__(self, attached: Attached, listener: NotedListener, turn: Turn):
+        self._attached = attached
+        super().__init__(
+            listener, attached.loop, turn, attached.execs(), attached.make_sgx
+        )
+
+    def _call(self) -> None:
+        self._attached.begins()
+        super()._call()

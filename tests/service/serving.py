@@ -1,0 +1,72 @@
+"""A daemon for a test, on a platform of its own."""
+
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from softsgx.platform.platform import Platform
+from tests.conformance.run import SOFTSGX, Outcome, run
+
+PATIENCE_S = 60.0
+
+
+def wait_for(text: str, file: Path) -> None:
+    """Wait until a file has a text in it."""
+    end = time.monotonic() + PATIENCE_S
+    while text not in file.read_text():
+        assert time.monotonic() < end, file.read_text()
+        time.sleep(0.02)
+
+
+@dataclass
+class Served:
+    """A platform and its daemon."""
+
+    directory: Path
+    process: subprocess.Popen[bytes]
+    said: Path
+    """What the daemon printed."""
+
+    def command(self, *words: str | Path, options: tuple[str, ...] = ()) -> list[str]:
+        on = ["run", "--platform", str(self.directory), *options, "--"]
+        return [SOFTSGX, *on, *map(str, words)]
+
+    def run(self, *words: str | Path, options: tuple[str, ...] = ()) -> Outcome:
+        return run(self.command(*words, options=options), self.directory)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def end(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(PATIENCE_S)
+
+
+def new_platform(directory: Path, *options: str) -> Path:
+    for words in (["new", str(directory), *options], ["enable", str(directory)]):
+        done = run([SOFTSGX, "platform", *words], directory.parent)
+        assert done.code == 0, done.stderr
+    assert Platform.open(directory).is_on
+    return directory
+
+
+@contextmanager
+def daemon(directory: Path, *options: str) -> Iterator[Served]:
+    """Have a platform served."""
+    said = directory.parent / f"daemon-{time.monotonic_ns()}"
+    command = [SOFTSGX, "daemon", "--platform", str(directory), *options]
+    with said.open("wb") as file:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=file, stderr=file
+        )
+    served = Served(directory, process, said)
+    try:
+        wait_for("serving", said)
+        yield served
+    finally:
+        served.kill()
