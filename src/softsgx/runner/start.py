@@ -43,7 +43,7 @@ def start(
     """Run a program; return its exit code, or die of the signal that it died of.
 
     *config* is the agent's, *supervise* makes what serves the tree; *ended* is called
-    at the end.  OSError: it could not be started; native.lib.NotBuilt: we are not whole.
+    at the end.  OSError: it could not be started; native.lib.NotBuilt: it is not built.
     """
     path = program(argv[0])
     code = HostCode(TextScanner(Kept(KEPT)) if rewrite_cpuid else None)
