@@ -19,7 +19,7 @@ help:
 	@echo 'make check        the part of it that needs no kernel source (minutes)'
 	@echo 'make bench        the figures of this machine'
 	@echo 'make fuzz         random programs against softsgx for FUZZ_SECONDS (60)'
-	@echo 'make soak         the laws of the model over SOAK_STEPS steps (1000000: an hour)'
+	@echo 'make soak         the laws of the model over SOAK_STEPS steps (1000000: 20 minutes)'
 	@echo 'make selftest-20  the kernel selftests, 20 times each'
 	@echo 'make clean        remove what was built (not the environment)'
 

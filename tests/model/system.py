@@ -1,18 +1,17 @@
-"""What a system may do with enclaves, in any order."""
+"""What a system and a monitor may do with enclaves, in any order."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
-
 from softsgx.arch.addr import PAGE_SIZE
-from softsgx.arch.leaves import Encls, Enclu
+from softsgx.arch.leaves import Encls, Enclu, Enclv
 from softsgx.arch.secinfo import PageType
 from softsgx.machine.memory import epc_address
+from tests.model.choices import Choices
 from tests.model.world import (
     AEP,
     BASES,
+    CHILDREN,
     ENCLAVE_PAGES,
     EPC_PAGES,
     SLOTS,
@@ -23,24 +22,25 @@ from tests.model.world import (
 
 T = TypeVar("T")
 
-PAGE = st.integers(0, EPC_PAGES - 1)
 OFFSETS = range(0, ENCLAVE_PAGES * PAGE_SIZE, PAGE_SIZE)
-OFFSET = st.sampled_from(OFFSETS)
-SLOT = st.integers(0, SLOTS - 1)
 DATA_PAGE = 4
 """The page of an enclave in which its code keeps its operands."""
 
+STARTS = ("nothing", "built", *["running"] * 4)
 
-class System(RuleBasedStateMachine):
-    """Ring 0: a system that does with a small EPC what it likes."""
+_LOADS = Encls.ELDU, Encls.ELDUC, Encls.ELDB, Encls.ELDBC
 
-    def __init__(self) -> None:
-        super().__init__()
+
+class System:
+    """Ring 0: a system that does with a small EPC what it likes; *choose* says what."""
+
+    def __init__(self, choose: Choices) -> None:
+        self.choose = choose
         self.world = World()
         self.machine = self.world.machine
 
-    @initialize(start=st.sampled_from(["nothing", "built", *["running"] * 4]))
     def begin(self, start: str) -> None:
+        """Make an enclave, or also let a thread into it."""
         world = self.world
         if start == "nothing":
             return
@@ -55,184 +55,172 @@ class System(RuleBasedStateMachine):
         world.ecreate(12, BASES[1])
         world.eadd(13, DATA_PAGE * PAGE_SIZE, reg, 12)
         if start == "running":
-            world.system(world.ring0.einit)
+            world.einit(0)
             world.user(world.threads[0], Enclu.EENTER, BASES[0], AEP)
 
     # what a rule chooses from: what is there, seldom something else
 
-    def of(
-        self, data: st.DataObject, likely: Sequence[T], any_of: st.SearchStrategy[T]
-    ) -> T:
+    def likely(self, items: Sequence[T], anything: Callable[[], T]) -> T:
         """Choose from what makes sense, or else anything."""
-        is_likely = bool(likely) and data.draw(st.integers(0, 9)) > 0
-        return data.draw(st.sampled_from(likely) if is_likely else any_of)
+        if items and self.choose.integer(0, 9):
+            return self.choose.of(items)
+        return anything()
+
+    def page(self) -> int:
+        """Choose any EPC page."""
+        return self.choose.integer(0, EPC_PAGES - 1)
+
+    def likely_page(self, pages: Sequence[int]) -> int:
+        """Choose one of some EPC pages, or seldom another."""
+        return self.likely(pages, self.page)
+
+    def seldom(self) -> bool:
+        """Say yes once in a while: what fills the EPC would leave no room for lives."""
+        return self.choose.integer(0, 19) == 0
 
     def pages(self, *types: PageType, **state: bool) -> list[int]:
         """Return the valid pages of some types in a state."""
         return [
             page
-            for page, entry in self.machine.epcm.contents().items()
+            for page, entry in self.world.entries().items()
             if (not types or entry.pt in types)
             and all(getattr(entry, name) == value for name, value in state.items())
         ]
 
-    def free(self, data: st.DataObject) -> int:
-        taken = self.machine.epcm.contents()
-        return self.of(data, [p for p in range(EPC_PAGES) if p not in taken], PAGE)
+    def free(self) -> int:
+        """Choose a free page, or seldom another."""
+        taken = self.world.entries()
+        return self.likely_page([p for p in range(EPC_PAGES) if p not in taken])
 
-    def slot(self, data: st.DataObject) -> tuple[int, int]:
+    def slot(self) -> tuple[int, int]:
+        """Choose an empty slot of a version array, or seldom anything."""
         if not self.world.slots:
-            self.world.epa(self.free(data))
+            self.world.epa(self.free())
         empty = [
             (page, at)
             for page, slots in self.world.slots.items()
             for at, image in enumerate(slots)
             if image is None
         ]
-        return self.of(data, empty, st.tuples(PAGE, SLOT))
+        return self.likely(empty, self.any_slot)
+
+    def any_slot(self) -> tuple[int, int]:
+        """Choose any EPC page, and a slot's number."""
+        return self.page(), self.choose.integer(0, SLOTS - 1)
+
+    def secs(self) -> int | None:
+        """Choose an enclave, if there is one."""
+        enclaves = sorted(self.machine.enclaves)
+        return self.choose.of(enclaves) if enclaves else None
 
     # ring 0
 
-    @rule(data=st.data(), any_base=st.sampled_from(BASES))
-    def ecreate(self, data: st.DataObject, any_base: int) -> None:
+    def ecreate(self) -> None:
         used = [enclave.secs.baseaddr for enclave in self.machine.enclaves.values()]
         unused = [base for base in BASES if base not in used]
-        if unused or self.seldom(data):
-            base = self.of(data, unused, st.just(any_base))
-            self.world.ecreate(self.free(data), base)
+        if unused or self.seldom():
+            base = self.likely(unused, lambda: self.choose.of(BASES))
+            self.world.ecreate(self.free(), base)
 
-    def seldom(self, data: st.DataObject) -> bool:
-        """Say yes once in a while: what fills the EPC would leave no room for lives."""
-        return data.draw(st.integers(0, 19)) == 0
-
-    @rule(data=st.data(), offset=OFFSET, permissions=st.integers(0, 7))
-    def eadd(self, data: st.DataObject, offset: int, permissions: int) -> None:
-        if not self.machine.enclaves:
+    def eadd(self) -> None:
+        secs = self.secs()
+        if secs is None:
             return
-        secs = self.secs_of(data)
         base = self.machine.enclaves[secs].secs.baseaddr
         missing = [at for at in OFFSETS if base + at not in self.world.ptes]
-        offset = self.of(data, missing, st.just(offset))
+        offset = self.likely(missing, lambda: self.choose.of(OFFSETS))
         is_tcs = offset < 2 * PAGE_SIZE
         is_plain = offset >= DATA_PAGE * PAGE_SIZE
         flags = (PageType.TCS if is_tcs else PageType.REG) << 8
-        flags |= 0b011 if is_plain else permissions
-        self.world.eadd(self.free(data), offset, flags, secs)
+        flags |= 0b011 if is_plain else self.choose.integer(0, 7)
+        self.world.eadd(self.free(), offset, flags, secs)
 
-    def secs_of(self, data: st.DataObject) -> int:
-        return data.draw(st.sampled_from(sorted(self.machine.enclaves)))
-
-    @rule(data=st.data(), chunk=st.integers(0, 15))
-    def eextend(self, data: st.DataObject, chunk: int) -> None:
-        page = self.of(data, self.pages(PageType.REG, PageType.TCS), PAGE)
+    def eextend(self) -> None:
+        page = self.likely_page(self.pages(PageType.REG, PageType.TCS))
         owner = self.machine.epcm[page].enclavesecs
-        self.world.system(
-            lambda: self.world.ring0.call(
-                Encls.EEXTEND, epc_address(owner), epc_address(page) + 256 * chunk
-            )
-        )
+        chunk = epc_address(page) + 256 * self.choose.integer(0, 15)
+        self.world.call(Encls.EEXTEND, epc_address(owner), chunk)
 
-    @rule(data=st.data())
-    def einit(self, data: st.DataObject) -> None:
-        if self.machine.enclaves:
-            secs = self.secs_of(data)
-            self.world.system(lambda: self.world.ring0.einit(secs=secs))
+    def einit(self) -> None:
+        if (secs := self.secs()) is not None:
+            self.world.einit(secs)
 
-    @rule(data=st.data(), offset=OFFSET)
-    def eaug(self, data: st.DataObject, offset: int) -> None:
-        if self.machine.enclaves:
-            self.world.eaug(self.free(data), offset, self.secs_of(data))
+    def eaug(self) -> None:
+        if (secs := self.secs()) is not None:
+            self.world.eaug(self.free(), self.choose.of(OFFSETS), secs)
 
-    @rule(data=st.data(), permissions=st.integers(0, 7))
-    def emodpr(self, data: st.DataObject, permissions: int) -> None:
-        page = self.of(data, self.pages(PageType.REG), PAGE)
-        self.world.system(lambda: self.world.ring0.emodpr(page, permissions))
+    def emodpr(self) -> None:
+        page = self.likely_page(self.pages(PageType.REG))
+        self.world.emodpr(page, self.choose.integer(0, 7))
 
-    @rule(data=st.data(), page_type=st.sampled_from([PageType.TCS, PageType.TRIM]))
-    def emodt(self, data: st.DataObject, page_type: PageType) -> None:
-        page = self.of(data, self.pages(PageType.REG, PageType.TCS), PAGE)
-        self.world.system(lambda: self.world.ring0.emodt(page, page_type))
+    def emodt(self) -> None:
+        page = self.likely_page(self.pages(PageType.REG, PageType.TCS))
+        self.world.emodt(page, self.choose.of((PageType.TCS, PageType.TRIM)))
 
-    @rule(data=st.data())
-    def eblock(self, data: st.DataObject) -> None:
-        self.on_page(Encls.EBLOCK, self.of(data, self.pages(blocked=False), PAGE))
+    def eblock(self) -> None:
+        self.world.on_page(Encls.EBLOCK, self.likely_page(self.pages(blocked=False)))
 
-    @rule(data=st.data())
-    def etrack(self, data: st.DataObject) -> None:
-        self.on_page(Encls.ETRACK, self.of(data, sorted(self.machine.enclaves), PAGE))
+    def etrack(self) -> None:
+        page = self.likely_page(sorted(self.machine.enclaves))
+        self.world.on_page(Encls.ETRACK, page)
 
-    def on_page(self, leaf: Encls, page: int) -> None:
-        """Run a leaf of one operand."""
-        self.world.system(lambda: self.world.ring0.on_page(leaf, page))
+    def etrackc(self) -> None:
+        self.world.on_page(Encls.ETRACKC, self.likely_page(self.pages()))
 
-    @rule(data=st.data())
-    def block_all(self, data: st.DataObject) -> None:
+    def block_all(self) -> None:
         """Do what a system does before it evicts an enclave."""
-        if not self.machine.enclaves:
-            return
-        self.block_children(self.secs_of(data))
+        if (secs := self.secs()) is not None:
+            self.block_children(secs)
 
     def block_children(self, secs: int) -> list[int]:
         """Block all pages of an enclave, and begin to track it; return them."""
-        kinds = PageType.REG, PageType.TCS, PageType.TRIM
-        entries = self.machine.epcm
-        children = [p for p in self.pages(*kinds) if entries[p].enclavesecs == secs]
+        children = [
+            page
+            for page, entry in self.world.entries().items()
+            if entry.pt in CHILDREN and entry.enclavesecs == secs
+        ]
         for page in children:
-            self.on_page(Encls.EBLOCK, page)
-        self.on_page(Encls.ETRACK, secs)
+            self.world.on_page(Encls.EBLOCK, page)
+        self.world.on_page(Encls.ETRACK, secs)
         return children
 
-    @rule(data=st.data(), patient=st.booleans())
-    def evict_all(self, data: st.DataObject, *, patient: bool) -> None:
+    def evict_all(self) -> None:
         """Evict an enclave as a system does, or without waiting for its threads."""
-        if not self.machine.enclaves:
-            return
-        secs = self.secs_of(data)
-        self.evict(data, secs, patient=patient)
-        self.world.ewb(secs, *self.slot(data))
+        if (secs := self.secs()) is not None:
+            self.evict(secs, patient=bool(self.choose.integer(0, 1)))
+            self.world.ewb(secs, *self.slot())
 
-    def evict(self, data: st.DataObject, secs: int, *, patient: bool) -> None:
+    def evict(self, secs: int, *, patient: bool) -> None:
         """Evict what an enclave has, as far as that goes."""
         children = self.block_children(secs)
         if patient:
-            self.interrupt_all()
+            self.interrupt()
         for page in children:
-            self.world.ewb(page, *self.slot(data))
+            self.world.ewb(page, *self.slot())
 
-    @rule(data=st.data())
-    def eremove(self, data: st.DataObject) -> None:
+    def eremove(self) -> None:
         ended = [p for p, e in self.machine.enclaves.items() if not e.children]
         trimmed = self.pages(PageType.TRIM, modified=False)
-        if ended or trimmed or self.seldom(data):
-            self.world.eremove(self.of(data, ended + trimmed, PAGE))
+        if ended or trimmed or self.seldom():
+            self.world.eremove(self.likely_page(ended + trimmed))
 
-    @rule(data=st.data())
-    def epa(self, data: st.DataObject) -> None:
-        if len(self.world.slots) < 2 or self.seldom(data):
-            self.world.epa(self.free(data))
+    def epa(self) -> None:
+        if len(self.world.slots) < 2 or self.seldom():
+            self.world.epa(self.free())
 
-    @rule(data=st.data(), times=st.integers(1, 4))
-    def ewb(self, data: st.DataObject, times: int) -> None:
-        for _ in range(times):
+    def ewb(self) -> None:
+        for _ in range(self.choose.integer(1, 4)):
             ready = self.pages(blocked=True)
-            childless = [
-                page for page, e in self.machine.enclaves.items() if not e.children
-            ]
-            page = self.of(data, 2 * ready + childless + self.pages(), PAGE)
-            self.world.ewb(page, *self.slot(data))
+            childless = [p for p, e in self.machine.enclaves.items() if not e.children]
+            page = self.likely_page(2 * ready + childless + self.pages())
+            self.world.ewb(page, *self.slot())
 
-    @rule(data=st.data())
-    def evict_a_version_array(self, data: st.DataObject) -> None:
-        arrays = self.pages(PageType.VA)
-        if arrays:
-            self.world.ewb(data.draw(st.sampled_from(arrays)), *self.slot(data))
+    def evict_a_version_array(self) -> None:
+        if arrays := self.pages(PageType.VA):
+            self.world.ewb(self.choose.of(arrays), *self.slot())
 
-    @rule(
-        data=st.data(),
-        leaf=st.sampled_from([Encls.ELDU, Encls.ELDU, Encls.ELDB]),
-        forged=st.one_of(st.none(), st.none(), st.integers(0, PAGE_SIZE + 120)),
-    )
-    def eld(self, data: st.DataObject, leaf: Encls, forged: int | None) -> None:
+    def eld(self) -> None:
+        """Load an image that a slot is of, or any other; a third of them are forged."""
         held = [
             (image, page, at)
             for page, slots in self.world.slots.items()
@@ -241,42 +229,88 @@ class System(RuleBasedStateMachine):
         ]
         if not self.world.images:
             return
-        any_image = st.tuples(st.sampled_from(self.world.images), PAGE, SLOT)
-        image, va_page, slot = self.of(data, held, any_image)
+        image, va_page, slot = self.likely(
+            held, lambda: (self.choose.of(self.world.images), *self.any_slot())
+        )
         secs = None
-        if image.pt not in (PageType.SECS, PageType.VA) and self.machine.enclaves:
+        if image.pt in CHILDREN and self.machine.enclaves:
             own = [p for p, e in self.machine.enclaves.items() if e.eid == image.eid]
-            secs = self.of(data, own, st.sampled_from(sorted(self.machine.enclaves)))
-        page = self.free(data)
-        self.world.eld(leaf, image, page, va_page, slot, secs, forged)
+            secs = self.likely(own, lambda: self.choose.of([*self.machine.enclaves]))
+        forged = None
+        if self.choose.integer(0, 2) == 0:
+            forged = self.choose.integer(0, PAGE_SIZE + 120)
+        leaf = self.choose.of(_LOADS)
+        self.world.eld(leaf, image, self.free(), va_page, slot, secs, forged)
 
-    @rule(first=PAGE)
-    def load_all(self, first: int) -> None:
+    def load_all(self) -> None:
         """Do what a system does at faults, for all pages: SECS and arrays first."""
+        first = self.page()
         for _ in range(2):
             for va_page, slots in list(self.world.slots.items()):
                 for at, image in enumerate(slots):
                     self.load_back(image, first, va_page, at)
 
+    def heal(self) -> None:
+        """Bring what is blocked out, and everything back."""
+        self.interrupt()
+        for secs in list(self.machine.enclaves):
+            self.world.on_page(Encls.ETRACK, secs)
+        for page in self.pages(*CHILDREN, blocked=True):
+            self.world.ewb(page, *self.slot())
+        self.load_all()
+
     def load_back(self, image: Image | None, first: int, va_page: int, at: int) -> None:
         """Load an image where it belongs, into the next free page from *first* on."""
+        if image is None:
+            return
         order = (page % EPC_PAGES for page in range(first, first + EPC_PAGES))
         free = [page for page in order if not self.machine.epcm[page].valid]
-        if image is None or not free:
+        if not free:
             return
         owners = [p for p, e in self.machine.enclaves.items() if e.eid == image.eid]
         secs = owners[0] if owners else None
         self.world.eld(Encls.ELDU, image, free[0], va_page, at, secs)
 
-    @rule(data=st.data(), quadword=st.integers(0, 511))
-    def debug(self, data: st.DataObject, quadword: int) -> None:
-        page = self.of(data, self.pages(), PAGE)
-        ring0, offset = self.world.ring0, quadword * 8
-        self.world.system(lambda: ring0.on_page(Encls.EDBGRD, page, offset))
+    def debug(self) -> None:
+        page = self.likely_page(self.pages())
+        offset = 8 * self.choose.integer(0, 511)
+        self.world.on_page(Encls.EDBGRD, page, offset)
         if self.machine.epcm[page].pt == PageType.REG:
-            self.world.system(lambda: ring0.on_page(Encls.EDBGWR, page, offset, 7))
+            self.world.on_page(Encls.EDBGWR, page, offset, 7)
 
-    def interrupt_all(self) -> None:
-        """Bring all threads out."""
+    def erdinfo(self) -> None:
+        self.world.erdinfo(self.likely_page(self.pages()))
+
+    def interrupt(self) -> None:
+        """Do what a system does after ETRACK: bring all threads out."""
         for thread in self.world.threads:
             self.world.interrupt(thread)
+
+    # a monitor
+
+    def count_virtual(self) -> None:
+        """Count a page as evicted, or as back, with its SECS or seldom another."""
+        page = self.likely_page(self.pages(*CHILDREN, PageType.SECS))
+        entry = self.machine.epcm[page]
+        owner = page if entry.pt == PageType.SECS else entry.enclavesecs
+        leaf = self.choose.of((Enclv.EINCVIRTCHILD, Enclv.EDECVIRTCHILD))
+        self.world.count_virtual(leaf, page, self.likely_page([owner]))
+
+    def set_context(self) -> None:
+        secs = self.likely_page(sorted(self.machine.enclaves))
+        self.world.set_context(secs, self.choose.integer(0, 1 << 40))
+
+    def change_sides(self) -> None:
+        """Let ring 0 be a guest, whose monitor's pages count, or the monitor."""
+        self.world.change_sides(guest=self.choose.integer(0, 3) == 0)
+
+    def evict_unseen(self) -> None:
+        """Take a page from a guest as a monitor does, which counts it for the guest."""
+        page = self.likely_page(self.pages(*CHILDREN))
+        entry = self.machine.epcm[page]
+        self.world.change_sides(guest=False)
+        self.world.count_virtual(Enclv.EINCVIRTCHILD, page, entry.enclavesecs)
+        self.world.on_page(Encls.EBLOCK, page)
+        self.world.on_page(Encls.ETRACKC, page)
+        self.interrupt()
+        self.world.ewb(page, *self.slot())

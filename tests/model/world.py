@@ -4,19 +4,27 @@ The book knows, from the outside, what the model must know from the inside: whic
 lives where, which image of it is the last one, and which slot holds whose version.
 """
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import count
 
 from softsgx.arch.addr import PAGE_SIZE
-from softsgx.arch.errors import LeafFailed
+from softsgx.arch.errors import LeafFailed, SgxError
 from softsgx.arch.faults import Fault, PageFault
-from softsgx.arch.leaves import Encls, Enclu
+from softsgx.arch.leaves import Encls, Enclu, Enclv
+from softsgx.arch.rdinfo import Rdinfo
 from softsgx.arch.secinfo import PageType, SecinfoFlags
+from softsgx.arch.vmx import VmExit
 from softsgx.enclu import execute
 from softsgx.enclu.operand import check_page
 from softsgx.machine.aex import asynchronous_exit
-from softsgx.machine.processor import Processor
+from softsgx.machine.epcm import EpcmEntry
+from softsgx.machine.machine import Machine
+from softsgx.machine.memory import epc_address
+from softsgx.machine.model import physical_address
+from softsgx.machine.processor import Controls, Processor
 from tests.enclu.world import processor_state
 from tests.support import Evicted, Ring0, make_machine, make_secs, make_tcs
 
@@ -27,15 +35,24 @@ BASES = (0x7000_0000_0000, 0x7100_0000_0000)
 AEP = 0x5555_0000_0000
 SSA_PAGE = 8
 SLOTS = 16
+CHILDREN = PageType.REG, PageType.TCS, PageType.TRIM
 PROCESSORS = 3
+
+DONE = "done"
+"""How a leaf ends that did something, in a world's counts; else its code or fault."""
 
 
 @dataclass(eq=False)
 class Life:
-    """A page from the leaf that made it to its end; *images* were evicted of it."""
+    """A page from the leaf that made it to its end; *images* were evicted of it.
+
+    Of a SECS: its context, and how many of its pages a monitor says that it evicted.
+    """
 
     number: int
     images: int = 0
+    virtual: int = 0
+    context: int = 0
 
 
 @dataclass(frozen=True)
@@ -78,12 +95,46 @@ class Thread:
     tlb: dict[tuple[int, bool], tuple[int, Life]] = field(default_factory=dict)
 
 
+class CountedRing0(Ring0):
+    """Ring 0 that counts how its leaves end: by leaf, and what came of it."""
+
+    def __init__(self, machine: Machine, counts: Counter[tuple[str, str]]) -> None:
+        super().__init__(machine)
+        self.counts = counts
+
+    def call(self, leaf: Encls, rbx: int = 0, rcx: int = 0, rdx: int = 0) -> None:
+        with self.counted(leaf.name):
+            super().call(leaf, rbx, rcx, rdx)
+
+    def monitor(self, leaf: int, rbx: int = 0, rcx: int = 0, rdx: int = 0) -> None:
+        with self.counted(Enclv(leaf).name):
+            super().monitor(leaf, rbx, rcx, rdx)
+
+    @contextmanager
+    def counted(self, name: str) -> Iterator[None]:
+        outcome = DONE
+        try:
+            yield
+        except LeafFailed as failed:
+            outcome = failed.code.name
+            raise
+        except Fault as fault:
+            outcome = fault.mnemonic
+            raise
+        except VmExit as left:
+            outcome = left.reason.name
+            raise
+        finally:
+            self.counts[name, outcome] += 1
+
+
 class World:
     """One package and its book: each leaf by a method that writes it up."""
 
     def __init__(self) -> None:
-        self.ring0 = Ring0(make_machine({"xfrm": 0x3}, pages=EPC_PAGES))
-        self.machine = self.ring0.machine
+        self.machine = make_machine({"xfrm": 0x3}, pages=EPC_PAGES)
+        self.counts: Counter[tuple[str, str]] = Counter()
+        self.ring0 = CountedRing0(self.machine, self.counts)
         self.ptes: dict[int, int] = {}
         tables = Tables(self.ptes)
         self.threads = [Thread(Processor(at, tables)) for at in range(PROCESSORS)]
@@ -96,6 +147,11 @@ class World:
         """Note that a leaf made a page."""
         self.lives[page] = Life(next(self._numbers))
 
+    def entries(self) -> dict[int, EpcmEntry]:
+        """Return the EPCM's entries of the pages that are in use."""
+        epcm = self.machine.epcm
+        return {page: epcm[page] for page in range(EPC_PAGES) if epcm.row(page)[0]}
+
     # ring 0
 
     def system(self, deed: Callable[[], object]) -> bool:
@@ -103,18 +159,35 @@ class World:
         before = self.machine.snapshot()
         try:
             deed()
-        except (Fault, LeafFailed):
+        except (Fault, LeafFailed, VmExit):
             did = False
         else:
             did = True
         assert did or self.machine.snapshot() == before
         return did
 
+    def call(self, leaf: Encls, rbx: int, rcx: int) -> None:
+        """Run a leaf of whose deeds the book has nothing."""
+        self.system(lambda: self.ring0.call(leaf, rbx, rcx))
+
+    def on_page(self, leaf: Encls, page: int, offset: int = 0, rbx: int = 0) -> None:
+        """Run such a leaf on a page."""
+        self.call(leaf, rbx, epc_address(page) + offset)
+
+    def einit(self, secs: int) -> None:
+        self.system(lambda: self.ring0.einit(secs=secs))
+
+    def emodpr(self, page: int, permissions: int) -> None:
+        self.system(lambda: self.ring0.emodpr(page, permissions))
+
+    def emodt(self, page: int, page_type: PageType) -> None:
+        self.system(lambda: self.ring0.emodt(page, page_type))
+
     def ecreate(self, page: int, base: int) -> None:
-        if self.system(
-            lambda: self.ring0.ecreate(page, make_secs(baseaddr=base, size=SIZE))
-        ):
+        secs = make_secs(baseaddr=base, size=SIZE)
+        if self.system(lambda: self.ring0.ecreate(page, secs)):
             self.born(page)
+            self.lives[page].context = physical_address(page)
 
     def eadd(self, page: int, offset: int, flags: int, secs: int) -> None:
         contents = bytes([offset // PAGE_SIZE + 1]) * PAGE_SIZE
@@ -142,8 +215,13 @@ class World:
 
     def eremove(self, page: int) -> None:
         if self.system(lambda: self.ring0.on_page(Encls.EREMOVE, page)):
-            self.lives.pop(page, None)
+            self.left(self.lives.pop(page, None))
             self.slots.pop(page, None)
+
+    def left(self, life: Life | None) -> None:
+        """Look at a page that left the EPC: a guest's SECS goes after all its pages."""
+        is_guest = self.ring0.lp.has_epc_virtualization
+        assert not (life and life.virtual and is_guest)
 
     def ewb(self, page: int, va_page: int, slot: int) -> None:
         entry = self.machine.epcm[page]
@@ -153,6 +231,7 @@ class World:
             return
         assert entry.blocked or entry.pt in (PageType.SECS, PageType.VA)
         life = self.lives.pop(page)
+        self.left(life)
         life.images += 1
         owner = self.machine.enclaves.get(entry.enclavesecs)
         is_child = entry.pt not in (PageType.SECS, PageType.VA)
@@ -196,9 +275,11 @@ class World:
             assert bytes(self.machine.epc.page(page)) == image.contents
         self.slots[va_page][slot] = None
         self.lives[page] = image.life
-        if image.pt == PageType.VA:
+        if image.pt == PageType.SECS:
+            image.life.context = physical_address(page)
+        elif image.pt == PageType.VA:
             self.slots[page] = list(image.slots)
-        elif image.pt != PageType.SECS:
+        else:
             assert self.machine.enclaves[secs or 0].eid == image.eid
             self.ptes[evicted.linaddr] = page
 
@@ -210,6 +291,44 @@ class World:
             return secs is None
         enclave = self.machine.enclaves.get(-1 if secs is None else secs)
         return enclave is not None and enclave.eid == image.eid
+
+    def erdinfo(self, page: int) -> None:
+        told: list[Rdinfo] = []
+        if not self.system(lambda: told.append(self.ring0.rdinfo(page))):
+            assert page not in self.lives
+            return
+        entry, life = self.machine.epcm[page], self.lives[page]
+        assert told[0].flags == entry.state & 0xFF3F | entry.blocked << 63
+        owner = self.lives.get(entry.enclavesecs) if entry.pt in CHILDREN else life
+        is_guest = self.ring0.lp.has_epc_virtualization
+        hidden = entry.pt == PageType.SECS and is_guest
+        assert told[0].enclavecontext == (owner.context if owner and not hidden else 0)
+        has_virtual = entry.pt == PageType.SECS and life.virtual > 0
+        assert bool(told[0].status) == (has_virtual or self.has_children(page))
+
+    def has_children(self, page: int) -> bool:
+        """Say whether the EPC has a page of a SECS."""
+        return any(
+            entry.pt in CHILDREN and entry.enclavesecs == page
+            for entry in self.entries().values()
+        )
+
+    # a monitor
+
+    def count_virtual(self, leaf: Enclv, page: int, secs: int) -> None:
+        """Count a page of a SECS as evicted by a monitor, or as back."""
+        operands = epc_address(page), epc_address(secs)
+        if self.system(lambda: self.ring0.monitor(leaf, *operands)):
+            self.lives[secs].virtual += 1 if leaf == Enclv.EINCVIRTCHILD else -1
+
+    def set_context(self, secs: int, context: int) -> None:
+        if self.system(lambda: self.ring0.setcontext(secs, context)):
+            self.lives[secs].context = context
+
+    def change_sides(self, *, guest: bool) -> None:
+        """Let ring 0 be a guest's of a monitor that evicts unseen, or the monitor's."""
+        guests = Controls(epc_virtualization_extensions=True)
+        self.ring0.lp.controls = guests if guest else None
 
     # ring 3
 
@@ -225,6 +344,8 @@ class World:
         except Fault:
             faulted = True
         did = not faulted and (leaf not in _CODED or lp.regs.rax == 0)
+        outcome = "fault" if faulted else DONE if did else SgxError(lp.regs.rax).name
+        self.counts[leaf.name, outcome] += 1
         assert did or self.machine.snapshot() == before
         assert not faulted or processor_state(lp) == state
         if did and leaf in _ENTRIES:
@@ -242,6 +363,7 @@ class World:
         if thread.lp.enclave_mode:
             asynchronous_exit(self.machine, thread.lp, 32)
             thread.tlb.clear()
+            assert not thread.lp.enclave_mode
 
     def access(self, thread: Thread, address: int, data: bytes = b"") -> bool:
         """Read, or write *data*, as code inside does: by the TLB if it is in there."""

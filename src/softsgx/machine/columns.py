@@ -67,7 +67,10 @@ class Columns:
     def rows(self) -> Iterator[int]:
         """Yield, in order, the rows in which a column is non-zero."""
         for number in sorted(self.chunks):
-            for at, row in enumerate(zip(*self.chunks[number], strict=True)):
+            columns = self.chunks[number]
+            # A row with nothing in it costs as much as another one.
+            end = max(_used(column) for column in columns)
+            for at, row in enumerate(zip(*(c[:end] for c in columns), strict=True)):
                 if any(row):
                     yield (number << CHUNK_SHIFT) + at
 
@@ -77,6 +80,11 @@ class Columns:
             chunk = tuple(_ramp(code, 0, 0, CHUNK) for code in self._typecodes)
             self.chunks[number] = chunk
         return chunk
+
+
+def _used(column: "array[int]") -> int:
+    """Return how many rows of a column there are up to its last that is not zero."""
+    return -(-len(column.tobytes().rstrip(b"\0")) // column.itemsize)
 
 
 def _pieces(first: int, count: int) -> Iterator[tuple[int, int, int]]:
