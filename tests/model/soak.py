@@ -15,9 +15,9 @@ from typing import NamedTuple
 
 from softsgx.arch.leaves import Encls, Enclu, Enclv
 from tests.model.choices import Rolled
+from tests.model.counted import DONE
 from tests.model.lives import RULES, Lives
 from tests.model.system import STARTS
-from tests.model.world import DONE
 
 LIFE = 100
 """Steps of a life."""

@@ -5,8 +5,7 @@ lives where, which image of it is the last one, and which slot holds whose versi
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from itertools import count
 
@@ -21,12 +20,12 @@ from softsgx.enclu import execute
 from softsgx.enclu.operand import check_page
 from softsgx.machine.aex import asynchronous_exit
 from softsgx.machine.epcm import EpcmEntry
-from softsgx.machine.machine import Machine
 from softsgx.machine.memory import epc_address
 from softsgx.machine.model import physical_address
 from softsgx.machine.processor import Controls, Processor
 from tests.enclu.world import processor_state
-from tests.support import Evicted, Ring0, make_machine, make_secs, make_tcs
+from tests.model.counted import DONE, CountedRing0
+from tests.support import Evicted, make_machine, make_secs, make_tcs
 
 EPC_PAGES = 28
 ENCLAVE_PAGES = 16
@@ -37,9 +36,6 @@ SSA_PAGE = 8
 SLOTS = 16
 CHILDREN = PageType.REG, PageType.TCS, PageType.TRIM
 PROCESSORS = 3
-
-DONE = "done"
-"""How a leaf ends that did something, in a world's counts; else its code or fault."""
 
 
 @dataclass(eq=False)
@@ -93,39 +89,6 @@ class Thread:
 
     lp: Processor
     tlb: dict[tuple[int, bool], tuple[int, Life]] = field(default_factory=dict)
-
-
-class CountedRing0(Ring0):
-    """Ring 0 that counts how its leaves end: by leaf, and what came of it."""
-
-    def __init__(self, machine: Machine, counts: Counter[tuple[str, str]]) -> None:
-        super().__init__(machine)
-        self.counts = counts
-
-    def call(self, leaf: Encls, rbx: int = 0, rcx: int = 0, rdx: int = 0) -> None:
-        with self.counted(leaf.name):
-            super().call(leaf, rbx, rcx, rdx)
-
-    def monitor(self, leaf: int, rbx: int = 0, rcx: int = 0, rdx: int = 0) -> None:
-        with self.counted(Enclv(leaf).name):
-            super().monitor(leaf, rbx, rcx, rdx)
-
-    @contextmanager
-    def counted(self, name: str) -> Iterator[None]:
-        outcome = DONE
-        try:
-            yield
-        except LeafFailed as failed:
-            outcome = failed.code.name
-            raise
-        except Fault as fault:
-            outcome = fault.mnemonic
-            raise
-        except VmExit as left:
-            outcome = left.reason.name
-            raise
-        finally:
-            self.counts[name, outcome] += 1
 
 
 class World:
