@@ -116,6 +116,11 @@ static int in_hull(u64 pid, u64 address)
 	return address >= peek(pid, &A.hull_start) && address < peek(pid, &A.hull_end);
 }
 
+int tracee_near_enclave(u64 pid, u64 address)
+{
+	return address < peek(pid, &A.hull_end) && address + 8 > peek(pid, &A.hull_start);
+}
+
 int tracee_is_opaque(u64 pid, u64 address)
 {
 	if (!in_hull(pid, address))
@@ -130,12 +135,30 @@ int tracee_is_opaque(u64 pid, u64 address)
 	return 0;
 }
 
+/* A breakpoint in an enclave where its code has none: it stands for an instruction that
+ * enclaves do not have.  The debugger has none of its own in a production enclave. */
+static int is_enclave_site(u64 pid, u64 address)
+{
+	u64 word, shift = address % 8 * 8;
+
+	if (!in_hull(pid, address))
+		return 0;
+	if (tracee_is_opaque(pid, address))
+		return 1;
+	return call_supervisor(CALL_PEEK, pid, address & ~7ul, (u64)&word, 0, 0) == 0 &&
+	       (u8)(word >> shift) != 0xcc;
+}
+
 static int trap_is_ours(u64 pid, const struct k_siginfo *info)
 {
+	u64 at;
+
 	if (queued_value(info) == OPEN_MASK_VALUE)
 		return 1;
-	if (info->code == SI_KERNEL)
-		return is_trap_site(pid, tracee_rip(pid) - 1);
+	if (info->code == SI_KERNEL) {
+		at = tracee_rip(pid) - 1;
+		return is_trap_site(pid, at) || is_enclave_site(pid, at);
+	}
 	return info->code == TRAP_TRACE_ && (u32)peek(pid, abort_stepper()) == pid;
 }
 

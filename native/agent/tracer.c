@@ -191,6 +191,12 @@ static int lets_go_on(u64 request)
 	return 0;
 }
 
+static int accesses_memory(u64 request)
+{
+	return request == PTRACE_PEEKTEXT_ || request == PTRACE_PEEKDATA_ ||
+	       request == PTRACE_POKETEXT_ || request == PTRACE_POKEDATA_;
+}
+
 /* What ptrace shows and the kernel does not know: memory of an enclave, as the device
  * reads and writes it, and what a thread inside has left outside.  1: it was one. */
 static int virtual_request(struct frame *f)
@@ -199,6 +205,9 @@ static int virtual_request(struct frame *f)
 	u64 word = 0;
 	long ret;
 
+	/* A debugger reads much that is no enclave's, word by word. */
+	if (accesses_memory(mc->rdi) && !tracee_near_enclave(mc->rsi, mc->rdx))
+		return 0;
 	switch (mc->rdi) {
 	case PTRACE_PEEKTEXT_:
 	case PTRACE_PEEKDATA_:

@@ -19,6 +19,8 @@ HIDDEN u64 tracee_rip(u64 pid);
 HIDDEN int tracee_has_agent(u64 pid);
 /* The host's FS base of a thread that is inside an enclave; 0: it is not. */
 HIDDEN int tracee_host_fs(u64 pid, u64 *base);
+/* A word there may lie in an enclave's mapping. */
+HIDDEN int tracee_near_enclave(u64 pid, u64 address);
 /* The address is in an enclave that is not for debugging. */
 HIDDEN int tracee_is_opaque(u64 pid, u64 address);
 /* A stop that the agent of the tracee made, at the end of a visit or at the start. */
