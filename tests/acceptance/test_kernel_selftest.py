@@ -68,6 +68,28 @@ def test_the_suite_passes_in_exact_mode(suite: Suite, times: list[str]) -> None:
 
 
 @BOTH
+def test_the_suite_passes_in_a_guest(
+    suite: Suite, times: list[str], tmp_path: Path
+) -> None:
+    place = ("--platform", str(tmp_path / "platform"))
+    for words in (
+        ("platform", "new", place[1], "--epc", "128M"),
+        ("platform", "enable", place[1]),
+        ("guest", "new", "one", *place),
+        ("guest", "start", "one", *place),
+    ):
+        subprocess.run([softsgx(), *words], check=True)
+    command = [softsgx(), "run", *place, "--guest", "one", "--", "./test_sgx"]
+    run = run_program(command, suite.directory)
+    if complaint := run.complaint():
+        pytest.fail(f"{complaint}; see {keep(run, suite, 'guest')}", pytrace=False)
+    # One of its tests fills the EPC: it has seen the guest's size, and half of all.
+    assert "heap may take a while" in run.output
+    assert f"with {64 << 20} bytes heap" in run.output
+    times.append(f"{suite.package} {suite.version}, in a guest: {run.seconds:.2f} s")
+
+
+@BOTH
 def test_the_suite_fails_when_page_faults_lose_their_sgx_bit(suite: Suite) -> None:
     run = run_suite(suite, *MASKED)
     log = keep(run, suite, "masked")

@@ -16,6 +16,7 @@ COMMANDS = MappingProxyType(
         "bench": "softsgx.cli.bench",
         "platform": "softsgx.cli.platform",
         "daemon": "softsgx.cli.daemon",
+        "guest": "softsgx.cli.guest",
         "policy": "softsgx.cli.policy",
         "audit": "softsgx.cli.audit",
     }

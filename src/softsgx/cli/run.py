@@ -7,13 +7,14 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import click
 from click.core import ParameterSource
 
 from softsgx.cli.failure import NOT_EXECUTABLE, NOT_FOUND, NOT_STARTED, Failure
 from softsgx.cli.options import (
+    default_directory,
     model_of,
     model_options,
     path_type,
@@ -28,6 +29,9 @@ from softsgx.runner.options import MASK_PF_SGX, RunOptions
 from softsgx.runner.run import run
 from softsgx.service.attachment import Attachment
 from softsgx.service.lending import run_attached
+
+if TYPE_CHECKING:
+    from softsgx.platform.guests import Guest
 
 _NOT_TRACED = (
     "--trace, --trace-file and -c need a machine of their own:"
@@ -48,6 +52,7 @@ _DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
     "-c", "counts", is_flag=True, help="Table of ioctls and leaves; implies --exact."
 )
 @run_platform_option
+@click.option("--guest", metavar="NAME", help="Run it in this guest of the platform.")
 @model_options
 @click.option(
     "--inject",
@@ -63,6 +68,7 @@ def command(  # noqa: PLR0913 -- one for each option
     trace_file: Path | None,
     counts: bool,
     directory: Path | None,
+    guest: str | None,
     cpu: str | None,
     epc: int | None,
     no_sgx2: bool,
@@ -73,17 +79,22 @@ def command(  # noqa: PLR0913 -- one for each option
 
     125: softsgx could not start it; 126: not executable; 127: not found.
     """
+    if guest is not None and directory is None:
+        directory = default_directory()
     if directory is not None and (cpu or epc is not None or no_sgx2):
         raise click.UsageError("--cpu, --epc and --no-sgx2 do not go with --platform")
     check_program(argv[0])
-    attachment = attach(directory, exact=exact, inject=inject)
-    if attachment is not None:
-        if trace or trace_file or counts:
-            raise Failure(_NOT_TRACED, NOT_STARTED)
-        return run_program(argv[0], lambda: run_attached(list(argv), attachment))
+    if guest is None:
+        attachment = attach(directory, exact=exact, inject=inject)
+        if attachment is not None:
+            if trace or trace_file or counts:
+                raise Failure(_NOT_TRACED, NOT_STARTED)
+            return run_program(argv[0], lambda: run_attached(list(argv), attachment))
+    platform = platform_of(directory, model_of(cpu, epc, no_sgx2=no_sgx2))
     try:
         options = RunOptions(
-            platform=platform_of(directory, model_of(cpu, epc, no_sgx2=no_sgx2)),
+            platform=platform,
+            guest=guest_of(platform, guest),
             exact=exact,
             trace=_trace_to(trace_file, trace=trace),
             counts=counts,
@@ -175,6 +186,20 @@ def platform_of(directory: Path | None, model: Model) -> Platform:
         click.echo(f"softsgx: {directory}: no SGX here: {hint}", err=True)
         return Platform.ephemeral(replace(platform.model, sgx1=False))
     return platform
+
+
+def guest_of(platform: Platform, name: str | None) -> "Guest | None":
+    """Return a guest that is on, entered; None: of a platform that is off."""
+    if name is None or platform.directory is None:
+        return None
+    from softsgx.platform.guests import Guests, enter  # noqa: PLC0415 -- few runs need it
+
+    try:
+        guest = Guests(platform).open(name)
+        enter(guest)
+    except PlatformError as error:
+        raise Failure(str(error), NOT_STARTED) from error
+    return guest
 
 
 def _trace_to(path: Path | None, *, trace: bool) -> TextIO | None:

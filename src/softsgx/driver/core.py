@@ -1,9 +1,11 @@
 """What all of the driver stands on: the EPC given out, the leaves, the news of EPCM."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from softsgx.arch.addr import PAGE_SHIFT
 from softsgx.driver.counts import Counts
+from softsgx.driver.cpu import Cpu
 from softsgx.driver.encl import Encl, Stretch
 from softsgx.driver.epc_cgroup import EpcCgroups
 from softsgx.driver.gate import Gate, StockGate
@@ -24,6 +26,18 @@ def _stay(encl: Encl) -> None:
     del encl
 
 
+@dataclass(frozen=True)
+class Guest:
+    """What the driver of a guest's Linux has in place of the machine's own.
+
+    *cpu*: the processor as it finds it; *pages*: how many of the EPC's are its own.
+    """
+
+    cpu: Cpu
+    kernel: Kernel
+    pages: int
+
+
 class Core:
     """One machine's EPC, emptied first; *pages*: when it is full, pages are evicted.
 
@@ -37,12 +51,16 @@ class Core:
         *,
         pages: bool = False,
         hierarchy: Hierarchy | None = None,
+        guest: Guest | None = None,
     ):
         self.machine = machine
+        self.cpu: Cpu = guest.cpu if guest else machine
         self.cgroups = EpcCgroups(hierarchy)
-        epc, model = machine.epc, machine.model
-        self.section = Section(epc.pages, model.epc_pages, self.cgroups)
-        self.kernel = Kernel(machine)
+        count, shown = machine.epc.pages, self.cpu.model.epc_pages
+        if guest:
+            count = guest.pages
+        self.section = Section(count, shown, self.cgroups)
+        self.kernel = guest.kernel if guest else Kernel(machine)
         for page in sanitize(machine, self.kernel):
             raise AssertionError(f"EPC page {page} cannot be sanitized")
         self.by_secs: dict[int, Encl] = {}

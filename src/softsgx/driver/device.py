@@ -2,9 +2,9 @@
 
 import os
 
+from softsgx.driver.cpu import Cpu
 from softsgx.driver.encl import Encl
 from softsgx.driver.protocols import EnclMemory
-from softsgx.machine.machine import Machine
 from softsgx.machine.package import OPTED_IN, OPTED_IN_FLEXIBLE
 
 ENCLAVE = "sgx_enclave"
@@ -31,12 +31,12 @@ File = Encl | Provision | Isgx
 """What a descriptor of a node is open on."""
 
 
-def nodes(machine: Machine) -> tuple[str, ...]:
+def nodes(cpu: Cpu) -> tuple[str, ...]:
     """Return the nodes: none without SGX1 and an EPC; Linux's if the hash is its own.
 
     Where IA32_SGXLEPUBKEYHASH cannot be written, Linux has none, and isgx is there.
     """
-    model, control = machine.model, machine.package.feature_control
+    model, control = cpu.model, cpu.package.feature_control
     if not (model.sgx1 and model.epc_bytes and control & OPTED_IN == OPTED_IN):
         return ()
     flexible = model.flc and control & OPTED_IN_FLEXIBLE == OPTED_IN_FLEXIBLE

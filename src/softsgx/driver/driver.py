@@ -100,7 +100,7 @@ class Driver(Core):
 
         isgx moves even a MAP_FIXED one up to the next such address.
         """
-        return mapping.alignment(self.machine.model, file, length, flags)
+        return mapping.alignment(self.cpu.model, file, length, flags)
 
     def mmap(
         self,

@@ -49,7 +49,7 @@ class LeafRefused(OSError):  # noqa: N818 -- a result, not a defect
 
 def check_sgx2_ready(core: Core, encl: Encl) -> None:
     """Refuse with ENODEV without SGX2, with EINVAL before INIT."""
-    if not core.machine.model.sgx2:
+    if not core.cpu.model.sgx2:
         raise refuse(errno.ENODEV, "the processor has no SGX2")
     if not encl.initialized:
         raise refuse(errno.EINVAL, "not initialized")

@@ -176,7 +176,7 @@ def _brought(core: Core, vma: Vma, page: EnclPage, access: _Access) -> Outcome:
 def _eaug(core: Core, vma: Vma, address: int) -> bool:
     """Add a page where there is none; the enclave must still accept it."""
     encl = vma.encl
-    if not (core.machine.model.sgx2 and encl.initialized and encl.covers(address)):
+    if not (core.cpu.model.sgx2 and encl.initialized and encl.covers(address)):
         return False
     if encl.by_address:
         return False

@@ -79,7 +79,7 @@ def _launch(
     sigstruct, raw, token = given
     if decision.refusal is Refusal.ATTRIBUTE:
         raise refuse(REFUSAL_ERRNOS[decision.refusal], decision.reason)
-    _check_enforced(sigstruct, core.machine.model)
+    _check_enforced(sigstruct, core.cpu.model)
     if decision.refusal is not None:
         raise refuse(REFUSAL_ERRNOS[decision.refusal], decision.reason)
     return _einit_keys(core, encl, task, raw, token, decision)
@@ -99,7 +99,7 @@ def _check_enforced(sigstruct: Sigstruct, model: Model) -> None:
 
 
 def _set_lepubkeyhash(core: Core, mrsigner: bytes) -> None:
-    package = core.machine.package
+    package = core.cpu.package
     for word in range(4):
         value = int.from_bytes(mrsigner[word * 8 : word * 8 + 8], "little")
         package.wrmsr(Msr.IA32_SGXLEPUBKEYHASH0 + word, value)

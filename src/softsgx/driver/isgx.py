@@ -105,7 +105,7 @@ def ioc_create(core: Core, task: Task, arg: bytes) -> int:
     params = sgx_enclave_create.from_bytes(arg)
     raw = _copied(task, params.src, Secs.SIZE)
     secs = Secs.from_bytes(raw)
-    check_secs(core.machine.model, secs, raw)
+    check_secs(core.cpu.model, secs, raw)
     encl = Encl(task.new_memory(), by_address=True)
     try:
         create(core, encl, secs, raw)

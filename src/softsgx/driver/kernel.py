@@ -1,5 +1,7 @@
 """The driver's own logical processor: ENCLS leaves as calls with Python operands."""
 
+from collections.abc import Callable
+
 from softsgx import encls
 from softsgx.arch.errors import LeafFailed
 from softsgx.arch.leaves import Encls
@@ -14,12 +16,15 @@ from softsgx.machine.processor import Processor
 _PAGEINFO, _SECINFO, _PAGE, _TOKEN = 0x1000, 0x2000, 0x3000, 0x5000
 """Where the kernel's memory holds a leaf's operands."""
 
+Execute = Callable[[Machine, Processor, int], None]
+"""The instruction ENCLS; in a guest some of its leaves are intercepted."""
+
 
 class Kernel:
     """Ring 0.  EPC pages are numbers; a fault is raised, an error code returned."""
 
-    def __init__(self, machine: Machine):
-        self._machine = machine
+    def __init__(self, machine: Machine, execute: Execute = encls.execute):
+        self._machine, self._execute = machine, execute
         self._memory = FlatMemory(machine.epc.pages)
         self._lp = Processor.kernel(self._memory, processor=-1)
 
@@ -141,5 +146,5 @@ class Kernel:
     def _leaf(self, leaf: Encls, *, rbx: int = 0, rcx: int = 0, rdx: int = 0) -> int:
         regs = self._lp.regs
         regs.rax, regs.rbx, regs.rcx, regs.rdx = leaf, rbx, rcx, rdx
-        encls.execute(self._machine, self._lp, leaf)
+        self._execute(self._machine, self._lp, leaf)
         return regs.rax

@@ -66,6 +66,11 @@ class Section:
             self.cgroups.charge(first, size, listed=listed)
         return taken
 
+    def withhold(self, count: int) -> None:
+        """Leave the first *count* pages of a fresh section to others, for good."""
+        self.free -= count
+        self._runs = [(count, self.free)] if self.free else []
+
     def alloc(self, *, listed: bool = True) -> int:
         """Take one page; or ENOMEM."""
         return self.alloc_run(1, listed=listed)[0][0]

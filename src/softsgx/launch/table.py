@@ -39,10 +39,10 @@ class Table:
             raise WrongError(self.place, f"{key} is missing")
         return self._read(key, read)
 
-    def end(self) -> None:
-        """Refuse the keys that nobody took."""
+    def end(self, what: str = "a policy") -> None:
+        """Refuse the keys that nobody took; *what*: the file they are in."""
         for key in self._values:
-            raise WrongError((*self.place, key), "no such key in a policy")
+            raise WrongError((*self.place, key), f"no such key in {what}")
 
     def _read(self, key: str, read: Callable[[object], _T]) -> _T:
         value = self._values.pop(key)

@@ -56,6 +56,8 @@ class Model:
     exinfo: bool = True
     enclv: bool = False
     oversub: bool = False
+    provisionkey: bool = True
+    """In most guests it is not enumerated: no enclave may have that attribute."""
     xfrm: int = 0x7
     max_size_64: int = 56
     max_size_not64: int = 31
@@ -74,9 +76,10 @@ class Model:
         flags = (
             AttributeFlags.DEBUG
             | AttributeFlags.MODE64BIT
-            | AttributeFlags.PROVISIONKEY
             | AttributeFlags.EINITTOKENKEY
         )
+        if self.provisionkey:
+            flags |= AttributeFlags.PROVISIONKEY
         if self.kss:
             flags |= AttributeFlags.KSS
         if self.aexnotify:

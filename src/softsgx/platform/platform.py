@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 RECORD_NAME = "platform.toml"
 SEED_NAME = "seed"
+GUESTS_NAME = "guests"
 SEED_SIZE = 32
 
 _IDENTITY_LABEL = b"softsgx platform identity\0"

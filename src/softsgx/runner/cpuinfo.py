@@ -1,7 +1,7 @@
 """/proc/cpuinfo as Linux would write it on the model's processor.  Text to text."""
 
 from softsgx.arch.cpuid import LEAF_SGX, VENDOR_INTEL
-from softsgx.machine.machine import Machine
+from softsgx.driver.cpu import Cpu
 from softsgx.machine.package import OPTED_IN, OPTED_IN_FLEXIBLE
 
 _NAMES_OF_AMD = (
@@ -22,32 +22,32 @@ _AFTER = ("tsc_adjust", "fsgsbase")
 """Flags that `sgx` follows; the last resort is the end."""
 
 
-def cpuinfo(native: str, machine: Machine) -> str:
+def cpuinfo(native: str, cpu: Cpu) -> str:
     """Return the text under a machine's name, with the flags of SGX that are on."""
-    return "".join(_line(line, machine) for line in native.splitlines(keepends=True))
+    return "".join(_line(line, cpu) for line in native.splitlines(keepends=True))
 
 
-def _line(line: str, machine: Machine) -> str:
+def _line(line: str, cpu: Cpu) -> str:
     label, colon, value = line.rstrip("\n").partition(":")
     key = label.strip()
     if not colon:
         return line
     if key == "flags":
-        value = " " + " ".join(_flags(value.split(), machine))
-    elif machine.model.identity is None:
+        value = " " + " ".join(_flags(value.split(), cpu))
+    elif cpu.model.identity is None:
         return line
     elif key == "bugs":
         value = " " + " ".join(b for b in value.split() if b not in _BUGS_OF_AMD)
     elif key == "TLB size":
         return ""
-    elif key in (named := _named(value, machine)):
+    elif key in (named := _named(value, cpu)):
         value = f" {named[key]}"
     return f"{label}:{value}\n"
 
 
-def _named(value: str, machine: Machine) -> dict[str, str]:
+def _named(value: str, cpu: Cpu) -> dict[str, str]:
     """Return the lines that tell who the processor is; *value* is the machine's own."""
-    identity = machine.model.identity
+    identity = cpu.model.identity
     if identity is None:
         return {}
     level = int(value) if value.strip().isdigit() else 0
@@ -61,8 +61,8 @@ def _named(value: str, machine: Machine) -> dict[str, str]:
     }
 
 
-def _flags(flags: list[str], machine: Machine) -> list[str]:
-    model, control = machine.model, machine.package.feature_control
+def _flags(flags: list[str], cpu: Cpu) -> list[str]:
+    model, control = cpu.model, cpu.package.feature_control
     flags = [flag for flag in flags if flag not in ("sgx", "sgx_lc")]
     if model.identity is not None:
         flags = [flag for flag in flags if flag not in _OF_AMD]

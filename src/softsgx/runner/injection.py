@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from softsgx.machine.machine import Machine
+from softsgx.driver.cpu import Cpu
 from softsgx.native import lib
 from softsgx.native.abi import (
     MAX_LISTED,
@@ -28,7 +28,7 @@ class Abilities:
 
 
 def agent_config(
-    machine: Machine,
+    cpu: Cpu,
     device: int,
     listed: list[tuple[int, int]],
     abilities: Abilities,
@@ -36,10 +36,10 @@ def agent_config(
     exact: bool,
 ) -> bytes:
     """Return the head of the agent's data: configuration, CPUID, vDSO addresses."""
-    khz = tsc_khz() if machine.model.identity else 0
-    changes = overlays(machine.model, tsc_khz=khz)
+    khz = tsc_khz() if cpu.model.identity else 0
+    changes = overlays(cpu.model, tsc_khz=khz)
     views = [*constants(changes), *changes]
-    flags = _flags(machine, abilities, exact=exact)
+    flags = _flags(cpu, abilities, exact=exact)
     head = Config(
         flags=int(flags),
         overlays=len(views),
@@ -68,7 +68,7 @@ def agent_config(
     )
 
 
-def _flags(machine: Machine, abilities: Abilities, *, exact: bool) -> ConfigFlag:
+def _flags(cpu: Cpu, abilities: Abilities, *, exact: bool) -> ConfigFlag:
     flags = ConfigFlag(0)
     if exact:
         flags |= ConfigFlag.EXACT
@@ -80,7 +80,7 @@ def _flags(machine: Machine, abilities: Abilities, *, exact: bool) -> ConfigFlag
         flags |= ConfigFlag.CPUID_FAULTING
     else:
         flags |= ConfigFlag.REWRITE_CPUID
-    if not machine.model.sgx2:
+    if not cpu.model.sgx2:
         flags |= ConfigFlag.NO_RDTSC
     return flags
 

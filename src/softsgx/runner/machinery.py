@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from softsgx.arch.addr import PAGE_SIZE
 from softsgx.driver.device import nodes
 from softsgx.driver.driver import Driver
 from softsgx.driver.encl import Encl
@@ -12,7 +13,7 @@ from softsgx.driver.section import add_spare
 from softsgx.machine.machine import Machine
 from softsgx.machine.xsave import XsaveLayout
 from softsgx.native import host, lib, userfault
-from softsgx.platform.platform import Platform
+from softsgx.platform.platform import GUESTS_NAME, Platform
 from softsgx.runner.calls import Calls
 from softsgx.runner.cgroup_files import CgroupFiles
 from softsgx.runner.cgroups import MountedHierarchy
@@ -29,6 +30,8 @@ from softsgx.runner.turn import Turn
 from softsgx.runner.views import View, Views
 
 if TYPE_CHECKING:
+    from softsgx.platform.guests import Guest
+    from softsgx.runner.guest import VirtualMachine
     from softsgx.runner.tracing import Tracer
 
 Complain = Callable[[str], None]
@@ -38,20 +41,25 @@ Complain = Callable[[str], None]
 class Machinery:
     """One machine, from its platform; any number of trees run on it.
 
-    *complain* hears what the owner's policy refuses.
+    *complain* hears what the owner's policy refuses; *guest*: it is that guest's.
     """
 
-    def __init__(self, platform: Platform, complain: Complain):
+    def __init__(
+        self, platform: Platform, complain: Complain, guest: "Guest | None" = None
+    ):
         pages = userfault.is_there()
         self.machine = machine = _machine(platform, spare=not pages)
         hierarchy = MountedHierarchy()
-        self.driver = Driver(machine, pages=pages, hierarchy=hierarchy)
-        if platform.directory is not None:
-            self.driver.gate = _owners_gate(platform, complain)
+        if guest:
+            vm = _virtual_machine(platform, machine, guest)
+            self.driver = vm.driver(pages=pages, hierarchy=hierarchy)
+        else:
+            self.driver = Driver(machine, pages=pages, hierarchy=hierarchy)
+            _share(platform, self.driver, complain)
         self.files = Files(self.driver)
         self._views = Views(
-            machine,
-            more=_key_files(platform, machine),
+            self.driver.cpu,
+            more=() if guest else _key_files(platform, machine),
             found=_cgroup_files(self.driver, hierarchy),
         )
         self._abilities = Abilities(
@@ -66,7 +74,7 @@ class Machinery:
     def config(self, *, exact: bool) -> bytes:
         """Return what the agents of a tree are told."""
         return agent_config(
-            self.machine,
+            self.driver.cpu,
             self.files.device,
             self._views.places,
             self._abilities,
@@ -122,6 +130,27 @@ class _LayOut:
             return lib.lay_out(stream, offset, secinfo, pages)
 
 
+def _share(platform: Platform, driver: Driver, complain: Complain) -> None:
+    """Let the owner's policy hold, and leave to guests the EPC that they hold."""
+    if platform.directory is None:
+        return
+    driver.gate = _owners_gate(platform, complain)
+    if not (platform.directory / GUESTS_NAME).exists():
+        return
+    from softsgx.platform.guests import Guests  # noqa: PLC0415 -- few platforms have any
+
+    driver.section.withhold(Guests(platform).held() // PAGE_SIZE)
+
+
+def _virtual_machine(
+    platform: Platform, machine: Machine, guest: "Guest"
+) -> "VirtualMachine":
+    """Return a guest as it is just after its firmware ran."""
+    from softsgx.runner.guest import VirtualMachine  # noqa: PLC0415 -- few runs have one
+
+    return VirtualMachine(machine, guest.record.setup(platform.record.lepubkeyhash))
+
+
 def _owners_gate(platform: Platform, complain: Complain) -> Gate:
     from softsgx.runner.gate import OwnersGate  # noqa: PLC0415 -- few runs have one
 
@@ -139,9 +168,9 @@ def _key_files(platform: Platform, machine: Machine) -> Iterator[View]:
 
 def _cgroup_files(driver: Driver, hierarchy: MountedHierarchy) -> CgroupFiles | None:
     """Return the files of cgroups, where there is an EPC to be limited."""
-    if not nodes(driver.machine):
+    if not nodes(driver.cpu):
         return None
-    return CgroupFiles(driver.cgroups, hierarchy, driver.machine.model.epc_bytes)
+    return CgroupFiles(driver.cgroups, hierarchy, driver.cpu.model.epc_bytes)
 
 
 def _machine(platform: Platform, *, spare: bool) -> Machine:

@@ -1,9 +1,12 @@
 """How a program is to be run."""
 
 from dataclasses import dataclass, field
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from softsgx.platform.platform import Platform
+
+if TYPE_CHECKING:
+    from softsgx.platform.guests import Guest
 
 MASK_PF_SGX = "mask-pf-sgx"
 """Injection: page faults lose the SGX bit of their error code."""
@@ -11,9 +14,13 @@ MASK_PF_SGX = "mask-pf-sgx"
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """What `softsgx run` was told; *trace* is where the trace is printed."""
+    """What `softsgx run` was told; *trace* is where the trace is printed.
+
+    *guest*: the one of the platform that the program runs in.
+    """
 
     platform: Platform
+    guest: "Guest | None" = None
     exact: bool = False
     trace: TextIO | None = None
     counts: bool = False

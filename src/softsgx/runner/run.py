@@ -24,7 +24,7 @@ def run(argv: list[str], options: RunOptions) -> int:
 
     OSError says why it could not be started; native.lib.NotBuilt that we are not whole.
     """
-    machinery = Machinery(options.platform, complain)
+    machinery = Machinery(options.platform, complain, options.guest)
     tracer = _tracer(machinery, options)
     config = machinery.config(exact=options.exact or tracer is not None)
     if options.is_plain:

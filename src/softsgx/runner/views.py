@@ -13,8 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from softsgx.driver.cpu import Cpu
 from softsgx.driver.device import ENCLAVE, ISGX, PROVISION, nodes
-from softsgx.machine.machine import Machine
 from softsgx.runner.cpuinfo import cpuinfo
 
 if TYPE_CHECKING:
@@ -121,15 +121,15 @@ class Views:
 
     def __init__(
         self,
-        machine: Machine,
+        cpu: Cpu,
         gid: int | None = None,
         more: Iterable[View] = (),
         found: MoreViews | None = None,
     ):
         self.found = found or NoMoreViews()
         group = provision_group() if gid is None else gid
-        made = [*_devices(machine, group), *_processor(machine), *more]
-        made += _absent(nodes(machine))
+        made = [*_devices(cpu, group), *_processor(cpu), *more]
+        made += _absent(nodes(cpu))
         self._by_path = {
             view.path: View(**{**vars(view), "number": FIRST_INODE + number})
             for number, view in enumerate(made)
@@ -171,13 +171,13 @@ def provision_group() -> int:
         return os.getegid()
 
 
-def _processor(machine: Machine) -> Iterator[View]:
+def _processor(cpu: Cpu) -> Iterator[View]:
     path = "/proc/cpuinfo"
-    yield _text(path, lambda: cpuinfo(_native(path), machine), size=0)
+    yield _text(path, lambda: cpuinfo(_native(path), cpu), size=0)
 
 
-def _devices(machine: Machine, group: int) -> Iterator[View]:
-    found = nodes(machine)
+def _devices(cpu: Cpu, group: int) -> Iterator[View]:
+    found = nodes(cpu)
     if not found:
         return
     for name in found:
@@ -191,7 +191,7 @@ def _devices(machine: Machine, group: int) -> Iterator[View]:
         yield _link(f"/dev/sgx/{name.removeprefix('sgx_')}", f"../{name}")
     yield _directory("/dev/sgx")
     yield _directory(f"{_NODE0}/x86")
-    epc = f"{machine.model.epc_bytes}\n"
+    epc = f"{cpu.model.epc_bytes}\n"
     yield _text(f"{_NODE0}/x86/sgx_total_bytes", lambda: epc)
 
 

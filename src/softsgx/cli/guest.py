@@ -1,0 +1,151 @@
+"""softsgx guest: virtual machines of a platform, as KVM makes them."""
+
+import json
+from pathlib import Path
+
+import click
+
+from softsgx.cli.failure import Failure
+from softsgx.cli.options import platform_option, size
+from softsgx.cli.signer import signer_of
+from softsgx.platform.guest_record import OWN, WRITABLE, GuestRecord, check_guest
+from softsgx.platform.guests import Guest, Guests
+from softsgx.platform.platform import Platform
+from softsgx.virt.kvm import Kvm
+
+_NAME = click.argument("name")
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@click.group
+def command() -> None:
+    """Guests: virtual machines with a part of the platform's EPC.
+
+    `softsgx run --platform P --guest NAME -- PROG` runs a program as on a Linux inside
+    one that was started.  docs/guests.md explains.
+    """
+
+
+@command.command
+@_NAME
+@platform_option
+@click.option(
+    "--epc", type=size, default="64M", metavar="SIZE", help="64M unless told."
+)
+@click.option(
+    "--lepubkeyhash",
+    metavar="HEX|own|writable",
+    help="Its launch key: an MRSIGNER, the platform's, or what its software writes.",
+)
+@click.option(
+    "--kvm",
+    type=click.Choice([str(one) for one in Kvm]),
+    default=str(Kvm.LINUX_6_12),
+    help="Which Linux's KVM it runs on.",
+)
+def new(
+    *, name: str, directory: Path, epc: int, lepubkeyhash: str | None, kvm: str
+) -> None:
+    """Make a guest; it is off until `softsgx guest start`."""
+    platform = Platform.open(directory)
+    record = GuestRecord(
+        epc_bytes=epc, lepubkeyhash=_launch_key(platform, lepubkeyhash), kvm=Kvm(kvm)
+    )
+    check_guest(record)
+    guest = Guests(platform).create(name, record)
+    print(_line(guest))
+
+
+def _launch_key(platform: Platform, word: str | None) -> str:
+    """Return the record's word; only a processor with launch control has a choice."""
+    is_flexible = platform.model.flc
+    if word is None:
+        return WRITABLE if is_flexible else OWN
+    if word in (WRITABLE, OWN) and (is_flexible or word == OWN):
+        return word
+    if not is_flexible:
+        raise Failure(
+            f"--lepubkeyhash {word}: the platform's processor has no launch control,"
+            " its guests have its own launch key"
+        )
+    return signer_of(word, "--lepubkeyhash").hex()
+
+
+@command.command(name="list")
+@platform_option
+@_JSON
+def list_guests(*, directory: Path, as_json: bool) -> None:
+    """List the guests of a platform."""
+    platform = Platform.open(directory)
+    guests = Guests(platform).all()
+    if as_json:
+        print(json.dumps([_words(guest) for guest in guests], indent=2))
+        return
+    for guest in guests:
+        print(_line(guest))
+
+
+@command.command
+@_NAME
+@platform_option
+@_JSON
+def show(*, name: str, directory: Path, as_json: bool) -> None:
+    """Say what a guest is."""
+    words = _words(Guests(Platform.open(directory)).open(name))
+    if as_json:
+        print(json.dumps(words, indent=2))
+        return
+    for key, value in words.items():
+        print(f"{key:16} {value}")
+
+
+@command.command
+@_NAME
+@platform_option
+def start(*, name: str, directory: Path) -> None:
+    """Turn a guest on: its EPC is its own until it stops."""
+    print(_line(Guests(Platform.open(directory)).start(name)))
+
+
+@command.command
+@_NAME
+@platform_option
+def stop(*, name: str, directory: Path) -> None:
+    """Turn a guest off in which no program runs."""
+    print(_line(Guests(Platform.open(directory)).stop(name)))
+
+
+@command.command
+@_NAME
+@platform_option
+def reset(*, name: str, directory: Path) -> None:
+    """Reset a guest that runs, by force: its programs end, its EPC is empty."""
+    guests = Guests(Platform.open(directory))
+    guests.reset(name)
+    print(_line(guests.open(name)))
+
+
+@command.command
+@_NAME
+@platform_option
+def delete(*, name: str, directory: Path) -> None:
+    """Delete a guest that is off."""
+    Guests(Platform.open(directory)).delete(name)
+    print(f"{name}: deleted")
+
+
+def _line(guest: Guest) -> str:
+    record = guest.record
+    state = "on" if record.is_on else "off"
+    return f"{guest.name}: {state}, {record.epc_bytes >> 10} KiB of EPC"
+
+
+def _words(guest: Guest) -> dict[str, object]:
+    record = guest.record
+    return {
+        "name": guest.name,
+        "state": "on" if record.is_on else "off",
+        "epc_bytes": record.epc_bytes,
+        "lepubkeyhash": record.lepubkeyhash,
+        "kvm": record.kvm,
+    }

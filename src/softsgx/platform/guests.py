@@ -1,0 +1,211 @@
+"""Guests of a platform: what each is, whether it runs, and who runs programs in it.
+
+A guest is a directory `guests/NAME` of the platform's.  EPC that guests hold is a sum
+over the records of those that run: there is no other count that a kill could break.
+"""
+
+import fcntl
+import os
+import re
+import shutil
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import monotonic, sleep
+
+from softsgx.platform.audit import Who
+from softsgx.platform.errors import PlatformError
+from softsgx.platform.files import appearing, name_beside, open_own, write_durably
+from softsgx.platform.guest_record import GuestRecord, decode_guest, encode_guest
+from softsgx.platform.platform import GUESTS_NAME, Platform
+
+_RECORD_NAME = "guest.toml"
+_LOCK_NAME = "lock"
+_PATIENCE_S = 10
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+@dataclass(frozen=True)
+class Guest:
+    """A guest as it was read."""
+
+    name: str
+    record: GuestRecord
+    directory: Path
+
+
+class Guests:
+    """The guests of one platform that lasts; PlatformError says what is wrong."""
+
+    def __init__(self, platform: Platform):
+        if platform.directory is None:
+            raise PlatformError("a platform of one run has no guests")
+        self._platform, self._place = platform, platform.directory / GUESTS_NAME
+        self._policies = platform.policies()
+
+    def all(self) -> list[Guest]:
+        """Return the guests in the order of their names."""
+        if not self._place.is_dir():
+            return []
+        names = sorted(
+            path.parent.name for path in self._place.glob(f"*/{_RECORD_NAME}")
+        )
+        return [self.open(name) for name in names if _NAME.fullmatch(name)]
+
+    def open(self, name: str) -> Guest:
+        """Read a guest."""
+        directory = self._place / _checked(name)
+        path = directory / _RECORD_NAME
+        try:
+            record = decode_guest(path.read_bytes())
+        except FileNotFoundError as error:
+            where = self._platform.directory
+            raise PlatformError(f"{where}: no guest is named {name}") from error
+        except OSError as error:
+            raise PlatformError(f"{path}: {error.strerror}") from error
+        except PlatformError as error:
+            raise PlatformError(f"{path}: {error}") from error
+        return Guest(name, record, directory)
+
+    def held(self) -> int:
+        """Return the bytes of EPC that the guests which run hold."""
+        return sum(one.record.epc_bytes for one in self.all() if one.record.is_on)
+
+    def create(self, name: str, record: GuestRecord) -> Guest:
+        """Make a guest that does not run."""
+        directory = self._place / _checked(name)
+        epc = self._platform.model.epc_bytes
+        if record.epc_bytes > epc:
+            asked = f"{record.epc_bytes} bytes of EPC for {name}"
+            raise PlatformError(f"{asked}; the platform has {epc}")
+        with self._changing():
+            if directory.exists():
+                raise PlatformError(f"{directory}: there is a guest already")
+            self._note("guest-new", name)
+            with appearing(directory) as beside:
+                write_durably(beside / _RECORD_NAME, encode_guest(record))
+        return Guest(name, record, directory)
+
+    def start(self, name: str) -> Guest:
+        """Turn a guest on: from now on its EPC is nobody else's."""
+        with self._changing():
+            guest = self.open(name)
+            if guest.record.is_on:
+                raise PlatformError(f"guest {name} runs already")
+            free = self._platform.model.epc_bytes - self.held()
+            if guest.record.epc_bytes > free:
+                asked = f"guest {name} has {guest.record.epc_bytes} bytes of EPC"
+                raise PlatformError(f"{asked}; {free} are left by those that run")
+            self._note("guest-start", name)
+            return self._switch(guest, on=True)
+
+    def stop(self, name: str) -> Guest:
+        """Turn a guest off; no program may run in it."""
+        with self._changing():
+            guest = self.open(name)
+            if not guest.record.is_on:
+                raise PlatformError(f"guest {name} does not run")
+            os.close(_lock(guest))
+            self._note("guest-stop", name)
+            return self._switch(guest, on=False)
+
+    def reset(self, name: str) -> None:
+        """End by force what runs in a guest that is on."""
+        with self._changing():
+            guest = self.open(name)
+            if not guest.record.is_on:
+                raise PlatformError(f"guest {name} does not run")
+            self._note("guest-reset", name)
+            path = guest.directory / _LOCK_NAME
+            latest = monotonic() + _PATIENCE_S
+            while holders := _holders(path) if path.exists() else []:
+                for pid in holders:
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+                if monotonic() > latest:
+                    raise PlatformError(
+                        f"guest {name}: process {holders[0]} does not end"
+                    )
+                sleep(0.02)
+
+    def delete(self, name: str) -> None:
+        """Delete a guest that does not run."""
+        with self._changing():
+            guest = self.open(name)
+            if guest.record.is_on:
+                raise PlatformError(f"guest {name} runs; stop it first")
+            self._note("guest-delete", name)
+            gone = name_beside(guest.directory)
+            guest.directory.rename(gone)
+            shutil.rmtree(gone)
+
+    def _switch(self, guest: Guest, *, on: bool) -> Guest:
+        record = replace(guest.record, is_on=on)
+        write_durably(guest.directory / _RECORD_NAME, encode_guest(record))
+        return replace(guest, record=record)
+
+    def _note(self, event: str, name: str) -> None:
+        self._policies.log.append(event, Who.of(os.getpid()), guest=name)
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        with self._policies.unchanging():
+            try:
+                yield
+            except OSError as error:
+                where = error.filename or self._place
+                raise PlatformError(f"{where}: {error.strerror}") from error
+
+
+def enter(guest: Guest) -> None:
+    """Keep others from running programs in a guest that is on, until we end."""
+    if not guest.record.is_on:
+        hint = f"start it with `softsgx guest start {guest.name}`"
+        raise PlatformError(f"guest {guest.name} is off; {hint}")
+    _lock(guest)
+
+
+def _lock(guest: Guest) -> int:
+    path = guest.directory / _LOCK_NAME
+    fd = open_own(path)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(fd)
+        pids = " ".join(map(str, _holders(path))) or "another's"
+        said = f"guest {guest.name}: a program runs in it already, process {pids}"
+        raise PlatformError(said) from error
+    return fd
+
+
+def _holders(path: Path) -> list[int]:
+    """Return the processes that have a guest's lock open: those that run programs."""
+    lock = path.stat()
+    return [
+        int(process.name)
+        for process in Path("/proc").iterdir()
+        if process.name.isdigit() and int(process.name) != os.getpid()
+        if _has_open(process, lock)
+    ]
+
+
+def _has_open(process: Path, file: os.stat_result) -> bool:
+    try:
+        return any(_is_same(fd, file) for fd in (process / "fd").iterdir())
+    except OSError:
+        return False
+
+
+def _is_same(path: Path, file: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(path.stat(), file)
+    except OSError:
+        return False
+
+
+def _checked(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise PlatformError(f"{name!r} is no name of a guest")
+    return name

@@ -1,0 +1,1 @@
+"""A virtual machine as KVM sees it: what it filters, what it intercepts."""

@@ -1,0 +1,75 @@
+"""softsgx guest: what it prints, and its refusals."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from softsgx.cli.failure import Failure
+from softsgx.cli.guest import command
+from softsgx.cli.platform import command as platform_command
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    CliRunner().invoke(platform_command, ["new", str(tmp_path / "p"), "--epc", "8M"])
+    return tmp_path / "p"
+
+
+def guest(place: Path, *words: str) -> Result:
+    words = (*words, "--platform", str(place))
+    return CliRunner().invoke(command, words, standalone_mode=False)
+
+
+def test_a_guest_is_made_started_shown_and_deleted(place: Path) -> None:
+    made = guest(place, "new", "one", "--epc", "4M", "--kvm", "6.1")
+    assert made.output == "one: off, 4096 KiB of EPC\n"
+    assert guest(place, "start", "one").output == "one: on, 4096 KiB of EPC\n"
+    assert guest(place, "list").output == "one: on, 4096 KiB of EPC\n"
+    shown = json.loads(guest(place, "show", "one", "--json").output)
+    assert shown["state"] == "on"
+    assert (shown["epc_bytes"], shown["lepubkeyhash"]) == (4 << 20, "writable")
+    assert shown["kvm"] == "6.1"
+    assert json.loads(guest(place, "list", "--json").output) == [shown]
+    assert "kvm              6.1\n" in guest(place, "show", "one").output
+    assert guest(place, "reset", "one").output == "one: on, 4096 KiB of EPC\n"
+    assert guest(place, "stop", "one").output == "one: off, 4096 KiB of EPC\n"
+    assert guest(place, "delete", "one").output == "one: deleted\n"
+    assert guest(place, "list").output == ""
+
+
+@pytest.mark.parametrize(
+    ("cpu", "word", "kept"),
+    [
+        ("full", None, "writable"),
+        ("full", "own", "own"),
+        ("full", "AB" * 32, "ab" * 32),
+        ("skylake", None, "own"),
+        ("skylake", "own", "own"),
+    ],
+)
+def test_its_launch_key(tmp_path: Path, cpu: str, word: str | None, kept: str) -> None:
+    place = tmp_path / "p"
+    CliRunner().invoke(platform_command, ["new", str(place), "--cpu", cpu])
+    guest(place, "new", "one", *(("--lepubkeyhash", word) if word else ()))
+    shown = json.loads(guest(place, "show", "one", "--json").output)
+    assert shown["lepubkeyhash"] == kept
+
+
+@pytest.mark.parametrize("word", ["writable", "ab" * 32])
+def test_a_locked_processor_gives_no_choice(tmp_path: Path, word: str) -> None:
+    place = tmp_path / "p"
+    CliRunner().invoke(platform_command, ["new", str(place), "--cpu", "skylake"])
+    refused = guest(place, "new", "one", "--lepubkeyhash", word)
+    assert isinstance(refused.exception, Failure)
+    assert str(refused.exception) == (
+        f"--lepubkeyhash {word}: the platform's processor has no launch control,"
+        " its guests have its own launch key"
+    )
+
+
+def test_odd_sizes_are_refused(place: Path) -> None:
+    refused = guest(place, "new", "one", "--epc", "4097")
+    assert str(refused.exception) == "4097 bytes of EPC: whole pages are needed"
+    assert guest(place, "list").output == ""

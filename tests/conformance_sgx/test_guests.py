@@ -1,0 +1,177 @@
+"""Programs in guests: what they see, whose EPC they have, and one clear error."""
+
+import json
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conformance.run import SOFTSGX, Outcome, run
+from tests.conformance_sgx.build import BUILT, Program
+
+pytestmark = [pytest.mark.runner, pytest.mark.slow]
+KEYS = Program("report_key", "dynamic")
+MORE_THAN_EPC = Program("more_than_epc", "dynamic")
+EPC_SIZE = "/sys/devices/system/node/node0/x86/sgx_total_bytes"
+
+
+def softsgx(*words: str | Path) -> str:
+    done = run([SOFTSGX, *map(str, words)], BUILT)
+    assert done.code == 0, done.stderr
+    return done.stdout
+
+
+def guest(place: Path, *words: str) -> str:
+    return softsgx("guest", *words, "--platform", place)
+
+
+def new_platform(place: Path, *words: str) -> Path:
+    softsgx("platform", "new", place, *words)
+    softsgx("platform", "enable", place)
+    return place
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    KEYS.binary()
+    made = new_platform(tmp_path / "p", "--epc", "32M")
+    guest(made, "new", "one", "--epc", "4M")
+    guest(made, "start", "one")
+    return made
+
+
+def under(place: Path, *words: str | Path, name: str = "one") -> list[str]:
+    command = [
+        SOFTSGX,
+        "run",
+        "--platform",
+        place,
+        *(("--guest", name) if name else ()),
+    ]
+    return [*map(str, command), *map(str, words)]
+
+
+def within(place: Path, *words: str | Path, name: str = "one") -> Outcome:
+    return run(under(place, "--", *words, name=name), BUILT)
+
+
+@pytest.mark.parametrize("mode", [(), ("--exact",)])
+def test_an_enclave_runs_in_a_guest(place: Path, mode: tuple[str, ...]) -> None:
+    done = run(under(place, *mode, "--", KEYS.binary()), BUILT)
+    assert (done.code, done.stderr) == (0, "")
+    assert "mrenclave" in done.stdout
+
+
+def test_a_guest_has_its_own_epc_and_the_host_the_rest(place: Path) -> None:
+    assert within(place, "cat", EPC_SIZE).stdout == f"{4 << 20}\n"
+    assert within(place, "cat", EPC_SIZE, name="").stdout == f"{32 << 20}\n"
+
+
+def test_pages_leave_a_guests_epc_as_they_leave_the_hosts(place: Path) -> None:
+    binary = MORE_THAN_EPC.binary()
+    done = run(under(place, "--", binary), binary.parent)
+    assert (done.code, done.stderr) == (0, "")
+
+
+def test_the_host_has_no_page_while_guests_have_them_all(place: Path) -> None:
+    guest(place, "new", "rest", "--epc", "28M")
+    guest(place, "start", "rest")
+    refused = within(place, KEYS.binary(), name="")
+    assert refused.code != 0
+    assert "Cannot allocate memory" in refused.stderr
+    guest(place, "stop", "rest")
+    assert within(place, KEYS.binary(), name="").code == 0
+
+
+@pytest.mark.parametrize(
+    ("cpu", "key", "device"),
+    [
+        ("full", "writable", "/dev/sgx_enclave"),
+        ("full", "own", "/dev/isgx"),
+        ("full", "ab" * 32, "/dev/isgx"),
+        ("skylake", "own", "/dev/isgx"),
+    ],
+)
+def test_the_device_is_that_of_the_guests_launch_control(
+    cpu: str, key: str, device: str, tmp_path: Path
+) -> None:
+    place = new_platform(tmp_path / "p", "--cpu", cpu)
+    guest(place, "new", "one", "--lepubkeyhash", key)
+    guest(place, "start", "one")
+    nodes = ("/dev/sgx_enclave", "/dev/sgx_provision", "/dev/isgx")
+    seen = [node for node in nodes if within(place, "test", "-c", node).code == 0]
+    assert seen[0] == device
+    flags = within(place, "grep", "-m1", "^flags", "/proc/cpuinfo").stdout.split()
+    assert "sgx" in flags
+    assert ("sgx_lc" in flags) == (key == "writable")
+
+
+def test_bad_input_is_one_line(place: Path, tmp_path: Path) -> None:
+    guest(place, "new", "off", "--epc", "4M")
+    off = new_platform(tmp_path / "off")
+    for name, why in (
+        ("none", f"{place}: no guest is named none"),
+        ("off", "guest off is off; start it with `softsgx guest start off`"),
+        ("../one", "'../one' is no name of a guest"),
+    ):
+        refused = within(place, "true", name=name)
+        assert (refused.code, refused.stderr) == (125, f"softsgx: {why}\n")
+    softsgx("platform", "disable", off)
+    without = within(off, "test", "-c", "/dev/sgx_enclave")
+    assert (without.code, "no SGX here" in without.stderr) == (1, True)
+
+
+def test_a_guest_that_is_busy_is_not_entered_twice(place: Path) -> None:
+    with subprocess.Popen(
+        under(place, "--", "sh", "-c", "echo there; exec sleep 60"),
+        stdout=subprocess.PIPE,
+    ) as first:
+        assert first.stdout
+        first.stdout.readline()
+        refused = within(place, "true")
+        why = f"guest one: a program runs in it already, process {first.pid}"
+        assert (refused.code, refused.stderr) == (125, f"softsgx: {why}\n")
+        assert guest(place, "reset", "one") == "one: on, 4096 KiB of EPC\n"
+        assert first.wait() == -signal.SIGKILL
+    assert within(place, KEYS.binary()).code == 0
+
+
+def test_a_kill_at_any_moment_loses_no_epc(place: Path) -> None:
+    guest(place, "new", "rest", "--epc", "28M")
+    guest(place, "start", "rest")
+    for at in range(8):
+        with subprocess.Popen(
+            under(place, "--", KEYS.binary(), name=("one", "rest")[at % 2]),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        ) as victim:
+            time.sleep(at * 0.07)
+            victim.kill()
+    for name, mib in (("one", 4), ("rest", 28)):
+        assert within(place, KEYS.binary(), name=name).code == 0
+        assert within(place, "cat", EPC_SIZE, name=name).stdout == f"{mib << 20}\n"
+    guest(place, "stop", "rest")
+    guest(place, "stop", "one")
+    guest(place, "new", "all", "--epc", "32M")
+    guest(place, "start", "all")
+
+
+def test_two_guests_and_the_host_at_once(place: Path) -> None:
+    guest(place, "new", "two", "--epc", "6M")
+    guest(place, "start", "two")
+    binary = MORE_THAN_EPC.binary()
+    running = [
+        subprocess.Popen(
+            under(place, "--", binary, name=name),
+            cwd=binary.parent,
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+        )
+        for name in ("one", "two", "")
+    ]
+    ends = [(process.communicate()[1], process.returncode) for process in running]
+    assert ends == [(b"", 0)] * 3
+    shown = json.loads(guest(place, "list", "--json"))
+    assert sum(one["epc_bytes"] for one in shown if one["state"] == "on") == 10 << 20

@@ -1,0 +1,151 @@
+"""/dev/sgx_vepc.  Linux, cpu/sgx/virt.c; each test names the function."""
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from softsgx.driver.core import Core
+from softsgx.driver.uapi import (
+    MAP_PRIVATE,
+    MAP_SHARED,
+    MAP_SHARED_VALIDATE,
+    SGX_IOC_ENCLAVE_CREATE,
+    SGX_IOC_VEPC_REMOVE_ALL,
+)
+from softsgx.driver.vepc import Vepc, VepcDevice
+from tests.support import SIZE, TCS, Ring0, make_machine
+
+PAGES = 64
+
+
+class Host:
+    """A host with the node, and a guest's ring 0 that works on the same EPC."""
+
+    def __init__(self) -> None:
+        self.core = Core(make_machine(pages=PAGES))
+        self.device = VepcDevice(self.core)
+        self.ring0 = Ring0(self.core.machine)
+
+    def vepc(self, pages: int) -> Vepc:
+        vepc = self.device.open()
+        vepc.fault(0, pages)
+        return vepc
+
+    @property
+    def free(self) -> int:
+        return self.core.section.free
+
+
+@pytest.fixture
+def host() -> Host:
+    return Host()
+
+
+@contextmanager
+def refused(number: int) -> Iterator[None]:
+    with pytest.raises(OSError, match=errno.errorcode[number]) as refusal:
+        yield
+    assert refusal.value.errno == number
+
+
+def remove_all(vepc: Vepc, arg: int = 0) -> int:
+    return vepc.ioctl(SGX_IOC_VEPC_REMOVE_ALL, arg)
+
+
+def test_a_mapping_is_shared(host: Host) -> None:
+    # sgx_vepc_mmap
+    vepc = host.device.open()
+    vepc.mmap(MAP_SHARED)
+    vepc.mmap(MAP_SHARED_VALIDATE)
+    with refused(errno.EINVAL):
+        vepc.mmap(MAP_PRIVATE)
+
+
+def test_pages_come_by_faults_and_stay(host: Host) -> None:
+    # __sgx_vepc_fault
+    vepc = host.device.open()
+    assert host.free == PAGES
+    vepc.fault(7)
+    first = vepc.pages[7]
+    vepc.fault(6, 3)
+    assert (sorted(vepc.pages), vepc.pages[7], host.free) == ([6, 7, 8], first, 61)
+    with refused(errno.ENOMEM):
+        vepc.fault(0, PAGES + 1)
+    assert host.free == 61
+
+
+def test_ioctls(host: Host) -> None:
+    # sgx_vepc_ioctl
+    vepc = host.vepc(4)
+    with refused(errno.EINVAL):
+        remove_all(vepc, 1)
+    with refused(errno.ENOTTY):
+        vepc.ioctl(SGX_IOC_ENCLAVE_CREATE, 0)
+    assert remove_all(vepc) == 0
+    assert len(vepc.pages) == 4
+
+
+def test_remove_all_counts_the_secs_that_wait_for_children(host: Host) -> None:
+    # sgx_vepc_remove_all
+    vepc = host.vepc(4)
+    host.ring0.ecreate(0)
+    host.ring0.eadd(1, 0)
+    host.ring0.ecreate(2)
+    host.ring0.eadd(3, 0, secs=2)
+    assert [remove_all(vepc), remove_all(vepc)] == [2, 0]
+    assert not host.core.machine.epcm.contents()
+
+
+def test_remove_all_of_an_enclave_that_is_entered_is_busy(host: Host) -> None:
+    # sgx_vepc_remove_all says so of SGX_ENCLAVE_ACT
+    vepc = host.vepc(4)
+    host.ring0.ecreate(0)
+    host.ring0.eadd(1, 0, TCS)
+    host.core.machine.enclaves[0].enter(5)
+    with refused(errno.EBUSY):
+        remove_all(vepc)
+
+
+def test_release_gives_all_back_children_first(host: Host) -> None:
+    # sgx_vepc_release
+    vepc = host.vepc(6)
+    host.ring0.ecreate(0)
+    host.ring0.eadd(1, 0)
+    host.ring0.eadd(2, SIZE // 2)
+    host.ring0.epa(4)
+    vepc.release()
+    assert (host.free, host.device.zombies) == (PAGES, [])
+    assert not host.core.machine.epcm.contents()
+
+
+def test_a_secs_with_children_elsewhere_is_a_zombie(host: Host) -> None:
+    # sgx_vepc_release has the list zombie_secs_pages
+    one, two = host.vepc(2), host.vepc(2)
+    host.ring0.ecreate(0)
+    host.ring0.ecreate(1)
+    host.ring0.eadd(2, 0, secs=0)
+    host.ring0.eadd(3, 0, secs=1)
+    one.release()
+    assert (host.device.zombies, host.free) == ([0, 1], PAGES - 4)
+    host.vepc(3).release()
+    assert (host.device.zombies, host.free) == ([0, 1], PAGES - 4)
+    two.release()
+    assert (host.device.zombies, host.free) == ([], PAGES)
+
+
+def test_younger_zombies_are_tried_before_older_ones(host: Host) -> None:
+    # sgx_vepc_release: the local list is spliced on behind what is left, and is all
+    files = [host.vepc(1) for _ in range(4)]
+    host.ring0.ecreate(0)
+    host.ring0.ecreate(1)
+    host.ring0.eadd(2, 0, secs=0)
+    host.ring0.eadd(3, 0, secs=1)
+    files[0].release()
+    files[1].release()
+    assert host.device.zombies == [1, 0]
+    files[2].release()
+    assert host.device.zombies == [1]
+    files[3].release()
+    assert host.device.zombies == []
