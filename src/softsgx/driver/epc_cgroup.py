@@ -67,8 +67,11 @@ class Cgroup:
 
     def full(self, count: int) -> "Cgroup | None":
         """Return the cgroup whose limit *count* more pages meet first; None: none's."""
-        first = min(self.line, key=_left)
-        return first if first.left < count else None
+        first, least = None, count
+        for one in self.line:
+            if one.max != NO_LIMIT and one.left < least:
+                first, least = one, one.left
+        return first
 
     def meet_limit(self) -> None:
         """Count that its limit was met; the root of all counts nothing but its own."""
@@ -87,8 +90,9 @@ class Cgroup:
     def change(self, pages: int) -> None:
         """Charge pages to the whole line, or take them off it."""
         for one in self.line:
-            one.usage += pages
-            one.peak = max(one.peak, one.usage)
+            usage = one.usage = one.usage + pages
+            if usage > one.peak:
+                one.peak = usage
 
     def list_run(self, first: int, count: int, sign: int) -> None:
         """Enter EPC pages as ones that can be evicted, or strike them out."""
@@ -96,16 +100,16 @@ class Cgroup:
         while at < end:
             chunk = at >> CHUNK_SHIFT
             stop = min(end, (chunk + 1) << CHUNK_SHIFT)
-            pages = self.chunks.get(chunk, 0) + sign * (stop - at)
-            if pages:
-                self.chunks[chunk] = pages
-            else:
-                del self.chunks[chunk]
+            self.list_in(chunk, sign * (stop - at))
             at = stop
 
-
-def _left(cgroup: Cgroup) -> int:
-    return cgroup.left
+    def list_in(self, chunk: int, pages: int) -> None:
+        """Do so for pages of one chunk of 512."""
+        left = self.chunks.get(chunk, 0) + pages
+        if left:
+            self.chunks[chunk] = left
+        else:
+            del self.chunks[chunk]
 
 
 class EpcCgroups:
@@ -225,27 +229,41 @@ class EpcCgroups:
         The caller has asked for room.
         """
         cgroup = self.current()
-        self._charged.fill(first, count, (cgroup.number << 1 | listed,), (0,))
+        value = cgroup.number << 1 | listed
+        chunk = self._charged.chunks.get(first >> CHUNK_SHIFT)
+        if count == 1 and chunk is not None:
+            # Paging charges page by page.
+            chunk[0][first % CHUNK] = value
+        else:
+            self._charged.fill(first, count, (value,), (0,))
         if listed:
             cgroup.list_run(first, count, 1)
         cgroup.change(count)
 
     def uncharge(self, first: int, count: int) -> None:
         """Take EPC pages off the cgroups that they are charged to."""
+        if count == 1:
+            column = self._charged.chunks[first >> CHUNK_SHIFT][0]
+            self._uncharge_run(column[first % CHUNK], first, 1)
+            column[first % CHUNK] = 0
+            return
         values = self._charged.column(0, first, count)
         at = 0
         while at < count:
             size = same_run(values, at, count)
-            cgroup = self._numbered[values[at] >> 1]
-            if cgroup is None:
-                raise AssertionError(f"EPC page {first + at} is charged to nobody")
-            if values[at] & _LISTED:
-                cgroup.list_run(first + at, size, -1)
-            cgroup.change(-size)
-            if cgroup.is_dead:
-                self._drop_empty(cgroup)
+            self._uncharge_run(values[at], first + at, size)
             at += size
         self._charged.fill(first, count, (0,), (0,))
+
+    def _uncharge_run(self, value: int, first: int, count: int) -> None:
+        cgroup = self._numbered[value >> 1]
+        if cgroup is None:
+            raise AssertionError(f"EPC page {first} is charged to nobody")
+        if value & _LISTED:
+            cgroup.list_run(first, count, -1)
+        cgroup.change(-count)
+        if cgroup.is_dead:
+            self._drop_empty(cgroup)
 
     def check_room(self, count: int) -> None:
         """Refuse with ENOMEM what would take the current cgroup above a limit."""
