@@ -11,7 +11,7 @@ from struct import pack
 import pytest
 
 from softsgx.driver.driver import Driver
-from softsgx.driver.epc_cgroup import NO_LIMIT, Cgroup
+from softsgx.driver.epc_cgroup import NO_LIMIT, Cgroup, EpcCgroups
 from softsgx.driver.mm import Mm
 from softsgx.machine.machine import Machine
 from softsgx.native.abi import ANY_INODE
@@ -149,7 +149,7 @@ class Member:
     def __init__(self, path: str) -> None:
         self.path = path
 
-    def cgroup(self, tree: cgroups.EpcCgroups) -> Cgroup:
+    def cgroup(self, tree: EpcCgroups) -> Cgroup:
         return tree.find(self.path)
 
 

@@ -15,6 +15,7 @@ COMMANDS = MappingProxyType(
         "doctor": "softsgx.cli.doctor",
         "bench": "softsgx.cli.bench",
         "platform": "softsgx.cli.platform",
+        "cgroup": "softsgx.cli.cgroup",
         "daemon": "softsgx.cli.daemon",
         "guest": "softsgx.cli.guest",
         "policy": "softsgx.cli.policy",

@@ -91,8 +91,7 @@ class Cgroup:
         """Charge pages to the whole line, or take them off it."""
         for one in self.line:
             usage = one.usage = one.usage + pages
-            if usage > one.peak:
-                one.peak = usage
+            one.peak = max(one.peak, usage)
 
     def list_run(self, first: int, count: int, sign: int) -> None:
         """Enter EPC pages as ones that can be evicted, or strike them out."""

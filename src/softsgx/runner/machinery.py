@@ -49,18 +49,18 @@ class Machinery:
     ):
         pages = userfault.is_there()
         self.machine = machine = _machine(platform, spare=not pages)
-        hierarchy = MountedHierarchy()
+        self.hierarchy = MountedHierarchy()
         if guest:
             vm = _virtual_machine(platform, machine, guest)
-            self.driver = vm.driver(pages=pages, hierarchy=hierarchy)
+            self.driver = vm.driver(pages=pages, hierarchy=self.hierarchy)
         else:
-            self.driver = Driver(machine, pages=pages, hierarchy=hierarchy)
+            self.driver = Driver(machine, pages=pages, hierarchy=self.hierarchy)
             _share(platform, self.driver, complain)
         self.files = Files(self.driver)
         self._views = Views(
             self.driver.cpu,
             more=() if guest else _key_files(platform, machine),
-            found=_cgroup_files(self.driver, hierarchy),
+            found=_cgroup_files(self.driver, self.hierarchy),
         )
         self._abilities = Abilities(
             fsgsbase=host.has_fsgsbase(),

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from softsgx.platform.errors import PlatformError
+from softsgx.service.cgroups import get_cgroup, list_cgroups, set_cgroup
 from softsgx.service.channel import Peer, Words, peer_of
 from softsgx.service.places import CONTROL, connect
 
@@ -46,7 +47,12 @@ def _ping(daemon: "Daemon", params: Words, peer: Peer) -> Words:
         }
 
 
-METHODS: dict[str, Method] = {"ping": _ping}
+METHODS: dict[str, Method] = {
+    "ping": _ping,
+    "cgroup.list": list_cgroups,
+    "cgroup.get": get_cgroup,
+    "cgroup.set": set_cgroup,
+}
 """What can be asked, by its name."""
 
 
