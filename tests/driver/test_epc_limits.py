@@ -11,6 +11,7 @@ from softsgx.driver.epc_cgroup import Cgroup
 from softsgx.driver.fault import Resolved, Signal
 from softsgx.driver.mm import Mm
 from softsgx.driver.reclaim import NR_TO_SCAN
+from softsgx.driver.vepc import VepcDevice
 from tests.driver.cgroups import FakeMember
 from tests.driver.fakes import BASE, PAGE, RW, TCS, FakeMemory, refused, tcs_bytes
 from tests.driver.invariants import assert_charged, assert_sound
@@ -197,15 +198,22 @@ def test_who_brings_a_page_back_pays_for_it() -> None:
 
 def test_pages_of_guests_are_charged_and_stay() -> None:
     world = Limited()
-    cgroup = world.enter("/vm")
-    world.limit("/vm", 10)
-    pages = [world.driver.alloc(listed=False) for _ in range(10)]
+    cgroup = world.ready_in("/vm", 10)
+    world.limit("/vm", 20)
+    vepc = VepcDevice(world.driver).open()
+    vepc.fault(0, 15)
+    assert cgroup.usage <= 20
+    assert world.encl.evicted > 0
     with refused(errno.ENOMEM, "cgroup /vm"):
-        world.driver.alloc(listed=False)
-    assert (cgroup.usage, cgroup.events) == (10, 1)
-    for page in pages:
-        world.driver.section.give(page)
-    assert cgroup.usage == 0
+        vepc.fault(15, 10)
+    assert len(vepc.pages) == 15
+    assert not {*vepc.pages.values()}.intersection(
+        world.driver.cgroups.listed(cgroup, 0)
+    )
+    usage, events = cgroup.usage, cgroup.events
+    assert events > 0
+    vepc.release()
+    assert cgroup.usage == usage - 15
 
 
 def test_on_an_epc_that_is_full_for_all_others_give_way() -> None:

@@ -1,6 +1,7 @@
 """/dev/sgx_vepc: EPC pages for a virtual machine, which its monitor maps and clears.
 
-Linux's driver never evicts them, and knows nothing of what the guest keeps there.
+Linux's driver never evicts them, and knows nothing of what the guest keeps there.  They
+are charged to the monitor's cgroup.
 """
 
 import errno
@@ -46,7 +47,8 @@ class Vepc:
     def fault(self, index: int, count: int = 1) -> None:
         """Give pages to places that have none; ENOMEM: the access is SIGBUS."""
         empty = [at for at in range(index, index + count) if at not in self.pages]
-        runs = self._core.section.alloc_run(len(empty))
+        self._core.make_room(len(empty))
+        runs = self._core.section.alloc_run(len(empty), listed=False)
         pages = (page for first, size in runs for page in range(first, first + size))
         self.pages.update(zip(empty, pages, strict=True))
 
