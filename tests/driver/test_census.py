@@ -47,8 +47,18 @@ def test_an_empty_machine() -> None:
     use = epc_use(world.driver)
     assert use.size == use.free == EPC * PAGE
     assert (use.pages, use.secs, use.va, use.evicted, use.beyond) == (0, 0, 0, 0, 0)
+    assert use.guests == 0
     assert total_counts(world.driver) == Counts()
     assert not world.driver.enclaves, "an open file is no enclave yet"
+
+
+def test_what_guests_hold_is_theirs() -> None:
+    world = World(MODEL)
+    world.driver.section.withhold(10)
+    world.create()
+    use = epc_use(world.driver)
+    assert (use.guests, use.secs, use.va) == (10 * PAGE, PAGE, PAGE)
+    assert use.free == use.size - 12 * PAGE
 
 
 def test_an_enclave_that_is_built() -> None:

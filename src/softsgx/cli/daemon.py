@@ -4,15 +4,50 @@ from pathlib import Path
 
 import click
 
+from softsgx.cli.failure import Failure
 from softsgx.cli.options import platform_option
 from softsgx.platform.platform import Platform
 from softsgx.service.daemon import Daemon
 from softsgx.service.places import CONTROL, DATA, Ownership, listen
 
+_LOOPBACK = "127.0.0.1"
+_MOST_PORT = 65535
+
+
+def _place(
+    context: click.Context, option: click.Parameter, word: str | None
+) -> tuple[str, int] | None:
+    """Read HOST:PORT, where an IPv6 host stands in brackets."""
+    if word is None:
+        return None
+    host, _, port = word.rpartition(":")
+    if not (port.isascii() and port.isdecimal() and int(port) <= _MOST_PORT):
+        said = f"{word!r} is no port, nor a host and a port like {_LOOPBACK}:9464"
+        raise click.BadParameter(said, context, option)
+    return host.strip("[]") or _LOOPBACK, int(port)
+
+
+def _serve_metrics(daemon: Daemon, host: str, port: int) -> None:
+    # It takes as long to import as all the rest.
+    from softsgx.service.metrics import serve  # noqa: PLC0415 -- few daemons have it
+
+    try:
+        port = serve(daemon.machinery.driver, daemon.turn, host, port)
+    except OSError as error:
+        raise Failure(f"{host}:{port}: {error.strerror}") from error
+    shown = f"[{host}]" if ":" in host else host
+    print(f"metrics at http://{shown}:{port}/metrics", flush=True)
+
 
 @click.command
 @platform_option
-def command(*, directory: Path) -> None:
+@click.option(
+    "--metrics",
+    callback=_place,
+    metavar="[HOST:]PORT",
+    help="Serve metrics for Prometheus there; the host is 127.0.0.1 unless told.",
+)
+def command(*, directory: Path, metrics: tuple[str, int] | None) -> None:
     """Own a platform, and serve it to every `softsgx run --platform` of it.
 
     Stays in the foreground until SIGTERM or SIGINT.
@@ -20,6 +55,8 @@ def command(*, directory: Path) -> None:
     platform = Platform.open(directory)
     owned = Ownership(directory)
     daemon = Daemon(platform)
+    if metrics:
+        _serve_metrics(daemon, *metrics)
     data, control = listen(directory, DATA), listen(directory, CONTROL)
     print(f"{directory}: {platform.identity}, serving", flush=True)
     daemon.serve(data, control)

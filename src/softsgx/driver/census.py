@@ -26,6 +26,7 @@ class EpcUse:
     """What the pages of an EPC are used for, in bytes; *evicted* are not in it.
 
     *size* is what CPUID reports; *beyond* is in use though it has no place there.
+    *guests* is what virtual machines hold, whatever they do with it.
     """
 
     size: int
@@ -33,6 +34,7 @@ class EpcUse:
     pages: int
     secs: int
     va: int
+    guests: int
     evicted: int
     beyond: int
 
@@ -99,12 +101,16 @@ def epc_use(core: Core) -> EpcUse:
     """Count what the EPC is used for."""
     section, encls = core.section, core.enclaves.values()
     used = section.pages - section.free
+    pages = sum(encl.secs_child_cnt for encl in encls)
+    secs = len(core.by_secs)
+    va = sum(len(encl.versions.pages) for encl in encls)
     return EpcUse(
         size=section.reported << PAGE_SHIFT,
         free=min(section.free, max(0, section.reported - used)) << PAGE_SHIFT,
-        pages=sum(encl.secs_child_cnt for encl in encls) << PAGE_SHIFT,
-        secs=len(core.by_secs) << PAGE_SHIFT,
-        va=sum(len(encl.versions.pages) for encl in encls) << PAGE_SHIFT,
+        pages=pages << PAGE_SHIFT,
+        secs=secs << PAGE_SHIFT,
+        va=va << PAGE_SHIFT,
+        guests=used - pages - secs - va << PAGE_SHIFT,
         evicted=sum(_evicted(encl) for encl in encls) << PAGE_SHIFT,
         beyond=section.overcommitted << PAGE_SHIFT,
     )

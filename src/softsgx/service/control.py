@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from softsgx.platform.errors import PlatformError
+from softsgx.service import watch
 from softsgx.service.cgroups import get_cgroup, list_cgroups, set_cgroup
 from softsgx.service.channel import Peer, Words, peer_of
 from softsgx.service.places import CONTROL, connect
@@ -52,6 +53,10 @@ METHODS: dict[str, Method] = {
     "cgroup.list": list_cgroups,
     "cgroup.get": get_cgroup,
     "cgroup.set": set_cgroup,
+    "machine": watch.machine,
+    "enclaves": watch.enclaves,
+    "pages": watch.pages,
+    "threads": watch.threads,
 }
 """What can be asked, by its name."""
 

@@ -1,0 +1,123 @@
+"""What a daemon tells Prometheus, and where."""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+
+from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from softsgx import __version__
+from softsgx.driver.census import EnclaveUse, enclave_use, epc_use, total_counts
+from softsgx.driver.core import Core
+from softsgx.driver.counts import Counts
+from softsgx.runner.turn import Turn
+
+_AT_ONCE = 64
+"""Enclaves that are looked at before others have their turn."""
+
+_COUNTS = {
+    "entries": ("enclave_entries", "EENTERs, as the programs' agents count them"),
+    "exits": ("enclave_exits", "EEXITs, as the programs' agents count them"),
+    "aex": (
+        "asynchronous_exits",
+        "Asynchronous exits, as the programs' agents count them",
+    ),
+    "faults": ("page_faults", "Page faults that the driver was asked about"),
+    "evictions": ("page_evictions", "Pages that left the EPC"),
+    "reloads": ("page_reloads", "Pages that came back into the EPC"),
+}
+"""A metric's name and help for each count."""
+
+_SUMS = (
+    ("enclaves", "Enclaves by MRENCLAVE; without one before EINIT"),
+    ("enclave_resident_bytes", "EPC of enclaves by MRENCLAVE"),
+    ("enclave_evicted_bytes", "Evicted pages of enclaves by MRENCLAVE"),
+    ("enclave_threads_inside", "Threads inside enclaves by MRENCLAVE"),
+)
+"""Metrics that have a value for each MRENCLAVE, and their help."""
+
+_STATES = ("free", "pages", "secs", "va", "guests")
+
+
+class Metrics(Collector):
+    """The metrics of a machine, made when they are asked for.
+
+    *turn* is held while the machine is looked at.
+    """
+
+    def __init__(self, core: Core, turn: Turn):
+        self._core = core
+        self._turn = turn
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every metric."""
+        enclaves = self._enclaves()
+        with self._turn:
+            use, counts = epc_use(self._core), total_counts(self._core)
+            created = self._core.machine.next_eid - 1
+        yield InfoMetricFamily(
+            "softsgx", "The daemon's version", {"version": __version__}
+        )
+        yield _gauge("epc_size_bytes", "EPC that CPUID reports", use.size)
+        epc = GaugeMetricFamily(
+            "softsgx_epc_bytes", "EPC by what it is used for", labels=["state"]
+        )
+        for state in _STATES:
+            epc.add_metric([state], asdict(use)[state])
+        yield epc
+        yield _gauge("epc_beyond_bytes", "Pages in use beyond the EPC", use.beyond)
+        yield _gauge("evicted_bytes", "Pages that are out of the EPC", use.evicted)
+        yield CounterMetricFamily("softsgx_enclaves_created", "ECREATEs", created)
+        yield from _counters(counts)
+        yield from _by_measurement(enclaves)
+
+    def _enclaves(self) -> list[EnclaveUse]:
+        """Look at all enclaves, some at a time: one may end meanwhile."""
+        with self._turn:
+            eids = list(self._core.enclaves)
+        found: list[EnclaveUse] = []
+        for at in range(0, len(eids), _AT_ONCE):
+            with self._turn:
+                for eid in eids[at : at + _AT_ONCE]:
+                    encl = self._core.enclaves.get(eid)
+                    if encl is not None:
+                        found.append(enclave_use(self._core, encl))
+        return found
+
+
+def serve(core: Core, turn: Turn, host: str, port: int) -> int:
+    """Serve metrics over HTTP from now on; return the port; OSError."""
+    registry = CollectorRegistry()
+    registry.register(Metrics(core, turn))
+    server, _ = start_http_server(port, host, registry)
+    return int(server.server_port)
+
+
+def _gauge(name: str, words: str, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"softsgx_{name}", words, value)
+
+
+def _counters(counts: Counts) -> Iterator[Metric]:
+    values = asdict(counts)
+    for count, (name, words) in _COUNTS.items():
+        yield CounterMetricFamily(f"softsgx_{name}", words, values[count])
+
+
+def _by_measurement(enclaves: list[EnclaveUse]) -> Iterator[Metric]:
+    """Add enclaves up that are the same program: a label an enclave would be many."""
+    sums: dict[str, list[int]] = {}
+    for one in enclaves:
+        row = sums.setdefault(one.mrenclave, [0] * len(_SUMS))
+        for at, value in enumerate((1, one.resident, one.evicted, one.inside)):
+            row[at] += value
+    for at, (name, words) in enumerate(_SUMS):
+        family = GaugeMetricFamily(f"softsgx_{name}", words, labels=["mrenclave"])
+        for mrenclave, row in sorted(sums.items()):
+            family.add_metric([mrenclave], row[at])
+        yield family

@@ -1,0 +1,96 @@
+"""What goes on on a machine, as the control channel tells it: a piece at a time.
+
+Each piece is small, so that programs have their turn between two of them.
+"""
+
+from dataclasses import asdict
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from softsgx.driver.census import (
+    EnclaveUse,
+    enclave_use,
+    epc_use,
+    page_map,
+    tcs_map,
+    total_counts,
+)
+from softsgx.driver.encl import Encl
+from softsgx.platform.audit import Who
+from softsgx.platform.errors import PlatformError
+from softsgx.service.channel import Peer, Words
+
+if TYPE_CHECKING:
+    from softsgx.service.daemon import Daemon
+
+AT_ONCE = 64
+"""Enclaves in a piece."""
+
+ROWS_AT_ONCE = 256
+"""Runs of pages, or TCSs, in a piece."""
+
+
+def machine(daemon: "Daemon", params: Words, peer: Peer) -> Words:
+    """Tell of the EPC, and what happened to all enclaves since the machine began."""
+    del params, peer
+    core = daemon.machinery.driver
+    with daemon.turn:
+        return {
+            "epc": asdict(epc_use(core)),
+            "alive": len(core.enclaves),
+            "created": core.machine.next_eid - 1,
+            "counts": asdict(total_counts(core)),
+        }
+
+
+def enclaves(daemon: "Daemon", params: Words, peer: Peer) -> Words:
+    """Tell of enclaves from EID *first* on; *next*: with which to go on, or None."""
+    del peer
+    first = _number(params, "first")
+    core = daemon.machinery.driver
+    with daemon.turn:
+        eids = (eid for eid in core.enclaves if eid >= first)
+        found = [enclave_use(core, core.enclaves[eid]) for eid in islice(eids, AT_ONCE)]
+        more = next(eids, None)
+    return {"rows": [_with_process(use) for use in found], "next": more}
+
+
+def pages(daemon: "Daemon", params: Words, peer: Peer) -> Words:
+    """Tell of the pages of enclave *eid* from number *first* on."""
+    del peer
+    with daemon.turn:
+        encl = _enclave(daemon, params)
+        runs, more = page_map(encl, _number(params, "first"), ROWS_AT_ONCE)
+    return {"rows": [asdict(run) for run in runs], "next": more}
+
+
+def threads(daemon: "Daemon", params: Words, peer: Peer) -> Words:
+    """Tell of the TCSs of enclave *eid* from page number *first* on."""
+    del peer
+    core = daemon.machinery.driver
+    with daemon.turn:
+        encl = _enclave(daemon, params)
+        found, more = tcs_map(core, encl, _number(params, "first"), ROWS_AT_ONCE)
+    return {"rows": [asdict(one) for one in found], "next": more}
+
+
+def _enclave(daemon: "Daemon", params: Words) -> Encl:
+    eid = _number(params, "eid")
+    encl = daemon.machinery.driver.enclaves.get(eid)
+    if encl is None:
+        raise PlatformError(f"enclave {eid} is gone")
+    return encl
+
+
+def _number(params: Words, name: str) -> int:
+    value = params.get(name)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise PlatformError(f"{name}: not a number")
+    return value
+
+
+def _with_process(use: EnclaveUse) -> Words:
+    """Add whose an enclave is; no guests have any yet."""
+    who = Who.of(use.pids[0]) if use.pids else None
+    exe, cgroup = (who.exe, who.cgroup) if who else ("", "")
+    return {**asdict(use), "exe": exe, "cgroup": cgroup, "guest": None}
