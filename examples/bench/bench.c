@@ -6,6 +6,8 @@
  *	build-unmeasured MIB	GiB/s of SGX_IOC_ENCLAVE_ADD_PAGES, untouched zeros
  *	build-measured MIB	MiB/s of the same with SGX_PAGE_MEASURE
  *	eaccept PAGES		cycles of an EACCEPT and the EAUG that it causes
+ *	swap PAGES		cycles a page, one after the other, of an enclave too large
+ *	swap-far PAGES		the same, but none is near the one before
  *	compute MIB		time of a SHA-256 inside over that outside
  *	tsc MS			cycles of RDTSC in a second; needs no SGX
  *
@@ -45,12 +47,15 @@ static double seconds(void)
 	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
-static uint64_t ask(uint64_t what, uint64_t address, uint64_t count)
+static uint64_t enter(struct op op)
 {
-	struct op op = { .what = what, .address = address, .count = count };
-
 	enclave_enter(&enclave, &op);
 	return op.result;
+}
+
+static uint64_t ask(uint64_t what, uint64_t address, uint64_t count)
+{
+	return enter((struct op){ .what = what, .address = address, .count = count });
 }
 
 static double roundtrip(uint64_t count)
@@ -97,8 +102,9 @@ static double build_measured(uint64_t mib)
 	return build(mib * MIB, true) / MIB;
 }
 
-/* Every sample takes pages that no one has touched. */
-static double eaccept(uint64_t pages)
+/* Maps pages that no one has touched and has them accepted: where they are, and the
+ * cycles that each took. */
+static uint64_t fresh_pages(uint64_t pages, double *cycles)
 {
 	static uint64_t offset = 64 * MIB;
 	uint64_t length = pages * PAGE, at = enclave.base + offset, error, start;
@@ -111,10 +117,46 @@ static double eaccept(uint64_t pages)
 	offset += length;
 	start = __rdtsc();
 	error = ask(OP_EACCEPT, at, pages);
-	start = __rdtsc() - start;
+	*cycles = (double)(__rdtsc() - start) / (double)pages;
 	if (error)
 		errx(1, "EACCEPT: error %llu", (unsigned long long)error);
-	return (double)start / (double)pages;
+	return at;
+}
+
+static double eaccept(uint64_t pages)
+{
+	double cycles;
+
+	fresh_pages(pages, &cycles);
+	return cycles;
+}
+
+/* Writes to all of the same pages, again and again. */
+static double touch(uint64_t pages, uint64_t step)
+{
+	static uint64_t at;
+	uint64_t start, wrong;
+	double cycles;
+
+	if (!at)
+		at = fresh_pages(pages, &cycles);
+	start = __rdtsc();
+	wrong = enter((struct op){ OP_TOUCH, at, pages, step, 0 });
+	cycles = (double)(__rdtsc() - start) / (double)pages;
+	if (wrong)
+		errx(1, "%llu pages have lost what they held", (unsigned long long)wrong);
+	return cycles;
+}
+
+static double swap(uint64_t pages)
+{
+	return touch(pages, 1);
+}
+
+/* An odd number near a golden section of the pages: the next is always far. */
+static double swap_far(uint64_t pages)
+{
+	return touch(pages, (pages * 618 / 1000) | 1);
 }
 
 static double compute(uint64_t mib)
@@ -150,6 +192,8 @@ static const struct {
 	{ "build-unmeasured", build_unmeasured, false },
 	{ "build-measured", build_measured, false },
 	{ "eaccept", eaccept, true },
+	{ "swap", swap, true },
+	{ "swap-far", swap_far, true },
 	{ "compute", compute, true },
 	{ "tsc", tsc, false },
 };

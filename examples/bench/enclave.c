@@ -36,6 +36,22 @@ static void compute(uint64_t rounds)
 		sha256(buffer, sizeof(buffer), buffer);
 }
 
+/* Writes to each page once, and checks that it has what the last round left there. */
+static uint64_t touch(uint64_t address, uint64_t count, uint64_t step)
+{
+	static uint64_t rounds;
+	uint64_t wrong = 0;
+
+	for (uint64_t i = 0, n = 0; i < count; i++, n = (n + step) % count) {
+		uint64_t *word = (uint64_t *)(address + n * PAGE);
+
+		wrong += *word != (rounds ? rounds ^ n : 0);
+		*word = (rounds + 1) ^ n;
+	}
+	rounds++;
+	return wrong;
+}
+
 void enclave_main(void *argument)
 {
 	struct op op;
@@ -48,5 +64,7 @@ void enclave_main(void *argument)
 		op.result = accept_pages(op.address, op.count);
 	else if (op.what == OP_SHA256)
 		compute(op.count);
+	else if (op.what == OP_TOUCH)
+		op.result = touch(op.address, op.count, op.step);
 	memcpy(argument, &op, sizeof(op));
 }

@@ -5,12 +5,14 @@
 
 #include <stdint.h>
 
-enum { OP_NOTHING, OP_EACCEPT, OP_SHA256 };
+enum { OP_NOTHING, OP_EACCEPT, OP_SHA256, OP_TOUCH };
 
 struct op {
 	uint64_t what;
-	uint64_t address;	/* OP_EACCEPT: of the first page */
+	uint64_t address;	/* OP_EACCEPT, OP_TOUCH: of the first page */
 	uint64_t count;		/* pages; or buffers of BUFFER_SIZE to hash */
+	uint64_t step;		/* OP_TOUCH: pages from one to the next; has no factor
+				 * in common with their number */
 	uint64_t result;	/* 0, or what the last leaf left in RAX */
 };
 

@@ -17,7 +17,7 @@ from softsgx.cli.samples import (
     take,
 )
 from softsgx.cli.swap_samples import page_swap_s
-from softsgx.encls.swap import In, eldu_page
+from softsgx.encls.swap import In, eldu_run
 from softsgx.machine.machine import Machine
 
 NOWHERE = Sources(Path("no-such-program"))
@@ -32,6 +32,8 @@ def test_the_ids_are_those_that_others_read() -> None:
         "build_measured_mib_s",
         "eaccept_page_cycles",
         "page_swap_cycles",
+        "page_swap_live_cycles",
+        "page_swap_far_cycles",
         "selftest_suite_s",
         "start_true_s",
         "compile_slowdown_ratio",
@@ -55,6 +57,7 @@ def test_no_samples_is_no_figure() -> None:
     [
         "enclu_roundtrip_cycles",
         "page_swap_cycles",
+        "page_swap_live_cycles",
         "selftest_suite_s",
         "inside_compute_ratio",
     ],
@@ -70,11 +73,11 @@ def test_a_page_that_is_swapped_comes_back(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(swap_samples, "_ROUNDS", 1)
     loaded: list[int] = []
 
-    def load(machine: Machine, operands: In) -> None:
-        eldu_page(machine, operands)
-        loaded.append(operands.page)
+    def load(machine: Machine, operands: list[In]) -> list[bytes]:
+        loaded.extend(one.page for one in operands)
+        return eldu_run(machine, operands)
 
-    monkeypatch.setattr(swap_samples, "eldu_page", load)
+    monkeypatch.setattr(swap_samples, "eldu_run", load)
     samples = page_swap_s()
     assert len(samples) == 9
     assert all(sample > 0 for sample in samples)

@@ -1,7 +1,7 @@
 """An enclave's memory, a task and a small world to build enclaves in."""
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
@@ -69,6 +69,11 @@ class FakeMemory:
         self.zapped.append((offset, length))
         self.bytes[offset : offset + length] = bytes(length)
 
+    def put(self, offset: int, pieces: Sequence[bytes]) -> None:
+        data = b"".join(pieces)
+        assert not any(self.bytes[offset : offset + len(data)]), "not a hole"
+        self.bytes[offset : offset + len(data)] = data
+
     def populate(self, offset: int, length: int) -> None:
         assert offset + length <= len(self.bytes)
 
@@ -105,21 +110,18 @@ class FakeBacking:
         self.closed = self.full = False
         self.bytes = bytearray()
 
-    def reserve(self, *places: tuple[int, int]) -> None:
+    def reserve(self) -> None:
         if self.full:
             raise OSError(errno.ENOSPC, "full")
-        size = max(offset + size for offset, size in places)
-        self.bytes.extend(bytes(max(0, size - len(self.bytes))))
 
-    def write(self, offset: int, data: bytes) -> None:
-        self.bytes[offset : offset + len(data)] = data
+    def write(self, offset: int, pieces: Sequence[bytes | memoryview]) -> None:
+        for at, piece in enumerate(pieces):
+            start = offset + at * len(piece)
+            self.bytes.extend(bytes(max(0, start + len(piece) - len(self.bytes))))
+            self.bytes[start : start + len(piece)] = piece
 
     def read(self, offset: int, size: int) -> bytes:
-        return bytes(self.bytes[offset : offset + size])
-
-    def drop(self, *places: tuple[int, int]) -> None:
-        for offset, size in places:
-            self.bytes[offset : offset + size] = bytes(size)
+        return bytes(self.bytes[offset : offset + size]).ljust(size, b"\0")
 
     def close(self) -> None:
         self.closed = True

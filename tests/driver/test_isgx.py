@@ -10,7 +10,6 @@ from softsgx.arch.faults import PFEC_P, PFEC_U
 from softsgx.arch.secinfo import PageType, SecinfoFlags
 from softsgx.driver import isgx_uapi as uapi
 from softsgx.driver.fault import Resolved, Signal
-from softsgx.driver.paging import write_out
 from softsgx.driver.uapi import MAP_PRIVATE, MAP_SHARED
 from tests.driver.fakes import (
     BASE,
@@ -27,6 +26,7 @@ from tests.driver.isgx import (
     World,
     ready,
 )
+from tests.driver.paged import evict
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ def test_a_page_comes_back_only_to_a_whole_enclave_that_runs(
     world.add(1, b"here")
     if spoil != "uninitialized":
         world.init()
-    assert write_out(world.driver, encl, [1]) == 1
+    assert evict(world.driver, encl, 1) == 1
     if spoil == "torn":
         world.driver.munmap(world.mm, BASE + SIZE - PAGE, PAGE)
     outcome = world.driver.fault(world.mm, BASE + PAGE, PFEC_U, from_enclave=True)

@@ -5,7 +5,7 @@ import pytest
 from softsgx.arch.faults import PageFault
 from softsgx.driver.access import access
 from softsgx.driver.fault import Resolved
-from softsgx.driver.paging import load_page, write_out
+from softsgx.driver.paging import load_page
 from softsgx.driver.user_linear import UserLinear
 from softsgx.machine.fields import TCS_STAGE
 from tests.driver.fakes import (
@@ -16,7 +16,7 @@ from tests.driver.fakes import (
     World,
 )
 from tests.driver.invariants import assert_sound
-from tests.driver.paged import EPC, WRITE, FakeTables, Paged
+from tests.driver.paged import EPC, WRITE, FakeTables, Paged, evict
 from tests.driver.test_edmm import MODIFY, REMOVE, RESTRICT, call
 
 
@@ -58,7 +58,7 @@ def test_agents_hear_of_it_before_the_page_tables_and_those_before_the_bytes_go(
     world = Paged()
     world.ready(20)
     world.tables.seen.clear()
-    assert write_out(world.driver, world.encl, [3, 4, 5, 9]) == 4
+    assert evict(world.driver, world.encl, 3, 4, 5, 9) == 4
     runs = [(3, 3), (9, 1)]
     assert world.tables.seen == [("protect", runs), ("unprotect", runs)]
     assert not world.tables.protected
@@ -73,11 +73,11 @@ def test_the_tcs_of_a_thread_inside_stays_and_the_area_that_its_exit_fills() -> 
     TCS_STAGE.write(world.machine.epc.page(page.epc_page), 1)
     word = world.encl.word(BASE)
     # Its state save area is page 1.
-    assert write_out(world.driver, world.encl, [0, 1, 2]) == 1
+    assert evict(world.driver, world.encl, 0, 1, 2) == 1
     assert world.out() == {2}
     assert world.memory.words[0] == word
     TCS_STAGE.write(world.machine.epc.page(page.epc_page), 0)
-    assert write_out(world.driver, world.encl, [0, 1]) == 2
+    assert evict(world.driver, world.encl, 0, 1) == 2
 
 
 def test_with_a_thread_inside_pages_go_after_an_interrupt() -> None:
@@ -85,7 +85,7 @@ def test_with_a_thread_inside_pages_go_after_an_interrupt() -> None:
     world.ready(20)
     state = world.machine.enclaves[world.encl.secs]
     state.enter(7)
-    assert write_out(world.driver, world.encl, [1, 2, 3]) == 3
+    assert evict(world.driver, world.encl, 1, 2, 3) == 3
     assert state.inside == {7: state.epoch}
 
 
@@ -94,7 +94,7 @@ def test_where_the_page_tables_refuse_pages_stay_as_they_are() -> None:
     world.ready(20)
     world.tables.refuses = True
     before = dict(world.memory.words)
-    assert write_out(world.driver, world.encl, [1, 2]) == 0
+    assert evict(world.driver, world.encl, 1, 2) == 0
     assert world.memory.words == before
     assert_sound(world.driver)
 
@@ -103,7 +103,7 @@ def test_the_secs_goes_last_and_comes_first() -> None:
     world = Paged()
     world.ready(3)
     before = world.machine.enclaves[world.encl.secs].secs
-    assert write_out(world.driver, world.encl, [0, 1, 2, 3]) == 4
+    assert evict(world.driver, world.encl, 0, 1, 2, 3) == 4
     assert not world.machine.enclaves
     assert not world.driver.by_secs
     assert world.touch(2) == Resolved()
@@ -116,7 +116,7 @@ def test_the_secs_of_an_enclave_that_is_being_built_stays() -> None:
     world = Paged()
     world.create()
     world.fill(3)
-    assert write_out(world.driver, world.encl, [1, 2, 3]) == 3
+    assert evict(world.driver, world.encl, 1, 2, 3) == 3
     assert world.encl.secs_slot is None
     world.fill(3, first=10)
     assert_sound(world.driver)
@@ -147,7 +147,7 @@ def test_two_enclaves_share_an_epc_that_holds_neither() -> None:
 def test_after_the_end_the_epc_is_empty() -> None:
     world = Paged()
     world.ready(100)
-    write_out(world.driver, world.encl, [0])
+    evict(world.driver, world.encl, 0)
     world.driver.mm_gone(world.mm)
     world.driver.release(world.encl)
     assert world.driver.section.free == EPC
@@ -158,7 +158,7 @@ def test_after_the_end_the_epc_is_empty() -> None:
 def test_an_enclave_that_is_all_out_ends_too() -> None:
     world = Paged()
     world.ready(3)
-    assert write_out(world.driver, world.encl, [0, 1, 2, 3]) == 4
+    assert evict(world.driver, world.encl, 0, 1, 2, 3) == 4
     world.driver.release(world.encl)
     assert world.driver.section.free == EPC
 
@@ -169,7 +169,7 @@ def test_an_enclave_that_is_all_out_ends_too() -> None:
 def test_the_ioctls_bring_it_back() -> None:
     world = Paged()
     world.ready(60)
-    assert write_out(world.driver, world.encl, list(range(1, 38)))
+    assert evict(world.driver, world.encl, *range(1, 38))
     call(world, RESTRICT, 1, 60, permissions=1)
     world.driver.drain()
     assert all(world.encl.word(BASE + n * PAGE) & 7 == 1 for n in range(1, 61))
@@ -188,7 +188,7 @@ def test_the_ioctls_bring_it_back() -> None:
 def test_a_leaf_brings_its_operands_back() -> None:
     world = Paged()
     world.ready(20)
-    write_out(world.driver, world.encl, [5])
+    evict(world.driver, world.encl, 5)
     memory = UserLinear(world.mm, world.task, world.machine)
     with pytest.raises(PageFault) as caught:
         memory.page(BASE + 5 * PAGE)
@@ -203,7 +203,7 @@ def test_a_debugger_brings_it_back() -> None:
     world.fill(5)
     world.init()
     world.map(0, 6, RW)
-    write_out(world.driver, world.encl, [3])
+    evict(world.driver, world.encl, 3)
     (vma,) = world.mm.vmas
     assert access(world.driver, vma, BASE + 3 * PAGE + 1, 3) == b"\3\3\3"
 
@@ -211,7 +211,7 @@ def test_a_debugger_brings_it_back() -> None:
 def test_a_mapping_made_meanwhile_has_it_at_the_first_access() -> None:
     world = Paged()
     world.ready(20)
-    write_out(world.driver, world.encl, [5])
+    evict(world.driver, world.encl, 5)
     start = BASE + 5 * PAGE
     assert [e.prot for e in world.driver.effective(world.mm, start, start + PAGE)] == [
         0

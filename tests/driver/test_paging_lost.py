@@ -5,9 +5,8 @@ from collections.abc import Callable
 
 import pytest
 
+from softsgx.driver.encl import CLUSTER
 from softsgx.driver.fault import Resolved, Signal
-from softsgx.driver.paging import write_out
-from softsgx.driver.reclaim import NR_TO_SCAN
 from tests.driver.fakes import (
     PAGE,
     RW,
@@ -15,7 +14,7 @@ from tests.driver.fakes import (
     swap,
 )
 from tests.driver.invariants import assert_sound
-from tests.driver.paged import Paged
+from tests.driver.paged import Paged, evict
 from tests.driver.test_edmm import RESTRICT, call
 
 
@@ -47,7 +46,7 @@ def test_a_page_that_comes_back_as_another_one_is_lost(
     world.ready(20)
     lost: list[str] = []
     swap(world.driver.gate, "lost", lambda _, why: lost.append(why))
-    write_out(world.driver, world.encl, [5, 6, 9])
+    evict(world.driver, world.encl, 5, 6, 9)
     spoil(world, 5)
     outcome = world.touch(5)
     assert isinstance(outcome, Signal)
@@ -64,10 +63,10 @@ def test_a_page_that_comes_back_as_another_one_is_lost(
 def test_an_old_eviction_is_not_taken_for_the_last() -> None:
     world = Paged()
     world.ready(20)
-    write_out(world.driver, world.encl, [5])
+    evict(world.driver, world.encl, 5)
     old = bytes(world.memory.store.bytes)
     world.touch(5)
-    write_out(world.driver, world.encl, [5])
+    evict(world.driver, world.encl, 5)
     world.memory.store.bytes[:] = old
     assert isinstance(world.touch(5), Signal)
 
@@ -97,7 +96,7 @@ def test_a_process_whose_pages_cannot_be_taken_keeps_them() -> None:
 def test_a_fault_that_finds_no_room_is_a_bus_error() -> None:
     world = Paged()
     world.ready(36)
-    write_out(world.driver, world.encl, [5])
+    evict(world.driver, world.encl, 5)
     world.tables.can_evict = False
     while world.driver.section.free:
         world.driver.section.alloc()
@@ -107,11 +106,11 @@ def test_a_fault_that_finds_no_room_is_a_bus_error() -> None:
 def test_what_came_back_lately_is_let_be_once() -> None:
     world = Paged(pages=120)
     world.ready(60)
-    write_out(world.driver, world.encl, [1, 2, 3])
+    evict(world.driver, world.encl, 1, 2, 3)
     for index in (1, 2, 3):
         world.touch(index)
     world.driver.make_room(world.driver.section.free + 1)
-    assert world.encl.evicted == NR_TO_SCAN
+    assert world.encl.evicted == CLUSTER
     assert world.out().isdisjoint({1, 2, 3})
     world.driver.make_room(118)
     assert {1, 2, 3} <= world.out()

@@ -13,7 +13,7 @@ from softsgx.arch.faults import Fault
 from softsgx.arch.leaves import Encls
 from softsgx.arch.secinfo import PageType
 from softsgx.encls import swap
-from softsgx.encls.swap import In, Out, eblock_run, eldu_page, ewb_run
+from softsgx.encls.swap import Image, In, Out, eblock_run, eldu_run, ewb_run
 from softsgx.machine.epcm import Touched
 from softsgx.machine.machine import Snapshot
 from tests.support import (
@@ -48,7 +48,12 @@ class Side:
         return cls(ring0)
 
     def state(self) -> tuple[Snapshot, list[Touched]]:
-        return self.ring0.machine.snapshot(), self.ring0.machine.epcm.touched[:]
+        touched = [
+            Touched(one.enclavesecs, one.enclaveaddress + at * PAGE_SIZE, 1, one.state)
+            for one in self.ring0.machine.epcm.touched
+            for at in range(one.pages)
+        ]
+        return self.ring0.machine.snapshot(), touched
 
 
 def attempt(what: Callable[[], object]) -> Outcome:
@@ -131,26 +136,6 @@ def test_a_run_of_eblocks_equals_the_leaves(
     assert one.state() == other.state()
 
 
-def buffers(count: int) -> tuple[memoryview, memoryview]:
-    """Memory for images and PCMDs, with old bytes in it."""
-    images = memoryview(bytearray(b"\xee" * count * PAGE_SIZE))
-    return images, memoryview(bytearray(b"\xdd" * count * 128))
-
-
-def outs_of(operands: list[tuple[int, int, int]]) -> list[Out]:
-    images, pcmds = buffers(len(operands))
-    return [
-        Out(
-            page,
-            va_page,
-            slot,
-            images[at * PAGE_SIZE : (at + 1) * PAGE_SIZE],
-            pcmds[at * 128 : (at + 1) * 128],
-        )
-        for at, (page, va_page, slot) in enumerate(operands)
-    ]
-
-
 @given(
     setup=SETUPS,
     blocked=st.lists(CHILD, max_size=8),
@@ -168,10 +153,17 @@ def test_a_run_of_ewbs_equals_the_leaves(
     track = [("block", page) for page in blocked] + [("track", 0), ("track", 15)]
     for side in (one, other):
         prepare(side, setup + track)
-    outs = outs_of(operands)
+    outs = [Out(*each) for each in operands]
     machine = one.ring0.machine
-    ended = in_runs(len(outs), lambda start: ewb_run(machine, outs[start:]))
+    made: list[Image] = []
     images: list[Evicted] = []
+
+    def by_twin(start: int) -> int:
+        fresh = ewb_run(machine, outs[start:])
+        made.extend(fresh)
+        return len(fresh)
+
+    ended = in_runs(len(outs), by_twin)
 
     def by_leaf() -> None:
         for page, va_page, slot in operands:
@@ -183,8 +175,8 @@ def test_a_run_of_ewbs_equals_the_leaves(
 
     assert ended == attempt(by_leaf)
     assert one.state() == other.state()
-    for out, image in zip(outs, images, strict=False):
-        assert (bytes(out.srcpge), bytes(out.pcmd)) == (image.page, image.pcmd)
+    for ours, image in zip(made, images, strict=False):
+        assert (bytes(ours.srcpge), ours.pcmd) == (image.page, image.pcmd)
 
 
 CHANGES = st.sampled_from([None, None, None, "page", "flags", "rsvd", "mac", "type"])
@@ -200,6 +192,20 @@ def change(image: Evicted, what: str | None) -> Evicted:
     return Evicted(bytes(page), bytes(pcmd), image.linaddr)
 
 
+def operands_of(
+    side: Side, loads: list[tuple[int, int, int, int | None, str | None]]
+) -> tuple[list[In], list[tuple[Evicted, tuple[int, int, int], int | None]]]:
+    """Return ELDUs of what was evicted, for the twin and for the leaf."""
+    runs, operands = [], []
+    for which, page, va_page, secs, what in loads:
+        image, _, slot = side.images[which % len(side.images)]
+        image = change(image, what)
+        where = page, va_page, slot
+        runs.append(In(*where, image.page, image.pcmd, image.linaddr, secs))
+        operands.append((image, where, secs))
+    return runs, operands
+
+
 @given(
     evict=st.lists(st.sampled_from([0, 1, 2, 3, 5, 6, OTHER_VA, 16]), max_size=6),
     trimmed=st.booleans(),
@@ -210,7 +216,7 @@ def change(image: Evicted, what: str | None) -> Evicted:
     ),
 )
 @settings(deadline=None, max_examples=200)
-def test_a_load_equals_the_leaf(
+def test_a_run_of_eldus_equals_the_leaves(
     evict: list[int],
     loads: list[tuple[int, int, int, int | None, str | None]],
     *,
@@ -225,20 +231,26 @@ def test_a_load_equals_the_leaf(
                 side.images.append((side.ring0.ewb(page, VA, slot), page, slot))
             except (Fault, LeafFailed):
                 continue
-    for which, page, va_page, secs, what in loads:
-        if not one.images:
-            return
-        image, _, slot = one.images[which % len(one.images)]
-        image = change(image, what)
-        load = In(page, va_page, slot, image.page, image.pcmd, image.linaddr, secs)
+    if not one.images:
+        return
+    runs, operands = operands_of(one, loads)
+    machine = one.ring0.machine
 
-        def by_leaf(load: In = load, image: Evicted = image) -> None:
-            where = load.page, load.va_page, load.slot
-            other.ring0.eld(Encls.ELDU, image, *where, secs=load.secs_page)
+    def by_twin(start: int) -> int:
+        contents = eldu_run(machine, runs[start:])
+        for load, content in zip(runs[start:], contents, strict=False):
+            if content:
+                machine.epc.page(load.page)[:] = content
+        return len(contents)
 
-        ended = attempt(lambda load=load: eldu_page(one.ring0.machine, load))  # type: ignore[misc]
-        assert ended == attempt(by_leaf)
-        assert one.state() == other.state()
+    ended = in_runs(len(runs), by_twin)
+
+    def by_leaf() -> None:
+        for image, where, secs in operands:
+            other.ring0.eld(Encls.ELDU, image, *where, secs=secs)
+
+    assert ended == attempt(by_leaf)
+    assert one.state() == other.state()
 
 
 # What the twins do without the leaves
@@ -258,13 +270,16 @@ def test_plain_pages_never_go_by_the_leaves(monkeypatch: pytest.MonkeyPatch) -> 
     contents = [bytes(machine.epc.page(page)) for page in pages]
     assert eblock_run(machine, pages) == 8
     ring0.on_page(Encls.ETRACK, 0)
-    outs = outs_of([(page, VA, page) for page in pages])
-    assert ewb_run(machine, outs) == 8
+    outs = [Out(page, VA, page) for page in pages]
+    images = ewb_run(machine, outs)
+    assert len(images) == 8
     assert ring0.enclave().children == 0
-    for out, linaddr in zip(outs, addresses, strict=True):
-        image = bytes(out.srcpge), bytes(out.pcmd)
-        eldu_page(machine, In(out.page, VA, out.slot, *image, linaddr, 0))
-    assert [bytes(machine.epc.page(page)) for page in pages] == contents
+    loads = [
+        In(*out, *image, linaddr, 0)
+        for out, image, linaddr in zip(outs, images, addresses, strict=True)
+    ]
+    assert eldu_run(machine, loads) == contents
+    assert ring0.enclave().children == 8
 
 
 def test_a_truncated_image_is_a_mac_that_fails() -> None:
@@ -273,8 +288,8 @@ def test_a_truncated_image_is_a_mac_that_fails() -> None:
     image = ring0.ewb(3, VA)
     before = ring0.machine.snapshot()
     with pytest.raises(LeafFailed, match="MAC_COMPARE_FAIL"):
-        eldu_page(
-            ring0.machine, In(3, VA, 0, image.page[:-1], image.pcmd, image.linaddr, 0)
+        eldu_run(
+            ring0.machine, [In(3, VA, 0, image.page[:-1], image.pcmd, image.linaddr, 0)]
         )
     assert ring0.machine.snapshot() == before
 
@@ -283,12 +298,15 @@ def test_a_run_stops_before_a_page_that_is_not_ready() -> None:
     ring0 = Side.fresh().ring0
     assert eblock_run(ring0.machine, [2, 3, 0, 4]) == 2
     ring0.on_page(Encls.ETRACK, 0)
-    outs = outs_of([(2, VA, 0), (3, VA, 1), (4, VA, 2)])
-    assert ewb_run(ring0.machine, outs) == 2
+    outs = [Out(2, VA, 0), Out(3, VA, 1), Out(4, VA, 2)]
+    assert len(ewb_run(ring0.machine, outs)) == 2
     with pytest.raises(LeafFailed, match="PAGE_NOT_BLOCKED"):
         ewb_run(ring0.machine, outs[2:])
 
 
 def test_an_empty_run_is_none() -> None:
     ring0 = Side.fresh().ring0
-    assert (eblock_run(ring0.machine, []), ewb_run(ring0.machine, [])) == (0, 0)
+    machine = ring0.machine
+    assert eblock_run(machine, []) == 0
+    assert not ewb_run(machine, [])
+    assert not eldu_run(machine, [])

@@ -1,9 +1,9 @@
 """Code in enclaves of which some pages are out of the EPC."""
 
-from softsgx.driver.paging import write_out
 from softsgx.runner.enclave_code import EnclaveCode
 from softsgx.runner.host_code import INT3
 from tests.driver.fakes import BASE, PAGE
+from tests.driver.paged import evict as evict_pages
 from tests.runner.test_enclave_code import (
     CODE,
     CPUID,
@@ -24,7 +24,7 @@ def paged_bench() -> Bench:
 
 
 def evict(bench: Bench, *indices: int) -> None:
-    assert write_out(bench.world.driver, bench.encl, [*indices]) == len(indices)
+    assert evict_pages(bench.world.driver, bench.encl, *indices) == len(indices)
 
 
 BEHIND = BASE + 2 * PAGE

@@ -222,6 +222,16 @@ FIGURES = (
         _program("eaccept", "2048", "7", options=("--epc", "256M")),
     ),
     Figure("page_swap_cycles", "cycles", _page_swap),
+    Figure(
+        "page_swap_live_cycles",
+        "cycles",
+        _program("swap", "8192", "7", options=("--epc", "2M")),
+    ),
+    Figure(
+        "page_swap_far_cycles",
+        "cycles",
+        _program("swap-far", "8192", "5", options=("--epc", "2M")),
+    ),
     Figure("selftest_suite_s", "s", _selftest),
     Figure("start_true_s", "s", _start_true),
     Figure("compile_slowdown_ratio", "ratio", _compile),

@@ -7,7 +7,7 @@ from dataclasses import replace
 from softsgx.arch.addr import PAGE_SIZE
 from softsgx.arch.secinfo import PageType
 from softsgx.arch.secs import Secs
-from softsgx.encls.swap import In, Out, eblock_run, eldu_page, ewb_run
+from softsgx.encls.swap import In, Out, eblock_run, eldu_run, ewb_run
 from softsgx.machine.enclave import EnclaveState
 from softsgx.machine.epcm import EpcmEntry
 from softsgx.machine.machine import Machine
@@ -35,20 +35,24 @@ def page_swap_s() -> list[float]:
     Pages lie apart in shared memory, as a driver's do; ETRACK's part is in it.
     """
     machine = _machine()
-    outs, loads = _operands()
-    return [_sample(machine, outs, loads) for _ in range(_SAMPLES)]
+    return [_sample(machine) for _ in range(_SAMPLES)]
 
 
-def _sample(machine: Machine, outs: list[Out], loads: list[In]) -> float:
+def _sample(machine: Machine) -> float:
+    outs = [Out(_FIRST + at, _VA, at) for at in range(RUN)]
     pages = [out.page for out in outs]
     enclave = machine.enclaves[_SECS]
     start = time.thread_time()
     for _ in range(_ROUNDS):
         eblock_run(machine, pages)
         enclave.epoch += 1
-        ewb_run(machine, outs)
-        for load in loads:
-            eldu_page(machine, load)
+        images = ewb_run(machine, outs)
+        loads = [
+            In(*out, *image, _BASE + out.slot * PAGE_SIZE, _SECS)
+            for out, image in zip(outs, images, strict=True)
+        ]
+        for page, contents in zip(pages, eldu_run(machine, loads), strict=True):
+            machine.epc.page(page)[:] = contents
         machine.epcm.touched.clear()
     return (time.thread_time() - start) / _ROUNDS / RUN
 
@@ -73,16 +77,3 @@ def _machine() -> Machine:
             enclaveaddress=_BASE + at * PAGE_SIZE,
         )
     return machine
-
-
-def _operands() -> tuple[list[Out], list[In]]:
-    images = memoryview(bytearray(RUN * PAGE_SIZE))
-    pcmds = memoryview(bytearray(RUN * 128))
-    outs, loads = [], []
-    for at in range(RUN):
-        page, image = _FIRST + at, images[at * PAGE_SIZE : (at + 1) * PAGE_SIZE]
-        pcmd = pcmds[at * 128 : (at + 1) * 128]
-        outs.append(Out(page, _VA, at, image, pcmd))
-        linaddr = _BASE + at * PAGE_SIZE
-        loads.append(In(page, _VA, at, image, pcmd, linaddr, _SECS))
-    return outs, loads

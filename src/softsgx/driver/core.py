@@ -1,6 +1,6 @@
 """What all of the driver stands on: the EPC given out, the leaves, the news of EPCM."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from softsgx.arch.addr import PAGE_SHIFT
@@ -13,6 +13,7 @@ from softsgx.driver.kernel import Kernel
 from softsgx.driver.mapping import granted
 from softsgx.driver.protocols import Backing, Hierarchy
 from softsgx.driver.reclaim import Reclaimer
+from softsgx.driver.runs import runs_of
 from softsgx.driver.sanitize import sanitize
 from softsgx.driver.section import Section
 from softsgx.machine.epcm import EpcmEntry
@@ -133,6 +134,11 @@ class Core:
         self.machine.epc.unplace(first, count)
         self.section.give(first, count)
 
+    def take_back_all(self, epc_pages: Iterable[int]) -> None:
+        """Free EPC pages that are no enclave's any more."""
+        for first, count in runs_of(epc_pages):
+            self.take_back(first, count)
+
     def remove_stretch(self, encl: Encl, stretch: Stretch) -> None:
         """EREMOVE like pages: the leaf for the first, its effect for the rest."""
         first, count = stretch.page.epc_page, stretch.count
@@ -148,16 +154,11 @@ class Core:
         encl.secs_child_cnt -= count
 
     def _forget_evicted(self, encl: Encl, stretch: Stretch) -> None:
-        for slot in range(stretch.page.epc_page, stretch.page.epc_page + stretch.count):
-            encl.versions.give(slot)
+        slot = stretch.page.epc_page
+        encl.versions.give(range(slot, slot + stretch.count))
         encl.erase_run(stretch.index, stretch.count)
         encl.words.fill(stretch.index, stretch.count, (0,), (0,))
         encl.evicted -= stretch.count
-
-    def loaded(self, epc_page: int) -> None:
-        """Take note that a page came back into the EPC."""
-        if self.reclaimer:
-            self.reclaimer.loaded(epc_page)
 
     def backing(self, encl: Encl) -> Backing:
         """Return what keeps an enclave's evicted pages; OSError."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import re
+from array import array
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -25,6 +27,13 @@ _IN_TABLES = 1 << 3
 _TYPE_SHIFT = 4
 _EVICTED = 1 << 7
 _WINDOW = 32 * CHUNK
+IN, OUT = b"i", b"o"
+"""Letters of `Encl.whereabouts`."""
+_LETTERS = bytes(b"io"[info >> 7] if info else ord("-") for info in range(256))
+_IN_EPC = re.compile(IN + b"+")
+CLUSTER_SHIFT = 4
+CLUSTER = 1 << CLUSTER_SHIFT
+"""Pages, by their addresses, that leave the EPC together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +102,10 @@ class Encl:
         """Pages that are not in the EPC now."""
         self.is_loading = False
         """A page comes back: the SECS has to stay."""
+        self.young: set[int] = set()
+        """Clusters of which pages came back since the reclaimer last looked at them."""
+        self.frames: dict[int, range] = {}
+        """Pages of the state save area of each TCS, once the reclaimer has met it."""
         self.words = Columns("H")
         self.mms: set[Mm] = set()
         self.vma_count = 0
@@ -159,6 +172,42 @@ class Encl:
             start = stop
         return b"".join(pieces)
 
+    def whereabouts(self, index: int, count: int) -> bytes:
+        """Return a letter for each of some pages: IN the EPC, OUT of it, "-": none."""
+        return self._pages.column(1, index, count).tobytes().translate(_LETTERS)
+
+    def resident(self, index: int, count: int) -> Iterator[tuple[int, array[int]]]:
+        """Yield the runs of pages in the EPC: the first, and all their EPC pages."""
+        for found in _IN_EPC.finditer(self.whereabouts(index, count)):
+            first = index + found.start()
+            yield first, self._pages.column(0, first, found.end() - found.start())
+
+    def slots(self, index: int, count: int) -> array[int]:
+        """Return the slots of the versions of pages that are out."""
+        return self._pages.column(0, index, count)
+
+    def went(self, index: int, slots: Sequence[int]) -> None:
+        """Take note that pages, from number *index* on, left the EPC."""
+        self._move(index, slots, _EVICTED)
+        self.evicted += len(slots)
+        self.secs_child_cnt -= len(slots)
+        self.counts.evictions += len(slots)
+
+    def came(self, index: int, epc_pages: Sequence[int]) -> None:
+        """Take note that pages, from number *index* on, are back."""
+        self._move(index, epc_pages, 0)
+        self.evicted -= len(epc_pages)
+        self.secs_child_cnt += len(epc_pages)
+        self.counts.reloads += len(epc_pages)
+        last = index + len(epc_pages) - 1
+        self.young.update(range(index >> CLUSTER_SHIFT, (last >> CLUSTER_SHIFT) + 1))
+
+    def _move(self, index: int, places: Sequence[int], evicted: int) -> None:
+        infos = self._pages.column(1, index, len(places))
+        moved = array("B", [info & ~_EVICTED | evicted for info in infos])
+        self._pages.put(0, index, array("I", places))
+        self._pages.put(1, index, moved)
+
     def set_run(self, index: int, count: int, page: EnclPage) -> None:
         """Record *count* pages, *page* the first of them, its EPC pages in a run."""
         info = page.type << _TYPE_SHIFT | page.vm_max_prot
@@ -167,14 +216,21 @@ class Encl:
         self._pages.fill(index, count, (page.epc_page, info), (1, 0))
         if page.type == PageType.TCS:
             self.tcs.update(range(index, index + count))
+            self._forget_frames(index, count)
         elif self.tcs:
+            self._forget_frames(index, count)
             self.tcs.difference_update(range(index, index + count))
         self._blocks.update(range(index // CHUNK, (index + count - 1) // CHUNK + 1))
 
     def erase_run(self, index: int, count: int) -> None:
         """Forget *count* pages."""
         self._pages.fill(index, count, (0, 0), (0, 0))
+        self._forget_frames(index, count)
         self.tcs.difference_update(range(index, index + count))
+
+    def _forget_frames(self, index: int, count: int) -> None:
+        for tcs in self.tcs.intersection(range(index, index + count)):
+            self.frames.pop(tcs, None)
 
     def absent_run(self, index: int, count: int) -> int:
         """Return how many of *count* pages, from the first on, do not exist."""

@@ -19,7 +19,7 @@ from softsgx.driver.core import Core
 from softsgx.driver.encl import Encl, EnclPage
 from softsgx.driver.mapping import granted
 from softsgx.driver.mm import Mm, Vma
-from softsgx.driver.paging import alloc_child, load_page
+from softsgx.driver.paging import alloc_children, load_around
 from softsgx.driver.uapi import (
     PROT_EXEC,
     PROT_NONE,
@@ -162,11 +162,12 @@ def _brought(core: Core, vma: Vma, page: EnclPage, access: _Access) -> Outcome:
     stays_out = encl.by_address and (encl.torn or not encl.initialized)
     if stays_out and page.evicted:
         return access.sigbus()
-    try:
-        load_page(core, encl, index)
-    except OSError:
-        return access.sigbus()
-    if core.reclaimer:
+    if page.evicted:
+        try:
+            load_around(core, encl, index)
+        except OSError:
+            return access.sigbus()
+    elif core.reclaimer:
         # Page tables that wait for evicted pages wait for pages of zeros too.
         around = next(encl.stretches(index, _AROUND)).count
         encl.memory.populate(index * PAGE_SIZE, around * PAGE_SIZE)
@@ -192,7 +193,7 @@ def _eaug(core: Core, vma: Vma, address: int) -> bool:
 
 def _eaug_page(core: Core, encl: Encl, linaddr: int) -> bool:
     try:
-        _, epc_page = alloc_child(core, encl)
+        _, [(epc_page, _)] = alloc_children(core, encl, 1)
     except OSError:
         return False
     index = encl.index(linaddr)

@@ -58,6 +58,9 @@ class Gate(Protocol):
     def lost(self, encl: Encl, why: str) -> None:
         """Write down that a page of an enclave came back as another one."""
 
+    def stuck(self, encl: Encl, why: str) -> None:
+        """Tell that pages of an enclave cannot leave: their file takes no more."""
+
 
 class StockGate:
     """The gate of a platform without a policy: Linux as it is."""
@@ -81,6 +84,9 @@ class StockGate:
 
     def lost(self, encl: Encl, why: str) -> None:
         """Write nothing, as Linux does."""
+
+    def stuck(self, encl: Encl, why: str) -> None:
+        """Say nothing: Linux has no such files."""
 
 
 def request_of(encl: Encl, sigstruct: Sigstruct, token: bytes) -> Request:

@@ -1,6 +1,6 @@
 """The driver's own logical processor: ENCLS leaves as calls with Python operands."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from softsgx import encls
 from softsgx.arch.errors import LeafFailed
@@ -8,7 +8,7 @@ from softsgx.arch.leaves import Encls
 from softsgx.arch.pageinfo import Pageinfo
 from softsgx.arch.secinfo import PageType, Secinfo, SecinfoFlags
 from softsgx.encls.run import eadd_run
-from softsgx.encls.swap import In, Out, eblock_run, eldu_page, ewb_run
+from softsgx.encls.swap import Image, In, Out, eblock_run, eldu_run, ewb_run
 from softsgx.machine.machine import Machine
 from softsgx.machine.memory import FlatMemory, epc_address
 from softsgx.machine.processor import Processor
@@ -72,30 +72,29 @@ class Kernel:
         """ENCLS[EPA]: make *page* a version array."""
         self._leaf(Encls.EPA, rbx=PageType.VA, rcx=epc_address(page))
 
-    def eblock_run(self, pages: list[int]) -> int:
+    def eblock_run(self, pages: Sequence[int]) -> int:
         """ENCLS[EBLOCK] of pages in order; return how many it blocked."""
         try:
             return eblock_run(self._machine, pages)
         except LeafFailed:
             return 0
 
-    def ewb_run(self, outs: list[Out]) -> int:
-        """ENCLS[EWB] of pages in order; return how many went."""
-        done = 0
-        while done < len(outs):
+    def ewb_run(self, outs: list[Out]) -> list[Image]:
+        """ENCLS[EWB] of pages in order; return the images of those that went."""
+        images: list[Image] = []
+        while len(images) < len(outs):
             try:
-                done += ewb_run(self._machine, outs[done:])
+                images += ewb_run(self._machine, outs[len(images) :])
             except LeafFailed:
                 break
-        return done
+        return images
 
-    def eldu(self, load: In) -> int:
-        """ENCLS[ELDU]."""
-        try:
-            eldu_page(self._machine, load)
-        except LeafFailed as failed:
-            return failed.code
-        return 0
+    def eldu_run(self, loads: list[In]) -> list[bytes]:
+        """ENCLS[ELDU] of pages in order; return the contents of those that came.
+
+        The caller puts them in place.  A failure is raised if it is the first's.
+        """
+        return eldu_run(self._machine, loads)
 
     def edbgrd(self, page: int, offset: int) -> int:
         """ENCLS[EDBGRD]: return the 8 bytes at an offset."""

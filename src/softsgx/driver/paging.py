@@ -1,24 +1,25 @@
 """Pages of enclaves, out of the EPC to their backing store and back.
 
-Linux's sgx_encl_ewb and sgx_encl_eldu.  A page that is out keeps its EPCM word here, as
-it will be again; what agents are shown is a page that is not there.
+Linux's sgx_encl_ewb and sgx_encl_eldu, for neighbours together.  A page that is out
+keeps its EPCM word here, as it will be again; what agents are shown is a page that is
+not there.
 """
 
 import errno
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
-from itertools import groupby
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from softsgx.arch.addr import PAGE_SHIFT, PAGE_SIZE
-from softsgx.arch.errors import SgxError
+from softsgx.arch.errors import LeafFailed
 from softsgx.arch.faults import Fault
 from softsgx.arch.pageinfo import Pcmd
 from softsgx.arch.tcs import Tcs
-from softsgx.driver.encl import Encl, EnclPage
+from softsgx.driver.encl import IN, OUT, Encl, EnclPage
 from softsgx.driver.errnos import refuse
-from softsgx.driver.protocols import Place
-from softsgx.encls.swap import In, Out
+from softsgx.encls.swap import Image, In, Out
 from softsgx.machine.crossing import STAGE_INACTIVE
 from softsgx.machine.fields import TCS_STAGE
 
@@ -28,95 +29,48 @@ if TYPE_CHECKING:
 Run = tuple[int, int]
 """First page of an enclave, from its base, and number of pages."""
 
+_AHEAD = 32
+"""Most pages that come back together."""
+_SHARE = 16
+"""No more of the EPC than one in so many pages comes back together."""
 
-def write_out(core: "Core", encl: Encl, indices: list[int]) -> int:
+
+# ---- out ----
+
+
+def write_out(core: "Core", encl: Encl, runs: Sequence[Run]) -> int:
     """Evict those of an enclave's pages that are in the EPC; return how many went."""
     core.absorb()
-    indices = [index for index in indices if _is_in(encl, index)]
-    runs = list(_runs(indices))
-    for first, count in runs:
+    parts = [part for run in runs for part in encl.resident(*run)]
+    spans = [span for run in runs for span in _span(encl, run)]
+    for first, count in spans:
         encl.memory.publish(first, bytes(2 * count))
-    gone: list[int] = []
-    if _is_protected(encl, runs):
-        stay = _entered(core, encl)
-        leaving = _runs(n for n in indices if not any(n in pages for pages in stay))
-        gone += (n for run in leaving for n in _write_out_run(core, encl, run))
+    gone: list[Run] = []
+    if parts and _is_protected(encl, spans):
+        gone = _write_out(core, encl, list(_not_entered(core, encl, parts)))
     core.machine.epcm.touched.clear()
-    for first, count in _runs(gone):
+    for first, count in gone:
         encl.memory.zap(first << PAGE_SHIFT, count << PAGE_SHIFT)
     for mm in encl.mms:
-        mm.tables.unprotect(encl, runs)
-    for index in set(indices).difference(gone):
-        encl.memory.publish(index, encl.shown_words(index, 1))
+        mm.tables.unprotect(encl, spans)
+    went = sum(count for _, count in gone)
+    if went < sum(len(pages) for _, pages in parts):
+        for first, count in spans:
+            encl.memory.publish(first, encl.shown_words(first, count))
     if not encl.secs_child_cnt and encl.initialized:
         _write_out_secs(core, encl)
-    return len(gone)
+    return went
 
 
-def load_page(core: "Core", encl: Encl, index: int) -> EnclPage:
-    """Bring a page back if it is out; ENOMEM without room, EIO if it is not as it was.
+def _span(encl: Encl, run: Run) -> Iterator[Run]:
+    """Yield a run without what is not in the EPC at its ends, if anything is left.
 
-    There is such a page.
+    To protect what is out as well takes less time than to leave it out.
     """
-    page = encl.numbered(index)
-    if page is None:
-        raise AssertionError(f"no page {index:#x}")
-    if not page.evicted:
-        return page
-    secs, epc_page = alloc_child(core, encl)
-    offset = index << PAGE_SHIFT
-    core.machine.epc.place(epc_page, 1, encl.view, offset)
-    try:
-        _eldu(core, encl, epc_page, secs, (index, encl.base + offset, page.epc_page))
-    except OSError:
-        core.take_back(epc_page, 1)
-        raise
-    loaded = replace(page, epc_page=epc_page, evicted=False)
-    encl.set_run(index, 1, loaded)
-    encl.secs_child_cnt += 1
-    encl.evicted -= 1
-    encl.counts.reloads += 1
-    core.loaded(epc_page)
-    return loaded
-
-
-def alloc_child(core: "Core", encl: Encl) -> tuple[int, int]:
-    """Return the EPC page of an enclave's SECS, which may come back, and a free one."""
-    encl.is_loading = True
-    try:
-        return load_secs(core, encl), core.alloc()
-    finally:
-        encl.is_loading = False
-
-
-def load_secs(core: "Core", encl: Encl) -> int:
-    """Return the EPC page of an enclave's SECS, which it brings back if it is out."""
-    if encl.secs_slot is None:
-        return encl.secs
-    epc_page = core.alloc(listed=False)
-    try:
-        place = (encl.size >> PAGE_SHIFT, 0, encl.secs_slot)
-        _eldu(core, encl, epc_page, None, place)
-    except OSError:
-        core.section.give(epc_page)
-        raise
-    encl.secs, encl.secs_slot = epc_page, None
-    core.by_secs[epc_page] = encl
-    return epc_page
-
-
-def _runs(indices: Iterable[int]) -> Iterator[Run]:
-    """Join neighbours."""
-    for _, group in groupby(
-        enumerate(sorted(indices)), key=lambda one: one[1] - one[0]
-    ):
-        numbers = [index for _, index in group]
-        yield numbers[0], len(numbers)
-
-
-def _is_in(encl: Encl, index: int) -> bool:
-    page = encl.numbered(index)
-    return page is not None and not page.evicted
+    letters = encl.whereabouts(*run)
+    first, stop = letters.find(IN), letters.rfind(IN) + 1
+    if stop:
+        yield run[0] + first, stop - first
 
 
 def _is_protected(encl: Encl, runs: list[Run]) -> bool:
@@ -129,124 +83,271 @@ def _is_protected(encl: Encl, runs: list[Run]) -> bool:
     return True
 
 
-def _write_out_run(core: "Core", encl: Encl, run: Run) -> list[int]:
-    """Evict neighbours that no process can write any more; return which went."""
-    first, count = run
-    found = [encl.numbered(index) for index in range(first, first + count)]
-    pages = [page for page in found if page is not None]
-    done = core.kernel.eblock_run([page.epc_page for page in pages])
-    slots = _ewb(core, encl, first, [page.epc_page for page in pages[:done]])
-    for index, (page, slot) in enumerate(zip(pages, slots, strict=False), first):
-        core.take_back(page.epc_page, 1)
-        encl.set_run(index, 1, replace(page, epc_page=slot, evicted=True))
-    encl.secs_child_cnt -= len(slots)
-    encl.evicted += len(slots)
-    encl.counts.evictions += len(slots)
-    return list(range(first, first + len(slots)))
+Part = tuple[int, "array[int]"]
+"""Neighbours that are in the EPC: the first of them, and all their EPC pages."""
 
 
-def _entered(core: "Core", encl: Encl) -> list[range]:
-    """Return the pages that an exit of a thread inside will write.
+def _not_entered(core: "Core", encl: Encl, parts: list[Part]) -> Iterator[Part]:
+    """Leave out the pages that an exit of a thread inside will write.
 
     A thread that enters looks for them after it took its TCS: one of us two is first.
     """
-    stay: list[range] = []
-    for index in encl.tcs:
+    stay = list(_entered(core, encl, parts))
+    if not stay:
+        yield from parts
+        return
+    for first, pages in parts:
+        for index, page in enumerate(pages, first):
+            if not any(index in few for few in stay):
+                yield index, array("I", [page])
+
+
+def _entered(core: "Core", encl: Encl, parts: list[Part]) -> Iterator[range]:
+    """Yield, of each TCS that such pages are near, what a thread inside needs."""
+    low = min(first for first, _ in parts)
+    high = max(first + len(pages) for first, pages in parts)
+    if len(encl.frames) < len(encl.tcs):
+        _find_frames(core, encl)
+    for index, frames in encl.frames.items():
+        if not low <= index < high and not (frames.start < high and low < frames.stop):
+            continue
         page = encl.numbered(index)
         if page is None or page.evicted:
             continue
-        raw = core.machine.epc.page(page.epc_page)
-        if TCS_STAGE.read(raw) == STAGE_INACTIVE:
-            continue
-        tcs = Tcs.from_bytes(bytes(raw))
-        first = (tcs.ossa >> PAGE_SHIFT) + tcs.cssa * encl.ssaframesize
-        stay += [range(index, index + 1), range(first, first + encl.ssaframesize)]
-    return stay
+        tcs = core.machine.epc.page(page.epc_page)
+        if TCS_STAGE.read(tcs) != STAGE_INACTIVE:
+            first = frames.start + Tcs.from_bytes(bytes(tcs)).cssa * encl.ssaframesize
+            yield range(index, index + 1)
+            yield range(first, first + encl.ssaframesize)
+
+
+def _find_frames(core: "Core", encl: Encl) -> None:
+    """Take note where each TCS has its state save area, before it can be out."""
+    for index in encl.tcs.difference(encl.frames):
+        page = encl.numbered(index)
+        if page is not None and not page.evicted:
+            tcs = Tcs.from_bytes(bytes(core.machine.epc.page(page.epc_page)))
+            first = tcs.ossa >> PAGE_SHIFT
+            encl.frames[index] = range(first, first + tcs.nssa * encl.ssaframesize)
+
+
+def _write_out(core: "Core", encl: Encl, parts: list[Part]) -> list[Run]:
+    """Evict pages that no process can write any more; return which went."""
+    images = _ewb(core, encl, list(chain.from_iterable(pages for _, pages in parts)))
+    gone: list[Run] = []
+    for first, pages in parts:
+        count = min(len(pages), len(images))
+        if not count:
+            break
+        done, images = images[:count], images[count:]
+        _keep(core, encl, first, [image for image, _ in done])
+        encl.went(first, [slot for _, slot in done])
+        core.take_back_all(pages[:count])
+        gone.append((first, count))
+    return gone
+
+
+def _keep(core: "Core", encl: Encl, first: int, images: list[Image]) -> None:
+    backing = core.backing(encl)
+    contents, pcmds = _places(encl, first)
+    backing.write(contents, [image.srcpge for image in images])
+    backing.write(pcmds, [image.pcmd for image in images])
+
+
+def _ewb(core: "Core", encl: Encl, epc_pages: Sequence[int]) -> list[tuple[Image, int]]:
+    """EBLOCK and EWB pages; return images and slots of those that went, the first."""
+    try:
+        core.backing(encl).reserve()
+    except OSError as error:
+        core.gate.stuck(encl, str(error))
+        return []
+    done = core.kernel.eblock_run(epc_pages)
+    slots = encl.versions.take(done)
+    outs = [
+        Out(page, *encl.versions.place(slot))
+        for page, slot in zip(epc_pages, slots, strict=False)
+    ]
+    images = _ewb_tracked(core, encl, outs)
+    encl.versions.give(slots[len(images) :])
+    return list(zip(images, slots, strict=False))
+
+
+def _ewb_tracked(core: "Core", encl: Encl, outs: list[Out]) -> list[Image]:
+    """EWB; where old translations may be left, after ETRACK, and after an interrupt."""
+    images = core.kernel.ewb_run(outs)
+    if len(images) < len(outs):
+        core.kernel.etrack(encl.secs)
+        images += core.kernel.ewb_run(outs[len(images) :])
+    if len(images) < len(outs):
+        core.kick(encl)
+        images += core.kernel.ewb_run(outs[len(images) :])
+    return images
 
 
 def _write_out_secs(core: "Core", encl: Encl) -> None:
     if encl.is_loading or encl.secs_slot is not None:
         return
-    for slot in _ewb(core, encl, encl.size >> PAGE_SHIFT, [encl.secs]):
+    slots = encl.versions.take(1)
+    try:
+        core.backing(encl).reserve()
+    except OSError:
+        slots, spare = [], slots
+        encl.versions.give(spare)
+    for slot in slots:
+        out = Out(encl.secs, *encl.versions.place(slot))
+        _keep(core, encl, encl.size >> PAGE_SHIFT, core.kernel.ewb_run([out]))
         del core.by_secs[encl.secs]
         core.section.give(encl.secs)
         encl.secs_slot = slot
 
 
-def _ewb(core: "Core", encl: Encl, first: int, epc_pages: list[int]) -> list[int]:
-    """Write neighbours out, from *first* on; return the slots of those that went."""
-    count = len(epc_pages)
-    backing = core.backing(encl)
-    contents, pcmds = _places(encl, first, count)
+# ---- back ----
+
+
+def load_page(core: "Core", encl: Encl, index: int) -> EnclPage:
+    """Bring a page back if it is out; ENOMEM without room, EIO if it is not as it was.
+
+    There is such a page.
+    """
+    page = encl.numbered(index)
+    if page is not None and page.evicted:
+        _load_run(core, encl, (index, 1))
+        page = encl.numbered(index)
+    if page is None:
+        raise AssertionError(f"no page {index:#x}")
+    return page
+
+
+def load_around(core: "Core", encl: Encl, index: int) -> None:
+    """Bring a page back as load_page does, and with it those that will be wanted next.
+
+    Where the pages before it are in the EPC somebody goes that way, or so it seems.
+    """
+    run = _window(encl, index, min(_AHEAD, core.reachable // _SHARE))
+    if run[1] > 1:
+        # If it fails one of the others may be the reason.
+        with suppress(OSError):
+            _load_run(core, encl, run)
+    load_page(core, encl, index)
+
+
+def _window(encl: Encl, index: int, most: int) -> Run:
+    """Return the run of pages that come back together, up or down from *index*."""
+    low = max(0, index - most)
+    high = min(encl.size >> PAGE_SHIFT, index + most + 1)
+    letters = encl.whereabouts(low, high - low)
+    at = index - low
+    seen, coming = letters[:at], letters[at:]
+    history = len(seen) - len(seen.rstrip(IN))
+    up = len(coming) - len(coming.lstrip(OUT))
+    count = min(up, 2 * history, most)
+    if count > 1:
+        return index, count
+    seen, coming = letters[at + 1 :], letters[: at + 1]
+    history = len(seen) - len(seen.lstrip(IN))
+    down = len(coming) - len(coming.rstrip(OUT))
+    count = max(1, min(down, 2 * history, most))
+    return index - count + 1, count
+
+
+def alloc_children(core: "Core", encl: Encl, count: int) -> tuple[int, list[Run]]:
+    """Return the EPC page of an enclave's SECS, which may come back, and free ones."""
+    encl.is_loading = True
     try:
-        backing.reserve(contents, pcmds)
+        secs = load_secs(core, encl)
+        core.make_room(count)
+        return secs, core.section.alloc_run(count)
+    finally:
+        encl.is_loading = False
+
+
+def load_secs(core: "Core", encl: Encl) -> int:
+    """Return the EPC page of an enclave's SECS, which it brings back if it is out."""
+    if encl.secs_slot is None:
+        return encl.secs
+    images = _images(core, encl, encl.size >> PAGE_SHIFT, 1)
+    epc_page = core.alloc(listed=False)
+    va_page, number = encl.versions.place(encl.secs_slot)
+    try:
+        _eldu(core, encl, [In(epc_page, va_page, number, *images[0], 0, None)])
     except OSError:
-        return []
-    outside = memoryview(bytearray(contents[1] + pcmds[1]))
-    images, codes = outside[: contents[1]], outside[contents[1] :]
-    slots = [encl.versions.take() for _ in epc_pages]
-    outs = [
-        Out(page, *encl.versions.place(slot), *_cells(images, codes, at))
-        for at, (page, slot) in enumerate(zip(epc_pages, slots, strict=True))
-    ]
-    done = _ewb_tracked(core, encl, outs)
-    for slot in slots[done:]:
-        encl.versions.give(slot)
-    backing.write(contents[0], bytes(images[: done * PAGE_SIZE]))
-    backing.write(pcmds[0], bytes(codes[: done * Pcmd.SIZE]))
-    return slots[:done]
+        core.section.give(epc_page)
+        raise
+    encl.versions.give([encl.secs_slot])
+    encl.secs, encl.secs_slot = epc_page, None
+    core.by_secs[epc_page] = encl
+    return epc_page
 
 
-def _cells(
-    images: memoryview, codes: memoryview, at: int
-) -> tuple[memoryview, memoryview]:
-    image = images[at * PAGE_SIZE : (at + 1) * PAGE_SIZE]
-    return image, codes[at * Pcmd.SIZE : (at + 1) * Pcmd.SIZE]
-
-
-def _ewb_tracked(core: "Core", encl: Encl, outs: list[Out]) -> int:
-    """EWB; where old translations may be left, after ETRACK, and after an interrupt."""
-    done = core.kernel.ewb_run(outs)
-    if done < len(outs):
-        core.kernel.etrack(encl.secs)
-        done += core.kernel.ewb_run(outs[done:])
-    if done < len(outs):
-        core.kick(encl)
-        done += core.kernel.ewb_run(outs[done:])
-    return done
-
-
-def _eldu(
-    core: "Core",
-    encl: Encl,
-    epc_page: int,
-    secs: int | None,
-    place: tuple[int, int, int],
-) -> None:
-    """Load what is at *place*, its index, address and slot; EIO: it is another page."""
-    index, linaddr, slot = place
-    backing = core.backing(encl)
-    places = _places(encl, index, 1)
-    image, pcmd = (backing.read(*one).ljust(one[1], b"\0") for one in places)
-    va_page, number = encl.versions.place(slot)
-    try:
-        code = core.kernel.eldu(
-            In(epc_page, va_page, number, image, pcmd, linaddr, secs)
+def _load_run(core: "Core", encl: Encl, run: Run) -> None:
+    """Load neighbours that are out, up to one that is not as it was: EIO if all."""
+    first, count = run
+    core.absorb()
+    images = _images(core, encl, first, count)
+    secs, found = alloc_children(core, encl, count)
+    offset = first << PAGE_SHIFT
+    for page, size in found:
+        core.machine.epc.place(page, size, encl.view, offset)
+        offset += size << PAGE_SHIFT
+    pages = [n for page, size in found for n in range(page, page + size)]
+    slots = encl.slots(first, count)
+    linaddrs = range(encl.base + (first << PAGE_SHIFT), encl.end, PAGE_SIZE)
+    loads = [
+        In(page, *encl.versions.place(slot), *image, linaddr, secs)
+        for page, slot, image, linaddr in zip(
+            pages, slots, images, linaddrs, strict=False
         )
-        why = f"SGX_{SgxError(code).name}" if code else ""
-    except Fault as fault:
-        why = str(fault)
-    if why:
-        core.gate.lost(encl, f"ELDU: {why}")
-        raise refuse(errno.EIO, f"ELDU: {why}")
-    encl.versions.give(slot)
-    backing.drop(*places)
+    ]
+    done = 0
+    try:
+        done = _come(core, encl, first, loads)
+    finally:
+        if done < count:
+            core.take_back_all(pages[done:])
+    encl.versions.give(slots[:done])
+    encl.came(first, pages[:done])
+    core.machine.epcm.touched.clear()
+    encl.memory.publish(first, encl.shown_words(first, done))
 
 
-def _places(encl: Encl, index: int, count: int) -> tuple[Place, Place]:
-    """Return where pages and their PCMDs are kept: offset and size, twice."""
-    pcmds = encl.size + PAGE_SIZE
-    return (
-        (index << PAGE_SHIFT, count << PAGE_SHIFT),
-        (pcmds + index * Pcmd.SIZE, count * Pcmd.SIZE),
-    )
+def _come(core: "Core", encl: Encl, first: int, loads: list[In]) -> int:
+    """Load pages and put their contents in place; return how many came."""
+    contents = _eldu(core, encl, loads)
+    try:
+        encl.memory.put(first << PAGE_SHIFT, contents)
+    except OSError:
+        for load, _ in zip(loads, contents, strict=False):
+            core.kernel.eremove(load.page)
+        raise
+    return len(contents)
+
+
+def _eldu(core: "Core", encl: Encl, loads: list[In]) -> list[bytes]:
+    """Load pages up to one that is another page; EIO: that is the first."""
+    try:
+        return core.kernel.eldu_run(loads)
+    except (Fault, LeafFailed) as failure:
+        why = f"ELDU: {failure}"
+    if len(loads) == 1:
+        core.gate.lost(encl, why)
+    raise refuse(errno.EIO, why)
+
+
+def _images(
+    core: "Core", encl: Encl, first: int, count: int
+) -> list[tuple[memoryview, memoryview]]:
+    """Read the images and PCMDs of pages that are out."""
+    backing = core.backing(encl)
+    images, pcmds = _places(encl, first)
+    pages = memoryview(backing.read(images, count << PAGE_SHIFT))
+    codes = memoryview(backing.read(pcmds, count * Pcmd.SIZE))
+    return list(zip(_cut(pages, PAGE_SIZE), _cut(codes, Pcmd.SIZE), strict=True))
+
+
+def _cut(data: memoryview, size: int) -> Iterable[memoryview]:
+    return (data[at : at + size] for at in range(0, len(data), size))
+
+
+def _places(encl: Encl, index: int) -> Run:
+    """Return where a page's image and its PCMD are kept, as Linux lays them out."""
+    return index << PAGE_SHIFT, encl.size + PAGE_SIZE + index * Pcmd.SIZE

@@ -1,5 +1,6 @@
 """What the driver asks of its caller: an enclave's memory, and the calling task."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
@@ -17,24 +18,17 @@ class Source(NamedTuple):
     is_executable: bool = False
 
 
-Place = tuple[int, int]
-"""An offset in a file and a number of bytes."""
-
-
 class Backing(Protocol):
     """The file that an enclave's evicted pages go to, open for reading and writing."""
 
-    def reserve(self, *places: Place) -> None:
-        """See that there is room for what will be written; OSError."""
+    def reserve(self) -> None:
+        """See that it takes what will be written; OSError: it does not, as it seems."""
 
-    def write(self, offset: int, data: bytes) -> None:
-        """Write where there is room."""
+    def write(self, offset: int, pieces: Sequence[bytes | memoryview]) -> None:
+        """Write pieces of one size, one behind the other; what cannot be is kept."""
 
     def read(self, offset: int, size: int) -> bytes:
-        """Read; fewer bytes, or none, where somebody has cut the file."""
-
-    def drop(self, *places: Place) -> None:
-        """Give back the room of what is not needed any more."""
+        """Read; zeros where somebody has cut the file."""
 
     def close(self) -> None:
         """Let go of it."""
@@ -51,6 +45,9 @@ class EnclMemory(Protocol):
 
     def zap(self, offset: int, length: int) -> None:
         """Make a range of bytes read zero again and give its memory back."""
+
+    def put(self, offset: int, pieces: Sequence[bytes]) -> None:
+        """Write bytes where holes are, whole pages; OSError."""
 
     def publish(self, page: int, words: bytes) -> None:
         """Show EPCM state words (u16 each, little-endian) from page *page* on."""

@@ -1,19 +1,19 @@
 """The reclaimer: which pages leave the EPC when it is full.
 
 Linux's sgx_reclaim_pages, 16 pages at a time, some more than are wanted.  Linux asks
-the page tables which pages were used; nobody tells us, so a page is young when it was
-loaded since the hand came by last.
+the page tables which pages were used; nobody tells us, so pages are young when they
+were loaded since somebody came by last.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING
 
 from softsgx.arch.secinfo import PageType
-from softsgx.driver.encl import Encl
+from softsgx.driver.encl import CLUSTER, CLUSTER_SHIFT, IN, Encl
 from softsgx.driver.epc_cgroup import Cgroup
 from softsgx.driver.paging import write_out
-from softsgx.machine.columns import Columns
+from softsgx.driver.runs import runs_of
 from softsgx.machine.epcm import EpcmBits
 
 if TYPE_CHECKING:
@@ -29,19 +29,17 @@ _MOST_IN_VAIN = 64
 _LCG_FACTOR, _LCG_MASK = 6364136223846793005, (1 << 64) - 1
 _VALID = int(EpcmBits.VALID)
 
+Cluster = tuple[Encl, int]
+"""Pages of an enclave that leave together: numbers CLUSTER * n and those behind it."""
+
 
 class Reclaimer:
-    """A hand that goes round the EPC; what was loaded lately it lets be once."""
+    """A hand that leaps about the EPC; what was loaded lately it lets be once."""
 
     def __init__(self, core: "Core"):
         self._core = core
         self._hand = 0
         self._seed = 0
-        self._young = Columns("B")
-
-    def loaded(self, epc_page: int) -> None:
-        """Take note that a page came back: somebody needs it."""
-        self._young.set(epc_page, (1,))
 
     def reclaim(self, wanted: int) -> None:
         """Evict pages until *wanted* and some more are free, or none can go."""
@@ -49,16 +47,15 @@ class Reclaimer:
         goal = max(wanted, min(wanted + MORE_PAGES, section.pages // 2))
         vain = 0
         while section.free < goal and vain < _MOST_IN_VAIN:
-            chosen = set(islice(self._turn(), NR_TO_SCAN))
+            chosen = list(self._clusters(goal - section.free))
             if not chosen:
                 return
             vain = 0 if self._write_out(chosen) else vain + 1
-            self._leap()
 
     def reclaim_within(self, cgroup: Cgroup) -> int:
         """Evict up to 16 pages of a cgroup and all below it; return how many went."""
         for _ in range(_MOST_IN_VAIN):
-            chosen = set(islice(self._charged_to(cgroup), NR_TO_SCAN))
+            chosen = list(islice(self._charged_to(cgroup), NR_TO_SCAN))
             if not chosen:
                 return 0
             gone = self._write_out(chosen)
@@ -66,21 +63,54 @@ class Reclaimer:
                 return gone
         return 0
 
+    def _write_out(self, chosen: Iterable[tuple[Encl, int]]) -> int:
+        by_encl: dict[Encl, set[int]] = {}
+        for encl, index in chosen:
+            by_encl.setdefault(encl, set()).add(index)
+        return sum(
+            write_out(self._core, encl, list(runs_of(indices)))
+            for encl, indices in by_encl.items()
+        )
+
+    def _clusters(self, pages: int) -> Iterator[tuple[Encl, int]]:
+        """Yield the pages of clusters until some of them, or enough, are in the EPC."""
+        chosen: set[Cluster] = set()
+        pages = min(pages, MORE_PAGES)
+        for cluster in self._turn():
+            if pages <= 0 or cluster in chosen:
+                return
+            chosen.add(cluster)
+            encl, first = cluster[0], cluster[1] << CLUSTER_SHIFT
+            pages -= encl.whereabouts(first, CLUSTER).count(IN)
+            yield from ((encl, index) for index in range(first, first + CLUSTER))
+
+    def _turn(self) -> Iterator[Cluster]:
+        """Yield what may go, each time from elsewhere, until two rounds find nothing.
+
+        After one all is old.
+        """
+        pages = self._core.section.pages
+        left = 2 * pages
+        while left > 0:
+            first = self._hand
+            count = min(_WINDOW, pages - first, left)
+            self._hand = (first + count) % pages
+            left -= count
+            cluster = self._old(first, count)
+            if cluster is not None:
+                yield cluster
+                self._leap()
+                left = 2 * pages
+
     def _charged_to(self, cgroup: Cgroup) -> Iterator[tuple[Encl, int]]:
         """Yield what may go of a cgroup's, in two rounds, from somewhere on."""
         self._leap()
         for _ in range(2):
+            spared: set[Cluster] = set()
             for page in self._core.cgroups.listed(cgroup, self._hand):
-                owner = None if self._is_young(page) else self._owner(page)
-                if owner is not None:
+                owner = self._owner(page)
+                if owner is not None and not _is_young(*owner, spared):
                     yield owner
-
-    def _is_young(self, page: int) -> bool:
-        """Say whether a page came back lately; asked again, it did not."""
-        is_young = self._young.get(page) != (0,)
-        if is_young:
-            self._young.set(page, (0,))
-        return is_young
 
     def _leap(self) -> None:
         """Go on somewhere else.
@@ -91,45 +121,35 @@ class Reclaimer:
         self._seed = self._seed * _LCG_FACTOR + 1 & _LCG_MASK
         self._hand = (self._seed >> 33) % self._core.section.pages
 
-    def _write_out(self, chosen: set[tuple[Encl, int]]) -> int:
-        by_encl: dict[Encl, list[int]] = {}
-        for encl, index in chosen:
-            by_encl.setdefault(encl, []).append(index)
-        return sum(write_out(self._core, *each) for each in by_encl.items())
-
-    def _turn(self) -> Iterator[tuple[Encl, int]]:
-        """Yield what may go, in two rounds of the EPC: after one, all is old."""
-        pages = self._core.section.pages
-        left = 2 * pages
-        while left > 0:
-            first = self._hand
-            count = min(_WINDOW, pages - first, left)
-            for page in self._old(first, count):
-                self._hand = (page + 1) % pages
-                owner = self._owner(page)
-                if owner is not None:
-                    yield owner
-            self._hand = (first + count) % pages
-            left -= count
-
-    def _old(self, first: int, count: int) -> Iterator[int]:
-        """Yield the pages of a window that may go; the young ones grow old."""
+    def _old(self, first: int, count: int) -> Cluster | None:
+        """Return the first cluster of a window that may go; young ones grow old."""
         states = self._core.machine.epcm.states(first, count)
-        young = self._young.column(0, first, count)
-        for row, state in enumerate(states):
-            if not state & _VALID or state >> 8 not in _KINDS:
-                continue
-            if young[row]:
-                self._young.set(first + row, (0,))
-            else:
-                yield first + row
+        spared: set[Cluster] = set()
+        for page, state in enumerate(states, first):
+            owner = self._owner(page) if state & _VALID else None
+            if owner is not None and not _is_young(*owner, spared):
+                return owner[0], owner[1] >> CLUSTER_SHIFT
+        return None
 
     def _owner(self, page: int) -> tuple[Encl, int] | None:
         """Return whose page it is and which; None if it may not go, or went."""
-        entry = self._core.machine.epcm[page]
-        if not entry.valid or entry.pt not in _KINDS:
+        state, secs, linaddr, _ = self._core.machine.epcm.row(page)
+        if not state & _VALID or state >> 8 not in _KINDS:
             return None
-        encl = self._core.by_secs.get(entry.enclavesecs)
+        encl = self._core.by_secs.get(secs)
         if encl is None or not all(mm.tables.can_evict for mm in encl.mms):
             return None
-        return encl, encl.index(entry.enclaveaddress)
+        return encl, encl.index(linaddr)
+
+
+def _is_young(encl: Encl, index: int, spared: set[Cluster]) -> bool:
+    """Say whether pages near one came back lately; asked once more, they did not.
+
+    *spared*: what was young in this round.
+    """
+    cluster = index >> CLUSTER_SHIFT
+    if cluster in encl.young:
+        encl.young.discard(cluster)
+        spared.add((encl, cluster))
+        return True
+    return (encl, cluster) in spared

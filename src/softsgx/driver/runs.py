@@ -1,7 +1,8 @@
 """Runs in columns of integers, found by comparing memory instead of items."""
 
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import groupby
 
 
 def same_run(column: "array[int]", start: int, stop: int) -> int:
@@ -38,3 +39,14 @@ def _longest(limit: int, holds: Callable[[int, int], bool]) -> int:
         limit = sure + piece - 1
         step = max(1, piece // 2)
     return sure
+
+
+def runs_of(numbers: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """Join neighbours: yield the first of each run and how many they are."""
+    ordered = sorted(numbers)
+    if ordered and ordered[-1] - ordered[0] == len(ordered) - 1:
+        yield ordered[0], len(ordered)
+        return
+    for _, group in groupby(enumerate(ordered), key=lambda one: one[1] - one[0]):
+        run = [number for _, number in group]
+        yield run[0], len(run)

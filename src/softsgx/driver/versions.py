@@ -1,5 +1,7 @@
 """The version arrays of an enclave, where versions of its evicted pages are kept."""
 
+from collections.abc import Iterable
+
 VA_SLOT_COUNT = 512
 """Slots in a VA page: one VA page is kept for so many pages of an enclave."""
 
@@ -15,18 +17,19 @@ class Versions:
         self._used = 0
         self._free: list[int] = []
 
-    def take(self) -> int:
-        """Take a free slot; return its number in all VA pages."""
-        if self._free:
-            return self._free.pop()
-        if self._used == len(self.pages) * VA_SLOT_COUNT:
+    def take(self, count: int) -> list[int]:
+        """Take free slots; return their numbers in all VA pages."""
+        used = self._free[len(self._free) - min(count, len(self._free)) :]
+        del self._free[len(self._free) - len(used) :]
+        fresh = count - len(used)
+        if self._used + fresh > len(self.pages) * VA_SLOT_COUNT:
             raise AssertionError("more evicted pages than slots")
-        self._used += 1
-        return self._used - 1
+        self._used += fresh
+        return used + list(range(self._used - fresh, self._used))
 
-    def give(self, slot: int) -> None:
-        """Take note that a slot is empty again."""
-        self._free.append(slot)
+    def give(self, slots: Iterable[int]) -> None:
+        """Take note that slots are empty again."""
+        self._free.extend(slots)
 
     def place(self, slot: int) -> tuple[int, int]:
         """Return the EPC page that a slot is in, and its number there."""

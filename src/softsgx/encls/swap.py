@@ -1,4 +1,4 @@
-"""Hot twins: pages out of the EPC in runs, and back one by one, past the leaves.
+"""Hot twins: pages out of the EPC in runs, and back in runs, past the leaves.
 
 SDM: "EBLOCK—Mark a page in EPC as Blocked",
 "EWB—Invalidate an EPC Page and Write out to Main Memory" and
@@ -7,14 +7,15 @@ Only the plain case is done here: a REG, TCS or TRIM page of which every check p
 All else goes to the leaf, which is the specification; property tests hold both equal.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from struct import Struct
 from typing import NamedTuple
 
 from softsgx.arch.addr import PAGE_SIZE
 from softsgx.arch.errors import LeafFailed, SgxError
-from softsgx.arch.pageinfo import Pageinfo
-from softsgx.arch.secinfo import PageType
+from softsgx.arch.faults import Fault
+from softsgx.arch.pageinfo import Pageinfo, Pcmd
+from softsgx.arch.secinfo import PageType, Secinfo
 from softsgx.crypto.compare import MismatchError
 from softsgx.encls.eblock import eblock
 from softsgx.encls.eldu import eldu
@@ -43,16 +44,18 @@ _FREE = (0, 0, 0, 0)
 
 
 class Out(NamedTuple):
-    """An EWB: the EPC page, its slot's VA page and number, and where the image goes.
-
-    *srcpge* is 4096 bytes, *pcmd* 128, both writable.
-    """
+    """An EWB: the EPC page, and its slot's VA page and number."""
 
     page: int
     va_page: int
     slot: int
-    srcpge: memoryview
-    pcmd: memoryview
+
+
+class Image(NamedTuple):
+    """What EWB makes of a page: its image, 4096 bytes, and its PCMD, 128."""
+
+    srcpge: bytes | memoryview
+    pcmd: bytes
 
 
 class In(NamedTuple):
@@ -70,122 +73,184 @@ class In(NamedTuple):
     secs_page: int | None
 
 
+class _Slots(dict[int, "memoryview | None"]):
+    """The slots of VA pages, by their EPC pages; None for what is no VA page.
+
+    No leaf of a run makes a VA page another one.
+    """
+
+    def __init__(self, machine: Machine):
+        super().__init__()
+        self._machine = machine
+
+    def __missing__(self, va_page: int) -> "memoryview | None":
+        is_va = self._machine.epcm.row(va_page)[0] == _VA_STATE
+        page = self._machine.epc.page(va_page).cast("Q") if is_va else None
+        self[va_page] = page
+        return page
+
+
 def eblock_run(machine: Machine, pages: Sequence[int]) -> int:
     """Block pages in order; return how many, up to the first that EBLOCK refuses.
 
     Raises what EBLOCK does if that is the first.
     """
-    epcm, enclaves = machine.epcm, machine.enclaves
-    for done, page in enumerate(pages):
-        state, secs, linaddr, _ = epcm.row(page)
+    done = 0
+    while done < len(pages):
+        page = pages[done]
+        row, count = machine.epcm.alike(page, _rising(pages, done))
+        state, secs, linaddr, _ = row
         if not state & _VALID or state & _BLOCKED or state >> 8 not in _CHILDREN:
-            if done == 0:
-                lp = Processor.kernel(FlatMemory(machine.epc.pages))
-                lp.regs.rcx = epc_address(page)
-                eblock(machine, lp)
-            return done
-        row = state | _BLOCKED, secs, linaddr, enclaves[secs].epoch
-        epcm.set_row(page, row)
-    return len(pages)
+            break
+        epoch = machine.enclaves[secs].epoch
+        machine.epcm.fill_row(page, count, (state | _BLOCKED, secs, linaddr, epoch))
+        done += count
+    if not done and pages:
+        lp = Processor.kernel(FlatMemory(machine.epc.pages))
+        lp.regs.rcx = epc_address(pages[0])
+        eblock(machine, lp)
+    return done
 
 
-def ewb_run(machine: Machine, outs: Sequence[Out]) -> int:
-    """Evict pages in order; return how many, up to the first that is no plain case.
+def ewb_run(machine: Machine, outs: Sequence[Out]) -> list[Image]:
+    """Evict pages in order; return their images, up to the first that is not plain.
 
     That one, if it is the first, goes by the leaf, and raises what EWB does.
     """
-    arrays: dict[int, memoryview] = {}
-    for done, out in enumerate(outs):
-        if not _evict(machine, out, arrays):
-            if done:
-                return done
-            _evict_by_leaf(machine, out)
-            return 1
-    return len(outs)
+    slots, pages = _Slots(machine), [out.page for out in outs]
+    images: list[Image] = []
+    while len(images) < len(outs):
+        done = len(images)
+        images += _evict(machine, outs[done : done + _rising(pages, done)], slots)
+        if len(images) == done:
+            return images or [_evict_by_leaf(machine, outs[0])]
+    return images
 
 
-def eldu_page(machine: Machine, load: In) -> None:
-    """Load a page, as ELDU does; raises what it does."""
-    secinfo, rsvd, mac = _PCMD_IN.unpack(load.pcmd)
-    (flags,) = _FLAGS.unpack_from(secinfo)
-    secs_page = -1 if load.secs_page is None else load.secs_page
-    enclave = machine.enclaves.get(secs_page)
-    if enclave is None or not _is_plain_load(machine, load, flags):
-        _load_by_leaf(machine, load)
-        return
-    slots = machine.epc.page(load.va_page).cast("Q")
-    # Copied once: what lies outside may change while it is looked at.
-    sealed = b"".join((load.srcpge, mac))
-    header = _HEADER_IN.pack(enclave.eid, load.linaddr, secinfo, rsvd)
-    try:
-        contents = machine.package.paging.decrypt(slots[load.slot], header, sealed)
-    except MismatchError as error:
-        raise LeafFailed(SgxError.MAC_COMPARE_FAIL) from error
-    slots[load.slot] = 0
-    machine.epc.page(load.page)[:] = contents
-    enclave.children += 1
-    row = flags | _VALID, secs_page, load.linaddr, TRACKED
-    machine.epcm.set_row(load.page, row)
+def eldu_run(machine: Machine, loads: Sequence[In]) -> list[bytes]:
+    """Load pages in order, up to the first that ELDU refuses; return their contents.
 
-
-def _evict(machine: Machine, out: Out, arrays: dict[int, memoryview]) -> bool:
-    """Do what EWB does and return True; or False, with nothing done, if not plain.
-
-    *arrays* has the slots of the run's VA pages, which no plain page changes or frees.
+    The caller puts those in their places before anybody looks; a SECS and a VA page
+    have none.  Raises what ELDU does if that is the first.
     """
-    epcm = machine.epcm
-    state, secs, linaddr, epoch = epcm.row(out.page)
+    slots, pages = _Slots(machine), [load.page for load in loads]
+    contents: list[bytes] = []
+    while len(contents) < len(loads):
+        done = len(contents)
+        run = loads[done : done + _rising(pages, done)]
+        try:
+            contents += _load(machine, run, slots) or [_load_by_leaf(machine, run[0])]
+        except (Fault, LeafFailed):
+            if not done:
+                raise
+            break
+    return contents
+
+
+def _rising(pages: Sequence[int], start: int) -> int:
+    """Return how many pages from *start* on are neighbours, one behind the other."""
+    for at in range(start + 1, len(pages)):
+        if pages[at] != pages[at - 1] + 1:
+            return at - start
+    return len(pages) - start
+
+
+def _evict(machine: Machine, outs: Sequence[Out], slots: "_Slots") -> list[Image]:
+    """Do EWB of neighbours that are alike and plain, from the first on."""
+    first = outs[0].page
+    (state, secs, linaddr, epoch), count = machine.epcm.alike(first, len(outs))
     if state & _READY != _READY or state >> 8 not in _CHILDREN:
-        return False
-    slots = arrays.get(out.va_page)
-    if slots is None:
-        if epcm.row(out.va_page)[0] != _VA_STATE:
-            return False
-        slots = arrays[out.va_page] = machine.epc.page(out.va_page).cast("Q")
-    if slots[out.slot]:
-        return False
+        return []
     enclave, paging = machine.enclaves[secs], machine.package.paging
     if not enclave.is_tracked(epoch):
-        return False
+        return []
     flags, eid = state & _IN_SECINFO, enclave.eid
-    version = paging.next_version()
-    header = _HEADER.pack(eid, linaddr, flags)
-    sealed = paging.encrypt(version, header, machine.epc.page(out.page))
-    out.srcpge[:] = memoryview(sealed)[:PAGE_SIZE]
-    _PCMD_OUT.pack_into(out.pcmd, 0, flags, eid, sealed[PAGE_SIZE:])
-    slots[out.slot] = version
-    enclave.children -= 1
-    epcm.set_row(out.page, _FREE)
-    return True
+    images: list[Image] = []
+    for out, contents in zip(outs, _contents(machine, first, count), strict=False):
+        array = slots[out.va_page]
+        if array is None or array[out.slot]:
+            break
+        version = paging.next_version()
+        header = _HEADER.pack(eid, linaddr, flags)
+        sealed = paging.encrypt(version, header, contents)
+        pcmd = _PCMD_OUT.pack(flags, eid, sealed[PAGE_SIZE:])
+        images.append(Image(memoryview(sealed)[:PAGE_SIZE], pcmd))
+        array[out.slot] = version
+        linaddr += PAGE_SIZE
+    if images:
+        enclave.children -= len(images)
+        machine.epcm.fill_row(first, len(images), _FREE)
+    return images
 
 
-def _is_plain_load(machine: Machine, load: In, flags: int) -> bool:
-    """Say whether only the MAC is left to be checked."""
-    row = machine.epcm.row
-    return (
-        flags >> 8 & 0xFF in _CHILDREN
-        and not row(load.page)[0] & _VALID
-        and row(load.va_page)[0] == _VA_STATE
-    )
+def _contents(machine: Machine, first: int, count: int) -> Iterator[memoryview]:
+    """Yield the contents of neighbours, page by page."""
+    for view in machine.epc.views(first, count):
+        for at in range(0, len(view), PAGE_SIZE):
+            yield view[at : at + PAGE_SIZE]
 
 
-def _evict_by_leaf(machine: Machine, out: Out) -> None:
+def _load(machine: Machine, loads: Sequence[In], slots: "_Slots") -> list[bytes]:
+    """Do ELDU of neighbours that are alike and plain, from the first on.
+
+    Their contents are returned, not put in place; raises LeafFailed for the first.
+    """
+    first, secs_page, start = loads[0].page, loads[0].secs_page, loads[0].linaddr
+    secinfo = bytes(loads[0].pcmd[: Secinfo.SIZE])
+    (flags,) = _FLAGS.unpack_from(secinfo)
+    enclave = machine.enclaves.get(-1 if secs_page is None else secs_page)
+    if enclave is None or flags >> 8 & 0xFF not in _CHILDREN:
+        return []
+    contents: list[bytes] = []
+    for load, state in zip(loads, machine.epcm.states(first, len(loads)), strict=True):
+        linaddr = start + len(contents) * PAGE_SIZE
+        its_secinfo, rsvd, mac = _PCMD_IN.unpack(load.pcmd)
+        likes = its_secinfo == secinfo and load.linaddr == linaddr
+        array = slots[load.va_page]
+        if array is None or state & _VALID or not likes or load.secs_page != secs_page:
+            break
+        # Copied once: what lies outside may change while it is looked at.
+        sealed = b"".join((load.srcpge, mac))
+        header = _HEADER_IN.pack(enclave.eid, linaddr, secinfo, rsvd)
+        try:
+            page = machine.package.paging.decrypt(array[load.slot], header, sealed)
+        except MismatchError as error:
+            if contents:
+                break
+            raise LeafFailed(SgxError.MAC_COMPARE_FAIL) from error
+        array[load.slot] = 0
+        contents.append(page)
+    if contents and secs_page is not None:
+        enclave.children += len(contents)
+        row = flags | _VALID, secs_page, start, TRACKED
+        machine.epcm.fill_row(first, len(contents), row)
+    return contents
+
+
+def _evict_by_leaf(machine: Machine, out: Out) -> Image:
     info = Pageinfo(linaddr=0, srcpge=_SRCPGE, secinfo=_PCMD, secs=0)
-    ewb(machine, _operands(machine, out, info))
+    image, pcmd = memoryview(bytearray(PAGE_SIZE)), memoryview(bytearray(Pcmd.SIZE))
+    memory = FlatMemory(machine.epc.pages)
+    memory.put(_SRCPGE, image)
+    memory.put(_PCMD, pcmd)
+    ewb(machine, _operands(memory, out, info))
+    return Image(image, bytes(pcmd))
 
 
-def _load_by_leaf(machine: Machine, load: In) -> None:
+def _load_by_leaf(machine: Machine, load: In) -> bytes:
     secs = 0 if load.secs_page is None else epc_address(load.secs_page)
     info = Pageinfo(linaddr=load.linaddr, srcpge=_SRCPGE, secinfo=_PCMD, secs=secs)
-    eldu(machine, _operands(machine, load, info))
-
-
-def _operands(machine: Machine, where: Out | In, info: Pageinfo) -> Processor:
-    """Return a processor whose registers and memory hold a leaf's operands."""
     memory = FlatMemory(machine.epc.pages)
+    memory.put(_SRCPGE, load.srcpge)
+    memory.put(_PCMD, load.pcmd)
+    eldu(machine, _operands(memory, load, info))
+    is_child = machine.epcm.row(load.page)[0] >> 8 in _CHILDREN
+    return bytes(machine.epc.page(load.page)) if is_child else b""
+
+
+def _operands(memory: FlatMemory, where: Out | In, info: Pageinfo) -> Processor:
+    """Return a processor whose registers and memory hold a leaf's operands."""
     memory.put(_PAGEINFO, bytes(info))
-    memory.put(_PCMD, where.pcmd)
-    memory.put(_SRCPGE, where.srcpge)
     lp = Processor.kernel(memory)
     slot = epc_address(where.va_page) + where.slot * SLOT_SIZE
     lp.regs.rbx, lp.regs.rcx, lp.regs.rdx = _PAGEINFO, epc_address(where.page), slot

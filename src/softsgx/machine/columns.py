@@ -55,6 +55,10 @@ class Columns:
 
     def column(self, index: int, first: int, count: int) -> "array[int]":
         """Return a copy of one column over a run of rows."""
+        start = first & (CHUNK - 1)
+        whole = self.chunks.get(first >> CHUNK_SHIFT)
+        if whole is not None and start + count <= CHUNK:
+            return whole[index][start : start + count]
         out = array(self._typecodes[index])
         for number, start, stop in _pieces(first, count):
             chunk = self.chunks.get(number)
@@ -63,6 +67,18 @@ class Columns:
             else:
                 out.extend(chunk[index][start:stop])
         return out
+
+    def put(self, index: int, first: int, values: "array[int]") -> None:
+        """Write one column over a run of rows; the other columns stay."""
+        begin = first & (CHUNK - 1)
+        whole = self.chunks.get(first >> CHUNK_SHIFT)
+        if whole is not None and begin + len(values) <= CHUNK:
+            whole[index][begin : begin + len(values)] = values
+            return
+        for number, start, stop in _pieces(first, len(values)):
+            done = (number << CHUNK_SHIFT) + start - first
+            column = self._chunk(number)[index]
+            column[start:stop] = values[done : done + stop - start]
 
     def rows(self) -> Iterator[int]:
         """Yield, in order, the rows in which a column is non-zero."""

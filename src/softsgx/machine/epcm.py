@@ -134,15 +134,40 @@ class Epcm:
 
     def fill(self, first: int, count: int, entry: EpcmEntry) -> None:
         """Write a run of entries; enclaveaddress rises by 4096 from page to page."""
-        self._note_losses(first, count, entry)
-        state = entry.state
-        values = (state, entry.enclavesecs, entry.enclaveaddress, entry.epoch)
-        step = PAGE_SIZE if has_address(state) else 0
-        self._columns.fill(first, count, values, (0, 0, step, 0))
-        if has_address(state):
-            self.touched.append(
-                Touched(entry.enclavesecs, entry.enclaveaddress, count, state)
-            )
+        owner, linaddr = entry.enclavesecs, entry.enclaveaddress
+        self.fill_row(first, count, (entry.state, owner, linaddr, entry.epoch))
+
+    def fill_row(self, first: int, count: int, row: Row) -> None:
+        """Write a run of entries as fill does, given as `row` gives the first."""
+        if count == 1:
+            self.set_row(first, row)
+            return
+        state, owner, linaddr, _ = row
+        is_seen = has_address(state)
+        self._note_losses(first, count, row)
+        step = PAGE_SIZE if is_seen else 0
+        self._columns.fill(first, count, row, (0, 0, step, 0))
+        if is_seen:
+            self.touched.append(Touched(owner, linaddr, count, state))
+
+    def alike(self, first: int, count: int) -> tuple[Row, int]:
+        """Return an entry, and how many of *count* are its like from it on.
+
+        That is in all but their addresses, which rise by 4096.
+        """
+        row = self.row(first)
+        chunk = self._columns.chunks.get(first >> CHUNK_SHIFT)
+        if count == 1 or chunk is None:
+            return row, 1
+        at = first & _IN_CHUNK
+        state, owner, linaddr, epoch = row
+        rest = (column[at + 1 : at + count] for column in chunk)
+        stop = 1
+        for one in zip(*rest, strict=True):
+            if one != (state, owner, linaddr + stop * PAGE_SIZE, epoch):
+                break
+            stop += 1
+        return row, stop
 
     def states(self, first: int, count: int) -> "array[int]":
         """Return the state words of a run of pages."""
@@ -160,25 +185,26 @@ class Epcm:
         """Return each entry that is not all zero, for a snapshot."""
         return {page: self[page] for page in self._columns.rows()}
 
-    def _note_losses(self, first: int, count: int, entry: EpcmEntry) -> None:
+    def _note_losses(self, first: int, count: int, row: Row) -> None:
         """Note with state 0 the addresses that the coming write takes away."""
         states = self.states(first, count)
         if not any(states):
             return
         owners = self.owners(first, count)
         addresses = self.addresses(first, count)
-        stays = has_address(entry.state)
+        state, owner, linaddr, _ = row
+        stays = has_address(state)
         if not stays and _is_one_stretch(states, owners, addresses):
             self.touched.append(Touched(owners[0], addresses[0], count, 0))
             return
         lost = [
-            row
-            for row, state in enumerate(states)
-            if has_address(state)
+            at
+            for at, old in enumerate(states)
+            if has_address(old)
             and not (
                 stays
-                and owners[row] == entry.enclavesecs
-                and addresses[row] == entry.enclaveaddress + row * PAGE_SIZE
+                and owners[at] == owner
+                and addresses[at] == linaddr + at * PAGE_SIZE
             )
         ]
         for start, length in _stretches(lost, owners, addresses):

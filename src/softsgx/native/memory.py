@@ -7,6 +7,7 @@ import mmap
 import os
 import signal
 import struct
+from collections.abc import Sequence
 from functools import cache
 
 from softsgx.arch.addr import PAGE_SHIFT, PAGE_SIZE
@@ -117,6 +118,10 @@ class SharedMemory:
         """Make a range read zero and give its memory back."""
         _checked(_punch(self.fd, offset, length))
 
+    def put(self, offset: int, pieces: Sequence[bytes]) -> None:
+        """Write whole pages: they need not be made pages of zeros first; OSError."""
+        _write_all(self.fd, offset, pieces)
+
     def populate(self, offset: int, length: int) -> None:
         """See that no page of a range is a hole: a read of one makes it a page."""
         for at in range(offset, offset + length, PAGE_SIZE):
@@ -168,28 +173,47 @@ class BackingStore:
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
+        self._kept: dict[int, bytes] = {}
+        """By their offsets, pieces that could not be written yet."""
 
-    def reserve(self, *places: tuple[int, int]) -> None:
-        """See that there is room for bytes: offset and size; OSError."""
-        for offset, size in places:
-            _checked(_libc().fallocate(self._fd, 0, offset, size))
+    def reserve(self) -> None:
+        """See that all is written; OSError: the file takes no more."""
+        for offset, piece in list(self._kept.items()):
+            _write_all(self._fd, offset, [piece])
+            del self._kept[offset]
 
-    def write(self, offset: int, data: bytes) -> None:
-        """Write where there is room; OSError."""
-        os.pwrite(self._fd, data, offset)
+    def write(self, offset: int, pieces: Sequence[bytes | memoryview]) -> None:
+        """Write pieces of one size; what there is no room for stays in our memory."""
+        size = len(pieces[0])
+        if self._kept:
+            for at in range(len(pieces)):
+                self._kept.pop(offset + at * size, None)
+        try:
+            _write_all(self._fd, offset, pieces)
+        except OSError:
+            for at, piece in enumerate(pieces):
+                self._kept[offset + at * size] = bytes(piece)
 
     def read(self, offset: int, size: int) -> bytes:
-        """Read; fewer bytes where the file ends."""
-        return os.pread(self._fd, size, offset)
-
-    def drop(self, *places: tuple[int, int]) -> None:
-        """Give back the room of bytes, as far as the file system can."""
-        for offset, size in places:
-            _punch(self._fd, offset, size)
+        """Read; zeros where the file ends."""
+        found = os.pread(self._fd, size, offset).ljust(size, b"\0")
+        if not self._kept:
+            return found
+        mended = bytearray(found)
+        for at, piece in self._kept.items():
+            if offset <= at < offset + size:
+                mended[at - offset : at - offset + len(piece)] = piece
+        return bytes(mended)
 
     def close(self) -> None:
         """Let go of it."""
         os.close(self._fd)
+
+
+def _write_all(fd: int, offset: int, pieces: Sequence[bytes | memoryview]) -> None:
+    """Write pieces one behind the other; ENOSPC if not all of it could be."""
+    if os.pwritev(fd, pieces, offset) < sum(len(piece) for piece in pieces):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def sealed(name: str, content: bytes) -> int:

@@ -95,6 +95,11 @@ class OwnersGate:
             self._complain(str(error))
         self._complain(f"pid {owner}: a page of an enclave is lost: {why}")
 
+    def stuck(self, encl: Encl, why: str) -> None:
+        """Tell that pages of an enclave cannot leave: their file takes no more."""
+        owner = min((mm.owner for mm in encl.mms), default=0)
+        self._complain(f"pid {owner}: pages of an enclave stay in the EPC: {why}")
+
     def _note(self, mm: Mm, breaches: list[Breach]) -> None:
         who = Who.of(mm.owner)
         for breach in breaches:
