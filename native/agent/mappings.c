@@ -34,7 +34,8 @@ void do_ioctl(struct frame *f)
 	long ret, kernel;
 
 	ans.ctx.nops = ans.ctx.more = 0;
-	ret = call_supervisor(CALL_IOCTL, mc->rdi, mc->rsi, mc->rdx, (u64)&ans, 0);
+	ret = call_supervisor(CALL_IOCTL, mc->rdi, mc->rsi, mc->rdx, (u64)&ans,
+			      f->uc->sigmask | masks_blocked());
 	if (ret == -NOT_OURS_CODE) {
 		reissue(f);
 		return;

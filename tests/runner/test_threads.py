@@ -3,7 +3,9 @@
 import ctypes
 import mmap
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import pytest
 from softsgx.runner.credentials import Credentials
 from softsgx.runner.mappings import mappings
 from softsgx.runner.newborns import _made_at
-from softsgx.runner.threads import parent_of, pid_of, tracer_of
+from softsgx.runner.threads import is_signalled, parent_of, pid_of, tracer_of
 from tests.conformance.run import SOFTSGX, run
 
 ME = os.getpid()
@@ -46,6 +48,31 @@ def test_a_threads_name_says_nothing_about_it() -> None:
     assert parent_of(ME) == os.getppid()
     assert Credentials.of(ME).uid == os.geteuid()
     assert _made_at(ME) > 0
+
+
+@pytest.mark.usefixtures("named")
+def test_a_signal_that_nothing_would_come_of_does_not_wait() -> None:
+    sent = {signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, sent)
+    handled = signal.signal(signal.SIGUSR1, lambda _signo, _frame: None)
+    ignored = signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+    usr1 = 1 << (signal.SIGUSR1 - 1)
+    try:
+        for one in (signal.SIGUSR2, signal.SIGCHLD):
+            os.kill(ME, one)
+            assert not is_signalled(ME, 0)
+        os.kill(ME, signal.SIGUSR1)
+        assert is_signalled(ME, 0)
+        assert not is_signalled(ME, usr1)
+        signal.sigtimedwait({signal.SIGUSR1}, 0)
+        signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)
+        assert is_signalled(ME, ~usr1)
+    finally:
+        while signal.sigtimedwait(sent, 0):
+            pass
+        signal.signal(signal.SIGUSR1, handled)
+        signal.signal(signal.SIGUSR2, ignored)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @pytest.mark.runner

@@ -88,6 +88,7 @@ class Calls:
 
     def _ioctl(self, task: UserTask, args: tuple[int, ...]) -> Result:
         fd, cmd, arg, answer_at = args[0] & _U32, args[1], args[2], args[3]
+        task.blocked = args[4]
         file = self._file(task, fd)
         answer = Answer(task.process, self.sites.code)
         was_created = isinstance(file, Encl) and file.created

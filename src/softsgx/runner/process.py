@@ -18,7 +18,7 @@ from softsgx.runner.caller import Caller
 from softsgx.runner.cgroups import Membership
 from softsgx.runner.files import Files
 from softsgx.runner.mappings import is_modified, mappings
-from softsgx.runner.threads import read_proc
+from softsgx.runner.threads import is_signalled, read_proc
 
 _READ_IMPLIES_EXEC = 0x0400000
 
@@ -53,8 +53,12 @@ class UserTask:
         self.caller = caller
         self.tid = caller.tid
         self.process = process
+        self.blocked = 0
+        """Signals that the program blocks in the thread: while it waits for us, it blocks
+        more."""
         self._files = files
         self._maps: _Maps | None = None
+        self._looked = False
 
     @property
     def mm(self) -> Mm:
@@ -120,8 +124,14 @@ class UserTask:
             return any(one.start <= addr < one.end for one in mappings(self.tid))
 
     def signal_pending(self) -> bool:
-        """Say whether the task is dying: other signals wait for the agent."""
-        return not self.caller.is_waiting()
+        """Say whether a signal waits for the task.
+
+        The first look of a call sees none but a kill, as if others came after it.
+        """
+        first, self._looked = not self._looked, True
+        if not self.caller.is_waiting():
+            return True
+        return not first and is_signalled(self.tid, self.blocked)
 
 
 def _backing_file(caller: Caller, number: int) -> BackingStore:

@@ -2,6 +2,15 @@
 
 import errno
 import os
+import re
+import signal
+
+_MASK = re.compile(r"^(\w+):\t([0-9a-f]{16})$", re.MULTILINE)
+_DROPPED = sum(
+    1 << (one - 1)
+    for one in (signal.SIGCHLD, signal.SIGCONT, signal.SIGURG, signal.SIGWINCH)
+)
+"""Signals that do nothing unless they are handled."""
 
 
 def is_thread_of(tid: int, pid: int) -> bool:
@@ -44,6 +53,20 @@ def parent_of(pid: int) -> int:
     except OSError:
         return 0
     return int(text.rpartition(")")[2].split()[1])
+
+
+def is_signalled(tid: int, blocked: int) -> bool:
+    """Say whether a signal waits that a thread would handle, were it not for *blocked*.
+
+    Those that nobody handles are dropped, though the kernel keeps them for now.
+    """
+    try:
+        status = read_proc(f"/proc/{tid}/status")
+    except OSError:
+        return True
+    masks = {name: int(bits, 16) for name, bits in _MASK.findall(status)}
+    dropped = masks["SigIgn"] | (_DROPPED & ~masks["SigCgt"])
+    return bool((masks["SigPnd"] | masks["ShdPnd"]) & ~blocked & ~dropped)
 
 
 def read_proc(path: str) -> str:
