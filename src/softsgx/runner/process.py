@@ -54,8 +54,7 @@ class UserTask:
         self.tid = caller.tid
         self.process = process
         self.blocked = 0
-        """Signals that the program blocks in the thread: while it waits for us, it blocks
-        more."""
+        """Signals that the program blocks; while it waits for us, all are."""
         self._files = files
         self._maps: _Maps | None = None
         self._looked = False
