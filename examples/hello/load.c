@@ -18,6 +18,8 @@
 #include "isgx.h"
 
 #define DEVICE "/dev/sgx_enclave"
+#define PROVISION_DEVICE "/dev/sgx_provision"
+#define ATTRIBUTE_PROVISIONKEY 0x10ull
 
 struct init_with_token {
 	uint64_t sigstruct;
@@ -114,6 +116,19 @@ static void open_device(struct enclave *enclave)
 		err(1, enclave->is_isgx ? ISGX_DEVICE : DEVICE);
 }
 
+/* Who may open the other device may have enclaves with PROVISIONKEY. */
+static void allow_provisioning(const struct enclave *enclave)
+{
+	int fd = open(PROVISION_DEVICE, O_RDWR | O_CLOEXEC);
+	struct sgx_enclave_provision provision = { .fd = (uint64_t)fd };
+
+	if (fd < 0)
+		err(1, PROVISION_DEVICE);
+	if (ioctl(enclave->fd, SGX_IOC_ENCLAVE_PROVISION, &provision))
+		err(1, "SGX_IOC_ENCLAVE_PROVISION");
+	close(fd);
+}
+
 struct enclave enclave_create(uint64_t size, const struct secs *wanted)
 {
 	struct enclave enclave = { .size = size };
@@ -131,6 +146,8 @@ struct enclave enclave_create(uint64_t size, const struct secs *wanted)
 	create.src = (uint64_t)&secs;
 	if (ioctl(enclave.fd, SGX_IOC_ENCLAVE_CREATE, &create))
 		err(1, "SGX_IOC_ENCLAVE_CREATE");
+	if (secs.attributes & ATTRIBUTE_PROVISIONKEY)
+		allow_provisioning(&enclave);
 	return enclave;
 }
 

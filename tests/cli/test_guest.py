@@ -9,6 +9,7 @@ from click.testing import CliRunner, Result
 from softsgx.cli.failure import Failure
 from softsgx.cli.guest import command
 from softsgx.cli.platform import command as platform_command
+from softsgx.cli.policy import command as policy_command
 
 
 @pytest.fixture
@@ -73,3 +74,38 @@ def test_odd_sizes_are_refused(place: Path) -> None:
     refused = guest(place, "new", "one", "--epc", "4097")
     assert str(refused.exception) == "4097 bytes of EPC: whole pages are needed"
     assert guest(place, "list").output == ""
+
+
+def test_provisioning_is_asked_for_and_given(place: Path) -> None:
+    made = guest(place, "new", "one", "--epc", "4M", "--provisioning")
+    hint = "`softsgx policy guest one --provisioning yes`"
+    assert made.stderr == f"softsgx: one has no PROVISIONKEY until {hint}\n"
+
+    def shown() -> object:
+        return json.loads(guest(place, "show", "one", "--json").output)["provisioning"]
+
+    assert shown() == "asked"
+    words = ["guest", "one", "--provisioning", "yes", "--platform", str(place)]
+    given = CliRunner().invoke(policy_command, words, standalone_mode=False)
+    why = "guests.one: its enclaves may have PROVISIONKEY"
+    assert given.stderr == f"softsgx: warning: {why}\n"
+    assert shown() == "yes"
+    assert guest(place, "new", "two", "--epc", "4M").stderr == ""
+    assert "provisioning     no" in guest(place, "show", "two").output
+    words = ["guest", "..", "--platform", str(place)]
+    refused = CliRunner().invoke(policy_command, words, standalone_mode=False)
+    assert str(refused.exception) == "'..' is no name of a guest"
+
+
+def test_the_policy_shows_what_guests_have_leave_for(place: Path) -> None:
+    for words in (
+        ["guest", "one", "--provisioning", "yes", "--launch", "guest"],
+        ["guest", "two", "--provisioning", "no"],
+    ):
+        CliRunner().invoke(policy_command, [*words, "--platform", str(place)])
+    show = ["show", "--platform", str(place)]
+    table = CliRunner().invoke(policy_command, show).output
+    assert "guest        one: PROVISIONKEY, lists of the guest\n" in table
+    assert "two" not in table
+    shown = json.loads(CliRunner().invoke(policy_command, [*show, "--json"]).output)
+    assert shown["guests"] == {"one": {"provisioning": True, "launch": "guest"}}

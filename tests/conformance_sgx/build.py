@@ -21,6 +21,7 @@ ENCLAVES = {
     "notify": "XFRM=7 ATTRIBUTES=0x404 TCS_FLAGS=2",
     "exinfo": "XFRM=3 MISCSELECT=1",
     "debug": "XFRM=3 ATTRIBUTES=6",
+    "provision": "XFRM=3 ATTRIBUTES=0x14",
 }
 """The enclaves: with x87 and SSE; also AVX; also AVX-512; and those with an extra."""
 

@@ -8,53 +8,28 @@ from pathlib import Path
 
 import pytest
 
-from tests.conformance.run import SOFTSGX, Outcome, run
+from tests.conformance.run import run
 from tests.conformance_sgx.build import BUILT, Program
+from tests.conformance_sgx.guests import (
+    KEYS,
+    guest,
+    new_platform,
+    softsgx,
+    under,
+    within,
+)
 
 pytestmark = [pytest.mark.runner, pytest.mark.slow]
-KEYS = Program("report_key", "dynamic")
 MORE_THAN_EPC = Program("more_than_epc", "dynamic")
 EPC_SIZE = "/sys/devices/system/node/node0/x86/sgx_total_bytes"
 
 
-def softsgx(*words: str | Path) -> str:
-    done = run([SOFTSGX, *map(str, words)], BUILT)
-    assert done.code == 0, done.stderr
-    return done.stdout
-
-
-def guest(place: Path, *words: str) -> str:
-    return softsgx("guest", *words, "--platform", place)
-
-
-def new_platform(place: Path, *words: str) -> Path:
-    softsgx("platform", "new", place, *words)
-    softsgx("platform", "enable", place)
-    return place
-
-
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    KEYS.binary()
     made = new_platform(tmp_path / "p", "--epc", "32M")
     guest(made, "new", "one", "--epc", "4M")
     guest(made, "start", "one")
     return made
-
-
-def under(place: Path, *words: str | Path, name: str = "one") -> list[str]:
-    command = [
-        SOFTSGX,
-        "run",
-        "--platform",
-        place,
-        *(("--guest", name) if name else ()),
-    ]
-    return [*map(str, command), *map(str, words)]
-
-
-def within(place: Path, *words: str | Path, name: str = "one") -> Outcome:
-    return run(under(place, "--", *words, name=name), BUILT)
 
 
 @pytest.mark.parametrize("mode", [(), ("--exact",)])

@@ -12,10 +12,13 @@ from softsgx.launch.change import (
     allow,
     check_change,
     clear,
+    give_leave,
+    opened,
     remove,
 )
 from softsgx.launch.decide import decide
 from softsgx.launch.entry import Entries, Entry
+from softsgx.launch.guests import GuestRules, Launch
 from softsgx.launch.memory import MemoryRules, Setting
 from softsgx.launch.policy import Edition, ListName, Mode, Policy
 from tests.launch.asking import LAUNCH, MODE64, PROVISION, ask, entry, lists, signer
@@ -53,6 +56,7 @@ def test_a_full_list_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"lists": lists(signing="eve").lists}, {"signing"}, "signing is locked"),
         ({"mode": Mode.AUDIT}, {"launch"}, "a list is locked, and mode with it"),
         ({"edition": Edition.V29}, {"launch"}, "a list is locked, and edition"),
+        ({"guests": {"a": GuestRules()}}, {"launch"}, "a list is locked, and guests"),
         ({"memory": MemoryRules(mapwx=Setting.AUDIT)}, {"launch"}, "and memory with"),
     ],
 )
@@ -142,3 +146,16 @@ def test_an_empty_list_means_nobody() -> None:
     assert match.why_not == "the signer is not listed"
     assert Entries().signers == ()
     assert Entries()._by_signer == {}
+
+
+def test_leave_for_a_guest_is_given_and_taken() -> None:
+    both = GuestRules(provisioning=True, launch=Launch.GUEST)
+    given = give_leave(Policy(), "one", both)
+    assert (given.serial, given.guest("one")) == (1, both)
+    assert list(opened(Policy(), given)) == [
+        "guests.one: its enclaves may have PROVISIONKEY",
+        "guests.one: the lists may be kept out of it",
+    ]
+    assert list(opened(given, give_leave(given, "two", GuestRules()))) == []
+    taken = give_leave(given, "one", GuestRules())
+    assert (taken.serial, taken.guests) == (2, {})

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from softsgx.launch.entry import Entries, Entry
+from softsgx.launch.guests import GuestRules, Launch
 from softsgx.launch.memory import MemoryRules, Setting
 from softsgx.launch.policy import MAX_ENTRIES, Edition, ListName, Mode, Policy
 from softsgx.launch.text import PolicyError, decode_policy, encode_policy
@@ -81,6 +82,15 @@ def test_the_least_is_stock_linux() -> None:
         ("version = 1\nsignings = []", "line 2: signings: no such key in a policy"),
         ("version = 1\n[[signing]]\n", "line 2: signing[0]: mrsigner is missing"),
         ("version = 1\n[memory]\nmapx=''", "line 3: memory.mapx: no such key"),
+        ("version = 1\n[guests.a]\nx = 1", "line 3: guests.a.x: no such key"),
+        ("version = 1\n[guests.'a.b']\nx = 1", "line 3: guests.a.b.x: no such key"),
+        (
+            "version = 1\n[guests.a]\n[guests.b]\nlaunch = 'own'",
+            "line 4: guests.b.launch: one of host, guest is expected, not 'own'",
+        ),
+        ("version = 1\n[guests.a]\nprovisioning = 1", "line 3: guests.a.provisioning:"),
+        ("version = 1\n[guests.'-']", "line 2: guests.-: a table [guests.NAME] of a"),
+        ("version = 1\n[guests]\na = 3", "line 3: guests.a: a table [guests.NAME]"),
     ],
 )
 def test_a_mistake_is_named_by_line(text: str, message: str) -> None:
@@ -189,3 +199,16 @@ POLICIES = st.builds(
 @given(POLICIES)
 def test_what_is_written_reads_the_same(policy: Policy) -> None:
     assert decode_policy(encode_policy(policy)) == policy
+
+
+def test_leave_for_guests_is_read_as_it_was_written() -> None:
+    rules = {
+        "one": GuestRules(provisioning=True),
+        "a.b": GuestRules(launch=Launch.GUEST),
+    }
+    policy = Policy(guests=rules)
+    assert decode_policy(encode_policy(policy)) == policy
+    assert policy.guest("one").provisioning
+    assert policy.guest("another") == GuestRules()
+    short = decode_policy(b"version = 1\n[guests.one]\n")
+    assert short.guests == {"one": GuestRules()}

@@ -19,7 +19,7 @@ from softsgx.platform.guest_record import (
     decode_guest,
     encode_guest,
 )
-from softsgx.platform.guests import Guests, enter
+from softsgx.platform.guests import Guests
 from softsgx.platform.platform import Platform
 from softsgx.virt.kvm import Kvm
 
@@ -157,9 +157,9 @@ time.sleep(60)
 
 
 def test_programs_of_one_run_are_in_a_guest_at_a_time(guests: Guests) -> None:
-    made = guests.create("one", SMALL)
+    guests.create("one", SMALL)
     with refused("guest one is off; start it with `softsgx guest start one`"):
-        enter(made)
+        guests.enter("one")
     on = guests.start("one")
     lock = str(on.directory / "lock")
     with subprocess.Popen(
@@ -168,7 +168,7 @@ def test_programs_of_one_run_are_in_a_guest_at_a_time(guests: Guests) -> None:
         assert other.stdout
         other.stdout.readline()
         with refused(f"guest one: a program runs in it already, process {other.pid}"):
-            enter(on)
+            guests.enter("one")
         with refused("a program runs in it already"):
             guests.stop("one")
         guests.reset("one")

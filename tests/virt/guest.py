@@ -9,6 +9,7 @@ from softsgx.arch.secinfo import Secinfo
 from softsgx.machine.machine import Machine
 from softsgx.machine.memory import FlatMemory, epc_address
 from softsgx.machine.processor import Processor
+from softsgx.virt.einit import Judge
 from softsgx.virt.vcpu import Setup, Vcpu
 from tests.support import make_machine
 
@@ -22,9 +23,12 @@ class Guest:
     setup: Setup = field(default_factory=lambda: Setup(epc_bytes=64 << 12))
     provisioning: bool = False
     machine: Machine = field(default_factory=make_machine)
+    judge: Judge | None = None
 
     def __post_init__(self) -> None:
-        self.vcpu = Vcpu(self.machine, self.setup, provisioning=self.provisioning)
+        self.vcpu = Vcpu(
+            self.machine, self.setup, provisioning=self.provisioning, judge=self.judge
+        )
         self.vcpu.reset()
         self.memory = FlatMemory(self.machine.epc.pages)
         self.lp = Processor.kernel(self.memory)

@@ -53,7 +53,7 @@ def test_the_bitmap(
     situation = Situation(
         guest=guest, feature_control=control, provisioning=provisioning
     )
-    assert hex(exiting_bitmap(situation, FULL, host_lc=lc)) == hex(expected), where
+    assert hex(exiting_bitmap(situation, FULL, traps_einit=lc)) == hex(expected), where
 
 
 def test_the_last_bit_is_for_all_leaves_above() -> None:

@@ -41,6 +41,7 @@ def verify(*, directory: Path) -> None:
 @click.option("--verdict", type=click.Choice(VERDICTS), help="Only this verdict.")
 @click.option("--pid", type=int, help="Only this process.")
 @click.option("--uid", type=int, help="Only this user.")
+@click.option("--guest", help="Only this guest's enclaves, and what happens to it.")
 @click.option("--mrsigner", help="Only this signer's enclaves, 64 hex digits.")
 @click.option("--json", "as_json", is_flag=True, help="Print the lines as they are.")
 @platform_option

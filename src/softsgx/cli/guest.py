@@ -8,6 +8,7 @@ import click
 from softsgx.cli.failure import Failure
 from softsgx.cli.options import platform_option, size
 from softsgx.cli.signer import signer_of
+from softsgx.launch.guests import Launch
 from softsgx.platform.guest_record import OWN, WRITABLE, GuestRecord, check_guest
 from softsgx.platform.guests import Guest, Guests
 from softsgx.platform.platform import Platform
@@ -38,22 +39,48 @@ def command() -> None:
     help="Its launch key: an MRSIGNER, the platform's, or what its software writes.",
 )
 @click.option(
+    "--provisioning",
+    is_flag=True,
+    help="Ask for PROVISIONKEY; the owner gives leave in the policy.",
+)
+@click.option(
+    "--launch",
+    type=click.Choice([str(one) for one in Launch]),
+    default=str(Launch.HOST),
+    help="Whose lists decide about its enclaves; the host's unless told.",
+)
+@click.option(
     "--kvm",
     type=click.Choice([str(one) for one in Kvm]),
     default=str(Kvm.LINUX_6_12),
     help="Which Linux's KVM it runs on.",
 )
-def new(
-    *, name: str, directory: Path, epc: int, lepubkeyhash: str | None, kvm: str
+def new(  # noqa: PLR0913 -- one for each option
+    *,
+    name: str,
+    directory: Path,
+    epc: int,
+    lepubkeyhash: str | None,
+    provisioning: bool,
+    launch: str,
+    kvm: str,
 ) -> None:
     """Make a guest; it is off until `softsgx guest start`."""
     platform = Platform.open(directory)
     record = GuestRecord(
-        epc_bytes=epc, lepubkeyhash=_launch_key(platform, lepubkeyhash), kvm=Kvm(kvm)
+        epc_bytes=epc,
+        lepubkeyhash=_launch_key(platform, lepubkeyhash),
+        provisioning=provisioning,
+        launch=Launch(launch),
+        kvm=Kvm(kvm),
     )
     check_guest(record)
-    guest = Guests(platform).create(name, record)
+    guests = Guests(platform)
+    guest = guests.create(name, record)
     print(_line(guest))
+    if provisioning and not guests.has_provisioning(guest):
+        hint = f"`softsgx policy guest {name} --provisioning yes`"
+        click.echo(f"softsgx: {name} has no PROVISIONKEY until {hint}", err=True)
 
 
 def _launch_key(platform: Platform, word: str | None) -> str:
@@ -79,7 +106,7 @@ def list_guests(*, directory: Path, as_json: bool) -> None:
     platform = Platform.open(directory)
     guests = Guests(platform).all()
     if as_json:
-        print(json.dumps([_words(guest) for guest in guests], indent=2))
+        print(json.dumps([_words(platform, guest) for guest in guests], indent=2))
         return
     for guest in guests:
         print(_line(guest))
@@ -91,7 +118,8 @@ def list_guests(*, directory: Path, as_json: bool) -> None:
 @_JSON
 def show(*, name: str, directory: Path, as_json: bool) -> None:
     """Say what a guest is."""
-    words = _words(Guests(Platform.open(directory)).open(name))
+    platform = Platform.open(directory)
+    words = _words(platform, Guests(platform).open(name))
     if as_json:
         print(json.dumps(words, indent=2))
         return
@@ -140,12 +168,15 @@ def _line(guest: Guest) -> str:
     return f"{guest.name}: {state}, {record.epc_bytes >> 10} KiB of EPC"
 
 
-def _words(guest: Guest) -> dict[str, object]:
+def _words(platform: Platform, guest: Guest) -> dict[str, object]:
     record = guest.record
+    leave = Guests(platform).has_provisioning(guest)
     return {
         "name": guest.name,
         "state": "on" if record.is_on else "off",
         "epc_bytes": record.epc_bytes,
         "lepubkeyhash": record.lepubkeyhash,
+        "provisioning": "yes" if leave else "asked" if record.provisioning else "no",
+        "launch": record.launch,
         "kvm": record.kvm,
     }

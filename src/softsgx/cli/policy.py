@@ -17,8 +17,17 @@ from softsgx.cli.verdicts import explain, test
 from softsgx.cli.words import policy_table, policy_words
 from softsgx.crypto.sshsig import SshKey, SshKeyError, SshSignatureError
 from softsgx.formats.whitelist import WhitelistError, read_whitelist
-from softsgx.launch.change import ALL_LISTS, Refused, allow, extend, opened, remove
+from softsgx.launch.change import (
+    ALL_LISTS,
+    Refused,
+    allow,
+    extend,
+    give_leave,
+    opened,
+    remove,
+)
 from softsgx.launch.entry import Entry
+from softsgx.launch.guests import GUEST_NAME, GuestRules, Launch
 from softsgx.launch.policy import ListName, Policy
 from softsgx.launch.text import PolicyError, decode_policy, encode_policy
 from softsgx.platform.audit import Who
@@ -222,6 +231,45 @@ def import_list(
     }
     _change(directory, lambda old: extend(old, more), as_toml=as_toml)
     click.echo(f"softsgx: {file}: {whitelist.checked}", err=True)
+
+
+@command.command(name="guest")
+@click.argument("name")
+@click.option(
+    "--provisioning",
+    type=click.Choice(["yes", "no"]),
+    help="Whether its enclaves may have PROVISIONKEY.",
+)
+@click.option(
+    "--launch",
+    type=click.Choice([str(one) for one in Launch]),
+    help="`guest`: the lists may be kept out of it.",
+)
+@_TOML
+@platform_option
+def give_guest(
+    *,
+    name: str,
+    provisioning: str | None,
+    launch: str | None,
+    as_toml: bool,
+    directory: Path,
+) -> None:
+    """Say what guest NAME has leave for; what is not given stays as it is."""
+    if not GUEST_NAME.fullmatch(name):
+        raise Failure(f"{name!r} is no name of a guest")
+
+    def how(old: Policy) -> Policy:
+        rules = old.guest(name)
+        given = GuestRules(
+            provisioning=rules.provisioning
+            if provisioning is None
+            else provisioning == "yes",
+            launch=Launch(launch or rules.launch),
+        )
+        return give_leave(old, name, given)
+
+    _change(directory, how, as_toml=as_toml)
 
 
 def _change(directory: Path, how: Callable[[Policy], Policy], *, as_toml: bool) -> None:

@@ -192,14 +192,12 @@ def guest_of(platform: Platform, name: str | None) -> "Guest | None":
     """Return a guest that is on, entered; None: of a platform that is off."""
     if name is None or platform.directory is None:
         return None
-    from softsgx.platform.guests import Guests, enter  # noqa: PLC0415 -- few runs need it
+    from softsgx.platform.guests import Guests  # noqa: PLC0415 -- few runs need it
 
     try:
-        guest = Guests(platform).open(name)
-        enter(guest)
+        return Guests(platform).enter(name)
     except PlatformError as error:
         raise Failure(str(error), NOT_STARTED) from error
-    return guest
 
 
 def _trace_to(path: Path | None, *, trace: bool) -> TextIO | None:

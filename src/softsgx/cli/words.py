@@ -30,6 +30,7 @@ def policy_words(rule: Rule, identity: str) -> dict[str, object]:
         "mode": policy.mode,
         "locked": sorted(rule.locks),
         "memory": asdict(policy.memory),
+        "guests": {name: asdict(rules) for name, rules in policy.guests.items()},
         "lists": {
             name: [_entry(entry) for entry in policy.lists[name].all]
             for name in ListName
@@ -55,6 +56,9 @@ def policy_table(rule: Rule, identity: str, today: date) -> Iterator[str]:
     settings = asdict(policy.memory)
     on = [f"{name} {how}" for name, how in settings.items() if how is not Setting.OFF]
     yield f"memory       {', '.join(on) or 'as Linux has it'}"
+    for guest, rules in policy.guests.items():
+        provisioning = "PROVISIONKEY" if rules.provisioning else "no PROVISIONKEY"
+        yield f"guest        {guest}: {provisioning}, lists of the {rules.launch}"
     for name in ListName:
         entries = policy.lists[name].all
         locked = ", locked until reset" if name in rule.locks else ""

@@ -1,9 +1,12 @@
 """The device nodes that a machine has under Linux, and what an open one is."""
 
+import errno
 import os
 
+from softsgx.arch.secs import AttributeFlags
 from softsgx.driver.cpu import Cpu
 from softsgx.driver.encl import Encl
+from softsgx.driver.errnos import refuse
 from softsgx.driver.protocols import EnclMemory
 from softsgx.machine.package import OPTED_IN, OPTED_IN_FLEXIBLE
 
@@ -29,6 +32,16 @@ class Isgx:
 
 File = Encl | Provision | Isgx
 """What a descriptor of a node is open on."""
+
+
+def attributes_of(file: object) -> int:
+    """Return the attributes that a descriptor stands for; EINVAL if for none.
+
+    Linux's sgx_set_attribute, by which KVM asks.
+    """
+    if not isinstance(file, Provision):
+        raise refuse(errno.EINVAL, "not /dev/sgx_provision")
+    return int(AttributeFlags.PROVISIONKEY)
 
 
 def nodes(cpu: Cpu) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from softsgx.arch.leaves import Encls
 from softsgx.arch.secs import AttributeFlags, Secs
 from softsgx.driver.build import create
 from softsgx.driver.core import Core
-from softsgx.driver.device import File, Provision
+from softsgx.driver.device import File, attributes_of
 from softsgx.driver.encl import Encl
 from softsgx.driver.errnos import LEAF_ERRNOS, refuse
 from softsgx.driver.protocols import Task
@@ -96,6 +96,4 @@ def ioc_enclave_provision(core: Core, encl: Encl, task: Task, arg: int) -> None:
     """SGX_IOC_ENCLAVE_PROVISION: allow PROVISIONKEY to who holds the other device."""
     del core
     params = copy_in(task, arg, sgx_enclave_provision)
-    if not isinstance(task.file(params.fd & 0xFFFF_FFFF), Provision):
-        raise refuse(errno.EINVAL, f"fd {params.fd} is not /dev/sgx_provision")
-    encl.attributes_mask |= AttributeFlags.PROVISIONKEY
+    encl.attributes_mask |= attributes_of(task.file(params.fd & 0xFFFF_FFFF))

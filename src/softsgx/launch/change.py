@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, replace
 
 from softsgx.launch.entry import Entries, Entry
+from softsgx.launch.guests import GuestRules, Launch
 from softsgx.launch.memory import Setting
 from softsgx.launch.policy import MAX_ENTRIES, MAX_SERIAL, ListName, Mode, Policy
 
@@ -46,6 +47,13 @@ def extend(policy: Policy, more: Mapping[ListName, Iterable[Entry]]) -> Policy:
     return replace(policy, serial=policy.serial + 1, lists=lists)
 
 
+def give_leave(policy: Policy, name: str, rules: GuestRules) -> Policy:
+    """Return the policy with a guest's table; what says nothing is left out."""
+    guests = {**policy.guests, name: rules}
+    kept = {name: one for name, one in guests.items() if one != GuestRules()}
+    return replace(policy, serial=policy.serial + 1, guests=kept)
+
+
 def clear(policy: Policy, name: ListName) -> Policy:
     """Return the policy with an empty list."""
     return _with(policy, name, ())
@@ -60,7 +68,7 @@ def check_change(old: Policy, new: Policy, locks: Locks, identity: str) -> None:
     """Refuse a policy that may not follow another.
 
     It must be newer, for this platform (*identity*), and leave what is locked alone:
-    the locked lists, and with any of them the edition, the mode and the memory rules.
+    the locked lists, and with any of them all that is no list.
     """
     if new.platform not in ("", identity):
         raise Refused(f"it is for {new.platform}, and this is {identity}")
@@ -71,7 +79,7 @@ def check_change(old: Policy, new: Policy, locks: Locks, identity: str) -> None:
     for name in sorted(locks):
         if new.lists[name] != old.lists[name]:
             raise Refused(f"{name} is locked until the platform is reset")
-    frozen = ("edition", "mode", "memory") if locks else ()
+    frozen = ("edition", "mode", "memory", "guests") if locks else ()
     for what in frozen:
         if getattr(new, what) != getattr(old, what):
             raise Refused(f"a list is locked, and {what} with it")
@@ -85,6 +93,12 @@ def opened(old: Policy, new: Policy) -> Iterator[str]:
         yield "dynamic is empty: every enclave may map and protect pages after INIT"
     if old.mode is Mode.ENFORCE and new.mode is Mode.AUDIT:
         yield "mode is audit: refusals are written down and let pass"
+    for name, rules in new.guests.items():
+        was_given = old.guest(name)
+        if rules.provisioning and not was_given.provisioning:
+            yield f"guests.{name}: its enclaves may have PROVISIONKEY"
+        if rules.launch is Launch.GUEST and was_given.launch is Launch.HOST:
+            yield f"guests.{name}: the lists may be kept out of it"
     for rule in fields(old.memory):
         was, now = getattr(old.memory, rule.name), getattr(new.memory, rule.name)
         if was is Setting.ENFORCE and now is not Setting.ENFORCE:

@@ -1,10 +1,11 @@
-"""A policy: four lists, the memory rules, and how it is meant."""
+"""A policy: four lists, memory rules, leave for guests, and how it is meant."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from softsgx.launch.entry import Entries
+from softsgx.launch.guests import GuestRules
 from softsgx.launch.memory import MemoryRules
 
 MAX_ENTRIES = 65536
@@ -56,6 +57,11 @@ class Policy:
     mode: Mode = Mode.ENFORCE
     lists: Mapping[ListName, Entries] = field(default_factory=_no_lists)
     memory: MemoryRules = field(default_factory=MemoryRules)
+    guests: Mapping[str, GuestRules] = field(default_factory=dict)
+
+    def guest(self, name: str) -> GuestRules:
+        """Return what a guest has leave for."""
+        return self.guests.get(name, GuestRules())
 
     @property
     def signing(self) -> Entries:

@@ -8,6 +8,7 @@ from typing import Any
 
 from softsgx.launch import table as read
 from softsgx.launch.entry import Entries, Entry
+from softsgx.launch.guests import GUEST_NAME, GuestRules, Launch
 from softsgx.launch.memory import MemoryRules, Setting
 from softsgx.launch.policy import (
     MAX_ENTRIES,
@@ -82,6 +83,7 @@ def _policy(table: Table) -> Policy:
         mode=table.take("mode", read.word(Mode), Mode.ENFORCE),
         lists={name: _entries(table, name) for name in ListName},
         memory=_memory(Table(("memory",), table.take("memory", read.table, {}))),
+        guests=_guests(table.take("guests", read.table, {})),
     )
     table.end()
     return policy
@@ -120,6 +122,23 @@ def _memory(table: Table) -> MemoryRules:
     return MemoryRules(**settings)
 
 
+def _guests(tables: dict[str, Any]) -> dict[str, GuestRules]:
+    return {name: _guest(name, value) for name, value in tables.items()}
+
+
+def _guest(name: str, value: object) -> GuestRules:
+    place = ("guests", name)
+    if not GUEST_NAME.fullmatch(name) or not isinstance(value, dict):
+        raise WrongError(place, "a table [guests.NAME] of a guest is expected")
+    table = Table(place, value)
+    rules = GuestRules(
+        provisioning=table.take("provisioning", read.flag, default=False),
+        launch=table.take("launch", read.word(Launch), Launch.HOST),
+    )
+    table.end()
+    return rules
+
+
 def _version(value: object) -> int:
     if value != VERSION or isinstance(value, bool):
         raise ValueError(f"this softsgx reads version {VERSION}")
@@ -142,6 +161,10 @@ def _lines(policy: Policy) -> Iterator[str]:
         yield "\n[memory]"
         for rule in fields(policy.memory):
             yield f'{rule.name} = "{getattr(policy.memory, rule.name)}"'
+    for guest, rules in sorted(policy.guests.items()):
+        yield f"\n[guests.{_quoted(guest)}]"
+        yield f"provisioning = {_toml(rules.provisioning)}"
+        yield f"launch = {_quoted(rules.launch)}"
     for name in ListName:
         for entry in policy.lists[name].all:
             yield f"\n[[{name}]]"

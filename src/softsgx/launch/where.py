@@ -4,6 +4,7 @@ import re
 
 _HEADER = re.compile(r"\s*\[(\[?)\s*([\w.\"'-]+)\s*\]")
 _KEY = re.compile(r"\s*([\w\"'-]+)\s*=")
+_STEP = re.compile(r"\"[^\"]*\"|'[^']*'|[\w-]+")
 _QUOTES = "\"'"
 
 
@@ -28,9 +29,9 @@ def line_of(text: str, place: tuple[str | int, ...]) -> int:
 
 
 def _table(header: re.Match[str], seen: dict[str, int]) -> tuple[str | int, ...]:
-    name = header[2].strip(_QUOTES)
     if not header[1]:
-        return (name,)
+        return tuple(step.strip(_QUOTES) for step in _STEP.findall(header[2]))
+    name = header[2].strip(_QUOTES)
     seen[name] = seen.get(name, -1) + 1
     return (name, seen[name])
 

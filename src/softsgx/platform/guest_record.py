@@ -6,6 +6,7 @@ from typing import Any
 
 from softsgx.arch.addr import PAGE_SIZE
 from softsgx.launch import table as read
+from softsgx.launch.guests import Launch
 from softsgx.launch.table import Table, WrongError
 from softsgx.platform.errors import PlatformError
 from softsgx.virt.kvm import Kvm
@@ -25,12 +26,13 @@ _HEAD = """\
 class GuestRecord:
     """A guest's processor as its owner ordered it; *is_on*: it runs.
 
-    *lepubkeyhash*: WRITABLE, OWN, or 64 hex digits.
+    *lepubkeyhash*: WRITABLE, OWN, or 64 hex digits.  *provisioning*: it is asked for.
     """
 
     epc_bytes: int
     lepubkeyhash: str = WRITABLE
     provisioning: bool = False
+    launch: Launch = Launch.HOST
     kvm: Kvm = Kvm.LINUX_6_12
     is_on: bool = False
 
@@ -55,6 +57,7 @@ def encode_guest(record: GuestRecord) -> bytes:
         f"epc_bytes = {record.epc_bytes}",
         f'lepubkeyhash = "{record.lepubkeyhash}"',
         f"provisioning = {str(record.provisioning).lower()}",
+        f'launch = "{record.launch}"',
         f'kvm = "{record.kvm}"',
         f"on = {str(record.is_on).lower()}",
         "",
@@ -77,6 +80,7 @@ def decode_guest(raw: bytes) -> GuestRecord:
             epc_bytes=table.need("epc_bytes", read.number(_MOST + 1)),
             lepubkeyhash=table.need("lepubkeyhash", _launch_key),
             provisioning=table.need("provisioning", read.flag),
+            launch=table.take("launch", read.word(Launch), Launch.HOST),
             kvm=table.need("kvm", read.word(Kvm)),
             is_on=table.need("on", read.flag),
         )

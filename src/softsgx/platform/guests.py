@@ -6,7 +6,6 @@ over the records of those that run: there is no other count that a kill could br
 
 import fcntl
 import os
-import re
 import shutil
 import signal
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic, sleep
 
+from softsgx.launch.guests import GUEST_NAME, Launch
 from softsgx.platform.audit import Who
 from softsgx.platform.errors import PlatformError
 from softsgx.platform.files import appearing, name_beside, open_own, write_durably
@@ -24,7 +24,6 @@ from softsgx.platform.platform import GUESTS_NAME, Platform
 _RECORD_NAME = "guest.toml"
 _LOCK_NAME = "lock"
 _PATIENCE_S = 10
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ class Guests:
         names = sorted(
             path.parent.name for path in self._place.glob(f"*/{_RECORD_NAME}")
         )
-        return [self.open(name) for name in names if _NAME.fullmatch(name)]
+        return [self.open(name) for name in names if GUEST_NAME.fullmatch(name)]
 
     def open(self, name: str) -> Guest:
         """Read a guest."""
@@ -80,6 +79,7 @@ class Guests:
         if record.epc_bytes > epc:
             asked = f"{record.epc_bytes} bytes of EPC for {name}"
             raise PlatformError(f"{asked}; the platform has {epc}")
+        self.check_leave(name, record)
         with self._changing():
             if directory.exists():
                 raise PlatformError(f"{directory}: there is a guest already")
@@ -87,6 +87,34 @@ class Guests:
             with appearing(directory) as beside:
                 write_durably(beside / _RECORD_NAME, encode_guest(record))
         return Guest(name, record, directory)
+
+    def check_leave(self, name: str, record: GuestRecord) -> None:
+        """Refuse a guest that is not to be judged, where only an owner can want that.
+
+        Without an owner's key who may write to the platform's files is the owner.
+        """
+        rule = self._policies.rule()
+        if rule.owner is None or record.launch is Launch.HOST:
+            return
+        if rule.policy.guest(name).launch is Launch.HOST:
+            table = f'[guests.{name}] launch = "guest"'
+            raise PlatformError(f"guest {name}: the owner has not signed {table}")
+
+    def has_provisioning(self, guest: Guest) -> bool:
+        """Say whether a guest asked for PROVISIONKEY, and the owner gave leave."""
+        rules = self._policies.rule().policy.guest(guest.name)
+        return guest.record.provisioning and rules.provisioning
+
+    def enter(self, name: str) -> Guest:
+        """Return a guest that is on, and keep others out of it until we end."""
+        fd = _lock(self.open(name))
+        guest = self.open(name)
+        if not guest.record.is_on:
+            os.close(fd)
+            hint = f"start it with `softsgx guest start {name}`"
+            raise PlatformError(f"guest {name} is off; {hint}")
+        self.check_leave(name, guest.record)
+        return guest
 
     def start(self, name: str) -> Guest:
         """Turn a guest on: from now on its EPC is nobody else's."""
@@ -159,17 +187,12 @@ class Guests:
                 raise PlatformError(f"{where}: {error.strerror}") from error
 
 
-def enter(guest: Guest) -> None:
-    """Keep others from running programs in a guest that is on, until we end."""
-    if not guest.record.is_on:
-        hint = f"start it with `softsgx guest start {guest.name}`"
-        raise PlatformError(f"guest {guest.name} is off; {hint}")
-    _lock(guest)
-
-
 def _lock(guest: Guest) -> int:
     path = guest.directory / _LOCK_NAME
-    fd = open_own(path)
+    try:
+        fd = open_own(path)
+    except OSError as error:
+        raise PlatformError(f"{path}: {error.strerror}") from error
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
@@ -206,6 +229,6 @@ def _is_same(path: Path, file: os.stat_result) -> bool:
 
 
 def _checked(name: str) -> str:
-    if not _NAME.fullmatch(name):
+    if not GUEST_NAME.fullmatch(name):
         raise PlatformError(f"{name!r} is no name of a guest")
     return name

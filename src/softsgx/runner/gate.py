@@ -118,20 +118,24 @@ class OwnersGate:
     def _write(
         self, mm: Mm, request: Request, decision: Decision, event: str = "init"
     ) -> None:
-        sigstruct = request.sigstruct
-        self._policies.log.append(
-            event,
-            Who.of(mm.owner),
-            mrenclave=sigstruct.enclavehash.hex(),
-            mrsigner=request.mrsigner.hex(),
-            isvprodid=sigstruct.isvprodid,
-            isvsvn=sigstruct.isvsvn,
-            attributes=request.attributes.words(),
-            granted=AttributeFlags(decision.granted).words(),
-            verdict=_verdict(decision),
-            rule=decision.rule,
-            reason=decision.reason,
-        )
+        who = Who.of(mm.owner)
+        self._policies.log.append(event, who, **said_of(request, decision))
+
+
+def said_of(request: Request, decision: Decision) -> dict[str, object]:
+    """Return what the log says of a decision about an enclave."""
+    sigstruct = request.sigstruct
+    return {
+        "mrenclave": sigstruct.enclavehash.hex(),
+        "mrsigner": request.mrsigner.hex(),
+        "isvprodid": sigstruct.isvprodid,
+        "isvsvn": sigstruct.isvsvn,
+        "attributes": request.attributes.words(),
+        "granted": AttributeFlags(decision.granted).words(),
+        "verdict": _verdict(decision),
+        "rule": decision.rule,
+        "reason": decision.reason,
+    }
 
 
 def _verdict(decision: Decision) -> str:

@@ -51,7 +51,7 @@ class Machinery:
         self.machine = machine = _machine(platform, spare=not pages)
         self.hierarchy = MountedHierarchy()
         if guest:
-            vm = _virtual_machine(platform, machine, guest)
+            vm = _virtual_machine(platform, machine, guest, complain)
             self.driver = vm.driver(pages=pages, hierarchy=self.hierarchy)
         else:
             self.driver = Driver(machine, pages=pages, hierarchy=self.hierarchy)
@@ -143,12 +143,12 @@ def _share(platform: Platform, driver: Driver, complain: Complain) -> None:
 
 
 def _virtual_machine(
-    platform: Platform, machine: Machine, guest: "Guest"
+    platform: Platform, machine: Machine, guest: "Guest", complain: Complain
 ) -> "VirtualMachine":
     """Return a guest as it is just after its firmware ran."""
-    from softsgx.runner.guest import VirtualMachine  # noqa: PLC0415 -- few runs have one
+    from softsgx.runner.guest import power_on  # noqa: PLC0415 -- few runs have one
 
-    return VirtualMachine(machine, guest.record.setup(platform.record.lepubkeyhash))
+    return power_on(platform, machine, guest, complain)
 
 
 def _owners_gate(platform: Platform, complain: Complain) -> Gate:

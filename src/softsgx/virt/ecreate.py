@@ -8,35 +8,12 @@ from softsgx.arch.pageinfo import Pageinfo
 from softsgx.arch.secinfo import Secinfo
 from softsgx.arch.secs import XFRM_LEGACY, AttributeFlags, Secs
 from softsgx.encls.operand import check_aligned
-from softsgx.machine.memory import Linear
 from softsgx.machine.model import Model
 from softsgx.machine.processor import Processor
 from softsgx.virt.kvm import Kvm
-
-Run = Callable[[Processor], None]
-"""The leaf itself, on the platform's machine."""
+from softsgx.virt.operands import Run, run_with
 
 _U32 = 0xFFFF_FFFF
-
-
-class _Copied:
-    """A guest's memory in which the operands are the copies that were judged."""
-
-    def __init__(self, memory: Linear, copies: dict[int, bytes]):
-        self._memory, self._copies = memory, copies
-
-    def load(self, address: int, size: int) -> bytes:
-        """Return a copy where there is one."""
-        copy = self._copies.get(address)
-        return self._memory.load(address, size) if copy is None else copy[:size]
-
-    def store(self, address: int, data: bytes) -> None:
-        """Write into the guest's memory."""
-        self._memory.store(address, data)
-
-    def page(self, address: int, *, write: bool = False) -> int:
-        """Return the EPC page at an address of the guest."""
-        return self._memory.page(address, write=write)
 
 
 def handle_ecreate(lp: Processor, check: Callable[[Secs], None], run: Run) -> None:
@@ -50,11 +27,7 @@ def handle_ecreate(lp: Processor, check: Callable[[Secs], None], run: Run) -> No
     check_aligned(pageinfo.srcpge, Secs.ALIGN, "SRCPGE")
     secs = memory.load(pageinfo.srcpge, Secs.SIZE)
     check(Secs.from_bytes(secs))
-    lp.memory = _Copied(memory, {rbx: raw, pageinfo.srcpge: secs})
-    try:
-        run(lp)
-    finally:
-        lp.memory = memory
+    run_with(lp, {rbx: raw, pageinfo.srcpge: secs}, run)
 
 
 def check_secs(kvm: Kvm, guest: Model, secs: Secs, *, provisioning: bool) -> None:

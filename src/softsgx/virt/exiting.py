@@ -32,8 +32,8 @@ class Situation:
         return self.feature_control & OPTED_IN == OPTED_IN
 
 
-def exiting_bitmap(situation: Situation, host: Model, *, host_lc: bool) -> int:
-    """Return the ENCLS-exiting bitmap, 64 bits; *host_lc*: the host has SGX_LC."""
+def exiting_bitmap(situation: Situation, host: Model, *, traps_einit: bool) -> int:
+    """Return the ENCLS-exiting bitmap, 64 bits; KVM traps EINIT if it has SGX_LC."""
     guest = situation.guest
     bitmap = ALL
     if not guest.sgx1 or not situation.is_opted_in:
@@ -43,7 +43,7 @@ def exiting_bitmap(situation: Situation, host: Model, *, host_lc: bool) -> int:
         bitmap |= 1 << Encls.ECREATE
     if guest.sgx2:
         bitmap &= ~_bits(Encls.EAUG, Encls.EMODT)
-    if host_lc:
+    if traps_einit:
         bitmap |= 1 << Encls.EINIT
     return bitmap
 

@@ -17,7 +17,7 @@ from softsgx.machine.package import OPTED_IN, OPTED_IN_FLEXIBLE
 from softsgx.machine.processor import Processor
 from softsgx.virt.cpuid import guest_model
 from softsgx.virt.ecreate import check_secs, handle_ecreate
-from softsgx.virt.einit import handle_einit
+from softsgx.virt.einit import Judge, handle_einit
 from softsgx.virt.exiting import Situation, exiting_bitmap, fault_of, is_exiting
 from softsgx.virt.faults import reflected
 from softsgx.virt.kvm import Kvm
@@ -39,13 +39,22 @@ class Setup:
 
 
 class Vcpu:
-    """The processor of a guest on *host*; *provisioning*: KVM_CAP_SGX_ATTRIBUTE.
+    """The processor of a guest on *host*; *provisioning*: KVM_CAP_SGX_ATTRIBUTE is on.
 
-    It has `model` and `package` where software looks at a Machine's.
+    *judge* decides about EINIT; without one it is plain KVM.  It has `model` and
+    `package` where software looks at a Machine's.
     """
 
-    def __init__(self, host: Machine, setup: Setup, *, provisioning: bool = False):
+    def __init__(
+        self,
+        host: Machine,
+        setup: Setup,
+        *,
+        provisioning: bool = False,
+        judge: Judge | None = None,
+    ):
         self._setup, self._provisioning = setup, provisioning
+        self._judge = judge
         control = host.package.feature_control
         self._host_lc = host.model.flc and not ~control & OPTED_IN_FLEXIBLE
         self.model = guest_model(
@@ -81,7 +90,8 @@ class Vcpu:
             feature_control=self.package.feature_control,
             provisioning=self._provisioning,
         )
-        bitmap = exiting_bitmap(situation, machine.model, host_lc=self._host_lc)
+        traps_einit = self._host_lc or self._judge is not None
+        bitmap = exiting_bitmap(situation, machine.model, traps_einit=traps_einit)
         if not is_exiting(bitmap, leaf):
             encls.execute(machine, lp, leaf)
             return
@@ -92,7 +102,7 @@ class Vcpu:
             handle_ecreate(lp, self._check_secs, partial(self._run, machine))
         else:
             key = self.package.lepubkeyhash
-            handle_einit(lp, machine.package, key, partial(self._run, machine))
+            handle_einit(machine, lp, key, partial(self._run, machine), self._judge)
 
     def _check_secs(self, secs: Secs) -> None:
         kvm, leave = self._setup.kvm, self._provisioning

@@ -1,7 +1,9 @@
 /* A report that its target can check, and keys: prints what another run on the same
- * platform must print too. */
+ * platform must print too.  Words: `report` prints the report as well, and with a key id
+ * in hex the key of another run's; `provision` the provisioning key alone. */
 #include "host.h"
 
+#define PROVISION_KEY 1
 #define REPORT_KEY 3
 #define SEAL_KEY 4
 #define MRENCLAVE_POLICY 1
@@ -48,6 +50,27 @@ static void print(const char *name, const uint8_t *bytes, int size)
 	printf("\n");
 }
 
+static int provision(void)
+{
+	struct keyrequest request = { .keyname = PROVISION_KEY };
+	struct targetinfo target = { 0 };
+	struct report self;
+	uint8_t made[16];
+
+	e = host_load("provision");
+	self = report(&target);
+	memcpy(request.cpusvn, self.cpusvn, 16);
+	key(&request, made);
+	print("provision", made, 16);
+	return 0;
+}
+
+static void from_hex(const char *digits, uint8_t *bytes, int size)
+{
+	for (int i = 0; i < size; i++)
+		CHECK(sscanf(digits + 2 * i, "%2hhx", &bytes[i]) == 1);
+}
+
 int main(int argc, char **argv)
 {
 	struct keyrequest request = { .keyname = SEAL_KEY,
@@ -56,6 +79,8 @@ int main(int argc, char **argv)
 	struct report first, second;
 	uint8_t seal[16], again[16], reporting[16];
 
+	if (argc > 1 && !strcmp(argv[1], "provision"))
+		return provision();
 	e = host_load("3");
 	first = report(&target);
 	memcpy(target.measurement, first.mrenclave, 32);
@@ -76,10 +101,11 @@ int main(int argc, char **argv)
 	request.keyname = REPORT_KEY;
 	request.keypolicy = 0;
 	memcpy(request.keyid, second.keyid, 32);
+	if (argc > 2)
+		from_hex(argv[2], request.keyid, 32);
 	key(&request, reporting);
 	print("seal", seal, 16);
 	print("mrenclave", second.mrenclave, 32);
-	(void)argv;
 	if (argc > 1) {	/* These change from run to run. */
 		print("report", (uint8_t *)&second, sizeof(second));
 		print("reportkey", reporting, 16);
