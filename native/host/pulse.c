@@ -59,3 +59,23 @@ long softsgx_wake(struct softsgx_pulse *pulse)
 {
 	return syscall(SYS_futex, &pulse->beat, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
 }
+
+uint32_t pulse_begin(struct softsgx_pulse *pulse)
+{
+	uint32_t beat = __atomic_add_fetch(&pulse->beat, 1, __ATOMIC_SEQ_CST);
+
+	if (load(&pulse->parked))
+		softsgx_wake(pulse);
+	return beat;
+}
+
+int pulse_end(struct softsgx_pulse *pulse, uint32_t beat)
+{
+	return __atomic_compare_exchange_n(&pulse->beat, &beat, beat + 1, 0,
+					   __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
+}
+
+long softsgx_take_over(struct softsgx_pulse *pulse, uint32_t beat)
+{
+	return pulse_end(pulse, beat);
+}

@@ -87,6 +87,11 @@ struct softsgx_pulse {
 };
 API long softsgx_watch(struct softsgx_pulse *pulse);
 API long softsgx_wake(struct softsgx_pulse *pulse);
+/* 1 if the thread that is in call *beat* leads no more; 0, the call is over. */
+API long softsgx_take_over(struct softsgx_pulse *pulse, uint32_t beat);
+/* The beat of a call that begins; 0 if another thread took over before it ended. */
+uint32_t pulse_begin(struct softsgx_pulse *pulse);
+int pulse_end(struct softsgx_pulse *pulse, uint32_t beat);
 
 /* inject.c: the agent's memory, and a byte over the CPUIDs at addresses: of these the ones
  * stay at which there was one, the others become 0. */
@@ -97,3 +102,33 @@ API long softsgx_inject(int listener, uint64_t id, const struct softsgx_image *i
 #define SITE_HLT 0xf4
 API long softsgx_rewrite_cpuid(int listener, uint64_t id, pid_t pid,
 			       uint64_t *addresses, size_t count, uint8_t byte);
+
+/* known.c: what runs found in files, as host_code.py keeps it and tells it; an identity
+ * is five words. */
+struct softsgx_files;
+API struct softsgx_files *softsgx_files(const char *text, size_t size);
+API long softsgx_know(struct softsgx_files *files, const uint64_t *id,
+		      const uint64_t *places, size_t count);
+API long softsgx_known(struct softsgx_files *files, const uint64_t *id, uint64_t *places,
+		       size_t max);
+
+/* plain.c: trees whose programs use no SGX, served without Python. */
+API long softsgx_plain_begin(int listener, const struct softsgx_image *image,
+			     struct softsgx_files *files);
+API long softsgx_plain_end(int listener);
+API long softsgx_plain_quiet(int listener);
+API long softsgx_take_start(int listener, pid_t pid, struct softsgx_start *start);
+/* SERVE_CALL: due[0] is a listener, what it received is not for this part; SERVE_LATE:
+ * another thread leads, the call is done. */
+enum { MOST_DUE = 16, SERVE_CALL = 100, SERVE_LATE };
+API long softsgx_serve(int epoll, int timeout_ms, struct softsgx_pulse *pulse, int *due,
+		       void *received);
+/* How many calls were: execve and its kin, programs that began, other ones. */
+enum { SERVED_EXECS, SERVED_STARTS, SERVED_OTHERS, SERVED_KINDS };
+API long softsgx_served(uint32_t kind);
+
+/* attend.c: the signals of a run, and the end of its first process. */
+API long softsgx_hear(void);
+API long softsgx_attend(pid_t pid, int heard, int over, int *status);
+API long softsgx_deafen(void);
+API long softsgx_all_descriptors(void);

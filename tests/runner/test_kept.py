@@ -99,6 +99,6 @@ def test_places_that_are_not_in_order_are_found_anew(tmp_path: Path, word: str) 
     key = (status.st_dev, status.st_ino, *times, status.st_size)
     lines = kept(tmp_path)
     lines.keep(" ".join(map(str, key)), word)
-    assert TextScanner(lines).sites(str(binary)) == found
+    assert TextScanner(kept(tmp_path)).sites(str(binary)) == found
     lines.keep(" ".join(map(str, key)), "77")
-    assert TextScanner(lines).sites(str(binary)) == (77,)
+    assert TextScanner(kept(tmp_path)).sites(str(binary)) == (77,)

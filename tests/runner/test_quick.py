@@ -12,14 +12,18 @@ from softsgx.runner import quick
 SHOW = """
 import os, sys
 def leave(code):
-    print(code, *sys.modules)
+    from softsgx.native.plain import served
+    print(code, *sys.modules, "served:" + ",".join(map(str, served())))
     sys.stdout.flush()
     os.kill(os.getpid(), 9)
 os._exit = leave
 from softsgx.cli import main
 main(["run", *sys.argv[1:]])
 """
-SLOW = {"click", "typing", "dataclasses", "pathlib", "json", "inspect", "capstone"}
+SLOW = {
+    *("click", "typing", "dataclasses", "pathlib", "json", "inspect", "capstone"),
+    *("signal", "enum", "collections", "functools", "contextlib", "resource"),
+}
 
 
 def modules(home: Path, *words: str) -> set[str]:
@@ -44,6 +48,17 @@ def test_a_run_without_options_imports_little(warm: Path) -> None:
     assert "7" in seen
     assert not seen & SLOW
     assert not {name for name in seen if name.startswith("softsgx.machine")}
+
+
+@pytest.mark.runner
+def test_programs_without_sgx_need_no_python(warm: Path) -> None:
+    shell = "for i in 1 2 3 4 5; do /bin/cat /dev/null; done"
+    modules(warm, "--", "sh", "-c", shell)
+    seen = modules(warm, "--", "sh", "-c", shell)
+    assert "softsgx.runner.supervisor" not in seen
+    (counts,) = (name for name in seen if name.startswith("served:"))
+    execs, starts, _ = map(int, counts.removeprefix("served:").split(","))
+    assert (execs, starts) == (6, 6)
 
 
 @pytest.mark.runner

@@ -15,6 +15,7 @@ import pytest
 from softsgx.driver.driver import Driver
 from softsgx.driver.encl import Encl
 from softsgx.driver.mm import Vma
+from softsgx.native.pulse import Pulse
 from softsgx.runner.caller import Caller
 from softsgx.runner.files import Files
 from softsgx.runner.insiders import Insiders
@@ -39,8 +40,9 @@ class Grove:
 
     def turn(self, timeout_ms: int) -> None:
         """Wait once, and do what is due."""
-        for fd in self.loop.wait(timeout_ms):
-            self.loop.do(fd)
+        due = self.loop.wait(Pulse(), timeout_ms)
+        for fd in due.fds:
+            self.loop.do(fd, due.call)
 
     @contextmanager
     def enclave(self, pages: int = 2) -> Iterator[tuple[Encl, int]]:

@@ -2,10 +2,13 @@
 
 import os
 import sys
-from collections.abc import Sequence
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # what takes long to import is not, here
+    from collections.abc import Sequence
 
 
-def main(args: Sequence[str] | None = None) -> None:
+def main(args: "Sequence[str] | None" = None) -> None:
     """Run the command line and exit; prints every error in one line, on stderr."""
     argv = _plain_run(list(sys.argv[1:] if args is None else args))
     if argv:

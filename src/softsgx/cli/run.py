@@ -22,7 +22,7 @@ from softsgx.cli.options import (
     run_platform_option,
 )
 from softsgx.machine.model import Model
-from softsgx.native.lib import NotBuilt
+from softsgx.native.images import NotBuilt
 from softsgx.platform.errors import PlatformError
 from softsgx.platform.platform import Platform
 from softsgx.runner.options import MASK_PF_SGX, RunOptions

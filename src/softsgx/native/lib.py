@@ -6,17 +6,15 @@ Every function raises OSError with the errno of the call that failed.
 import ctypes
 import errno
 import os
-from collections.abc import Sequence
-from functools import cache
+
+from softsgx.native.images import images
+from softsgx.native.library import checked, library
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # what takes long to import is not, here
+    from collections.abc import Sequence
 
 _SECINFO_MEASURED = 48
-
-_HERE = os.path.dirname(__file__)  # noqa: PTH120 -- pathlib is slow to import
-_LIB_NAME = "libsoftsgx.so"
-
-
-class NotBuilt(Exception):  # noqa: N818 -- says what to do
-    """The C part is missing: it was never built, or for another machine."""
 
 
 class _Image(ctypes.Structure):
@@ -51,73 +49,7 @@ class Start(ctypes.Structure):
     )
 
 
-_PID = ctypes.c_int
 _U64 = ctypes.c_uint64
-_WAITS = (ctypes.c_int, _U64)
-_PROTOTYPES: dict[str, tuple[type, ...]] = {
-    "softsgx_read": (*_WAITS, _PID, _U64, ctypes.c_void_p, ctypes.c_size_t),
-    "softsgx_write": (*_WAITS, _PID, _U64, ctypes.c_char_p, ctypes.c_size_t),
-    "softsgx_copy_pages": (*_WAITS, _PID, _U64, ctypes.c_void_p, ctypes.c_size_t),
-    "softsgx_waits": _WAITS,
-    "softsgx_watch": (ctypes.c_void_p,),
-    "softsgx_wake": (ctypes.c_void_p,),
-    "softsgx_lay_out": (
-        ctypes.c_void_p,
-        _U64,
-        ctypes.c_char_p,
-        ctypes.c_void_p,
-        ctypes.c_size_t,
-    ),
-    "softsgx_launch": (
-        ctypes.c_char_p,
-        ctypes.POINTER(ctypes.c_char_p),
-        ctypes.POINTER(ctypes.c_char_p),
-        ctypes.POINTER(ctypes.c_int),
-    ),
-    "softsgx_follow_exec": (
-        *(ctypes.c_int, _U64, _PID, _PID),
-        *(_U64, ctypes.c_void_p),
-    ),
-    "softsgx_read_hidden": (_PID, _U64, ctypes.c_void_p),
-    "softsgx_inject": (
-        *(*_WAITS, ctypes.c_void_p, ctypes.c_void_p),
-        *(ctypes.c_void_p, ctypes.c_size_t),
-    ),
-    "softsgx_take_fd": (_PID, ctypes.c_int),
-    "softsgx_wait_child": (_PID,),
-    "softsgx_xcr0": (),
-    "softsgx_tsc_khz": (),
-    "softsgx_cpuid": (ctypes.c_uint32, ctypes.c_uint32, ctypes.c_void_p),
-    "softsgx_poke": (*_WAITS, _PID, _U64, ctypes.c_uint8),
-    "softsgx_same_memory": (_PID, _PID),
-    "softsgx_is_leader": (_PID,),
-    "softsgx_code_mappings": (_PID, ctypes.c_void_p, ctypes.c_size_t),
-    "softsgx_mapping_at": (_PID, _U64, ctypes.c_void_p),
-    "softsgx_rewrite_cpuid": (
-        *(*_WAITS, _PID, ctypes.c_void_p),
-        *(ctypes.c_size_t, ctypes.c_uint8),
-    ),
-}
-
-
-@cache
-def _lib() -> ctypes.CDLL:
-    try:
-        lib = ctypes.CDLL(f"{_HERE}/{_LIB_NAME}", use_errno=True)
-    except OSError as error:
-        raise NotBuilt(f"{_LIB_NAME} is not built: run `make build`") from error
-    for name, argtypes in _PROTOTYPES.items():
-        function = getattr(lib, name)
-        function.argtypes = argtypes
-        function.restype = ctypes.c_long
-    return lib
-
-
-def _checked(result: int, what: str) -> int:
-    if result < 0:
-        raise OSError(-result, os.strerror(-result), what)
-    return result
-
 
 Waits = tuple[int, int]
 """A listener, and the number of the call in which a thread waits for our answer."""
@@ -128,7 +60,7 @@ NOBODY: Waits = (-1, 0)
 
 def waits(call: Waits) -> bool:
     """Say whether the thread still waits; if not, its number may be another's."""
-    return bool(_lib().softsgx_waits(*call))
+    return bool(library().softsgx_waits(*call))
 
 
 def read(pid: int, address: int, size: int, by: Waits = NOBODY) -> bytes:
@@ -137,23 +69,23 @@ def read(pid: int, address: int, size: int, by: Waits = NOBODY) -> bytes:
     Here and below: ESRCH if the thread that waits *by* a call does so no more.
     """
     buffer = ctypes.create_string_buffer(size)
-    got = _lib().softsgx_read(*by, pid, address, buffer, size)
+    got = library().softsgx_read(*by, pid, address, buffer, size)
     if got != size:
-        _checked(min(got, 0) or -14, "read")
+        checked(min(got, 0) or -14, "read")
     return buffer.raw
 
 
 def write(pid: int, address: int, data: bytes, by: Waits = NOBODY) -> None:
     """Copy bytes into a process; EFAULT unless all of them went."""
-    done = _lib().softsgx_write(*by, pid, address, data, len(data))
+    done = library().softsgx_write(*by, pid, address, data, len(data))
     if done != len(data):
-        _checked(min(done, 0) or -14, "write")
+        checked(min(done, 0) or -14, "write")
 
 
 def copy_pages(pid: int, address: int, to: memoryview, by: Waits = NOBODY) -> int:
     """Copy pages into zeroed memory, leaving zero pages out; return bytes copied."""
     target = (ctypes.c_char * len(to)).from_buffer(to)
-    done: int = _lib().softsgx_copy_pages(*by, pid, address, target, len(to))
+    done: int = library().softsgx_copy_pages(*by, pid, address, target, len(to))
     return max(done, 0)
 
 
@@ -173,18 +105,18 @@ def lay_out(stream: bytearray, offset: int, secinfo: bytes, pages: memoryview) -
         raise ValueError("the stream is too short")
     to = (ctypes.c_char * len(stream)).from_buffer(stream)
     data = (ctypes.c_char * size).from_buffer(pages)
-    filled: int = _lib().softsgx_lay_out(to, offset, secinfo, data, size)
+    filled: int = library().softsgx_lay_out(to, offset, secinfo, data, size)
     return filled
 
 
 def take_fd(pid: int, number: int) -> int:
     """Return a descriptor of ours for what a process has open by that number."""
-    return _checked(_lib().softsgx_take_fd(pid, number), "pidfd_getfd")
+    return checked(library().softsgx_take_fd(pid, number), "pidfd_getfd")
 
 
 def poke(pid: int, address: int, byte: int, by: Waits = NOBODY) -> None:
     """Write one byte into a process, through its protections, as a debugger does."""
-    _checked(_lib().softsgx_poke(*by, pid, address, byte), "poke")
+    checked(library().softsgx_poke(*by, pid, address, byte), "poke")
 
 
 def rewrite_cpuid(
@@ -193,40 +125,40 @@ def rewrite_cpuid(
     """Put a byte over CPUIDs; return the addresses where there was one."""
     places = (ctypes.c_uint64 * len(addresses))(*addresses)
     count = len(addresses)
-    _checked(_lib().softsgx_rewrite_cpuid(*by, pid, places, count, byte), "rewrite")
+    checked(library().softsgx_rewrite_cpuid(*by, pid, places, count, byte), "rewrite")
     return [address for address in places if address]
 
 
 def xcr0() -> int:
     """Return the extended state components that the kernel enabled, as a mask."""
-    mask: int = _lib().softsgx_xcr0()
+    mask: int = library().softsgx_xcr0()
     return mask
 
 
 def tsc_khz() -> int:
     """Return what the time stamp counter counts in a millisecond; takes some ms."""
-    khz: int = _lib().softsgx_tsc_khz()
+    khz: int = library().softsgx_tsc_khz()
     return khz
 
 
 def cpuid(leaf: int, subleaf: int) -> tuple[int, int, int, int]:
     """Return what the machine's own CPUID says: EAX, EBX, ECX, EDX."""
     regs = (ctypes.c_uint32 * 4)()
-    _lib().softsgx_cpuid(leaf, subleaf, regs)
+    library().softsgx_cpuid(leaf, subleaf, regs)
     return regs[0], regs[1], regs[2], regs[3]
 
 
 def same_memory(one: int, other: int) -> bool:
     """Say whether two processes live in one address space, as after vfork."""
-    return bool(_lib().softsgx_same_memory(one, other))
+    return bool(library().softsgx_same_memory(one, other))
 
 
 def launch(path: str, argv: list[str], environ: list[bytes]) -> tuple[int, int, int]:
     """Start a program under the filter: its pid, the listener, an error pipe."""
     args = _strings([os.fsencode(arg) for arg in argv])
     fds = (ctypes.c_int * 2)()
-    pid = _lib().softsgx_launch(os.fsencode(path), args, _strings(environ), fds)
-    return _checked(pid, path), fds[0], fds[1]
+    pid = library().softsgx_launch(os.fsencode(path), args, _strings(environ), fds)
+    return checked(pid, path), fds[0], fds[1]
 
 
 def _strings(items: list[bytes]) -> "ctypes.Array[ctypes.c_char_p]":
@@ -253,8 +185,8 @@ def code_mappings(pid: int) -> list[tuple[int, int, int, int, str]]:
     OSError, ENOTTY where the kernel cannot say, and E2BIG if there are too many.
     """
     found = _Found()
-    n = _lib().softsgx_code_mappings(pid, found, _MAX_CODE)
-    if _checked(n, "mappings") == _MAX_CODE:
+    n = library().softsgx_code_mappings(pid, found, _MAX_CODE)
+    if checked(n, "mappings") == _MAX_CODE:
         raise OSError(errno.E2BIG, os.strerror(errno.E2BIG))
     return [
         (one.start, one.end, one.offset, one.inode, os.fsdecode(one.path))
@@ -269,78 +201,20 @@ def mapping_at(pid: int, addr: int) -> tuple[int, int, bool, str]:
     the kernel cannot say.
     """
     one = _Mapping()
-    executable = _lib().softsgx_mapping_at(pid, addr, ctypes.addressof(one))
-    _checked(executable, "mappings")
+    executable = library().softsgx_mapping_at(pid, addr, ctypes.addressof(one))
+    checked(executable, "mappings")
     return one.end, one.inode, bool(executable), os.fsdecode(one.path)
 
 
 def is_leader(tid: int) -> bool:
     """Say whether a thread is its process's first: its number is the process's."""
-    return bool(_lib().softsgx_is_leader(tid))
+    return bool(library().softsgx_is_leader(tid))
 
 
 def wait_child(pid: int) -> int | None:
     """Return the wait status of the main child, if there is news."""
-    status: int = _lib().softsgx_wait_child(pid)
+    status: int = library().softsgx_wait_child(pid)
     return None if status == -1 else status
-
-
-class Pulse:
-    """Shows, to another thread, whether one is in a call, and since when."""
-
-    def __init__(self) -> None:
-        self._words = (ctypes.c_uint32 * 3)()
-        self._at = ctypes.addressof(self._words)
-
-    @property
-    def beat(self) -> int:
-        """The number of the call, odd, or of the pause behind it."""
-        return self._words[0]
-
-    def begin(self) -> None:
-        """Show that a call begins."""
-        words = self._words
-        words[0] += 1
-        if words[1]:
-            _lib().softsgx_wake(self._at)
-
-    def end(self) -> None:
-        """Show that it is over, or another thread's matter."""
-        self._words[0] += 1
-
-    def watch(self) -> int:
-        """Wait until a call takes longer than a millisecond; 0: `stop` was called."""
-        beat: int = _lib().softsgx_watch(self._at)
-        return beat
-
-    def stop(self) -> None:
-        """Let `watch` return."""
-        self._words[2] = 1
-        _lib().softsgx_wake(self._at)
-
-
-class Images:
-    """The agent and the vDSO image, and the addresses in them that matter."""
-
-    def __init__(self) -> None:
-        self.agent = _built("agent.bin")
-        self.vdso = _built("vdso.bin")
-        # {"name": "0x..", ...}; json takes longer to import than all this.
-        words = _built("images.json").decode().split('"')[1::2]
-        known = dict(zip(words[::2], words[1::2], strict=True))
-        self.data = int(known["A"], 16)
-        self.enclu = int(known["sgx_enclu"], 16)
-        self.fault = int(known["sgx_fault"], 16)
-        self.restorer = int(known["sgx_restorer"], 16)
-        self.slots = int(known["vdso_slots"], 16)
-
-
-def _built(name: str) -> bytes:
-    try:
-        with open(f"{_HERE}/{name}", "rb") as file:  # noqa: PTH123 -- as above
-            return file.read()
-    except FileNotFoundError as error:
-        raise NotBuilt(f"{error.filename} is not built: run `make build`") from error
 
 
 class Injector:
@@ -359,7 +233,7 @@ class Injector:
             data=known.data,
             vdso_slots=known.slots,
         )
-        self._at = ctypes.addressof(self._image)
+        self.at = ctypes.addressof(self._image)
 
     def follow(self, by: Waits, tid: int, tgid: int, start: Start) -> bool:
         """Let an execve go on; what comes of it will call, and wait; False: nothing.
@@ -368,24 +242,18 @@ class Injector:
         somebody else traces it: then the execve still waits for an answer.
         """
         at = ctypes.addressof(start)
-        result = _lib().softsgx_follow_exec(*by, tid, tgid, self._image.data, at)
-        return bool(_checked(result, "ptrace"))
+        result = library().softsgx_follow_exec(*by, tid, tgid, self._image.data, at)
+        return bool(checked(result, "ptrace"))
 
     def before(self, tid: int) -> Start:
         """Return what only the agent knows of a thread that is about to execve."""
         start = Start()
-        _lib().softsgx_read_hidden(tid, self._image.data, ctypes.addressof(start))
+        library().softsgx_read_hidden(tid, self._image.data, ctypes.addressof(start))
         return start
 
-    def inject(self, start: Start, cpuids: Sequence[int], by: Waits) -> None:
+    def inject(self, start: Start, cpuids: "Sequence[int]", by: Waits) -> None:
         """Put the agent into a program that waits *by* a call; replace its CPUIDs."""
         places = (ctypes.c_uint64 * len(cpuids))(*cpuids)
         at = ctypes.addressof(start)
-        done = _lib().softsgx_inject(*by, self._at, at, places, len(cpuids))
-        _checked(done, "inject")
-
-
-@cache
-def images() -> Images:
-    """Load the images that were built with the package."""
-    return Images()
+        done = library().softsgx_inject(*by, self.at, at, places, len(cpuids))
+        checked(done, "inject")

@@ -6,14 +6,17 @@ call and waits to be needed.  So a short call never meets another thread.
 """
 
 import os
-import signal
 from _thread import allocate_lock, start_new_thread
 from abc import ABC, abstractmethod
 from time import monotonic, sleep
 
-from softsgx.native import lib
-from softsgx.runner.loop import Loop
-from softsgx.runner.turn import Turn
+from softsgx.native.attend import deafen
+from softsgx.native.pulse import Due, Pulse
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # what takes long to import is not, here
+    from softsgx.runner.loop import Loop
+    from softsgx.runner.turn import Turn
 
 _MOMENT = 0.001
 _MOST = 64
@@ -41,9 +44,9 @@ class Work(ABC):
 class Crew:
     """Serves until the work is done, or until told: then `over_fd` is readable."""
 
-    def __init__(self, turn: Turn, loop: Loop, work: Work):
+    def __init__(self, turn: "Turn", loop: "Loop", work: Work):
         self._turn, self._loop, self._work = turn, loop, work
-        self._pulse = lib.Pulse()
+        self._pulse = Pulse()
         self._watching = allocate_lock()
         self._gone = allocate_lock()
         self._gone.acquire()
@@ -116,7 +119,7 @@ class Crew:
         self._living += 1
 
     def _run(self, me: int) -> None:
-        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        deafen()
         try:
             if me == self._leader:
                 self._lead(me)
@@ -137,9 +140,8 @@ class Crew:
         """Wait until the leader is late, and lead; False: it is not, or all is over."""
         beat = self._pulse.watch()
         with self._turn:
-            if self._is_over or beat != self._pulse.beat:
+            if self._is_over or not self._pulse.take_over(beat):
                 return False
-            self._pulse.end()
             self._leader = me
             self._late += 1
             if self._living - self._late < 2:
@@ -148,9 +150,10 @@ class Crew:
 
     def _lead(self, me: int) -> None:
         while self._leader == me and not self._is_over:
-            due = self._loop.wait(self._work.recheck_ms)
+            due = self._loop.wait(self._pulse, self._work.recheck_ms)
             with self._turn:
-                self._pulse.begin()
+                if self._leader == me:
+                    self._pulse.begin()
                 self._do(me, due)
                 if self._leader == me:
                     self._pulse.end()
@@ -159,12 +162,12 @@ class Crew:
                 if self._work.is_done or (self._leaves and not self._late):
                     self._end()
 
-    def _do(self, me: int, due: list[int]) -> None:
-        for fd in due:
-            self._loop.do(fd)
+    def _do(self, me: int, due: Due) -> None:
+        for fd in due.fds:
+            self._loop.do(fd, due.call)
             if self._leader != me:
                 return  # what else is due is due for the new one
-        if not due:
+        if not due.fds and not due.is_late:
             self._work.idle()
 
     def _end(self) -> None:

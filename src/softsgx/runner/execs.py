@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 
-from softsgx.native import lib
+from softsgx.native import lib, plain
 from softsgx.native.notify import Listener, Notification
 from softsgx.native.numbers import AGENT_BASE, Call
 from softsgx.runner.caller import Caller
@@ -50,6 +50,10 @@ class Execs:
         Returns the pid of one that will not call; 0.
         """
         tid = call.tid
+        followed = plain.take_start(self._listener.fd, tid)
+        if followed and followed.error:
+            self._complain_of(tid, OSError(followed.error, os.strerror(followed.error)))
+            return tid
         start = lib.Start()
         try:
             pid = tid if lib.is_leader(tid) else pid_of(tid)
@@ -75,6 +79,9 @@ class Execs:
 
     def begun(self, call: Notification) -> int:
         """Return the pid of a new program that calls; 0: it is none."""
+        followed = plain.take_start(self._listener.fd, call.tid)
+        if followed:
+            self._starting[call.tid] = followed
         start = self._starting.get(call.tid)
         return start.pid if start else 0
 
@@ -94,8 +101,10 @@ class Execs:
 
     @property
     def is_quiet(self) -> bool:
-        """Whether no program is on its way to its call."""
-        return not any(map(lib.is_leader, self._starting))
+        """Whether no program is on its way to its call; none is followed in C again."""
+        plain.end(self._listener.fd)
+        is_quiet = plain.is_quiet(self._listener.fd)
+        return is_quiet and not any(map(lib.is_leader, self._starting))
 
     def debugger(self, call: Notification, caller: Caller) -> int:
         """Answer a call about a process that another one traces.
@@ -119,6 +128,7 @@ class Execs:
             # Imported when the first debugger is met.
             from softsgx.runner.newborns import Newborns  # noqa: PLC0415 -- see above
 
+            plain.end(self._listener.fd)
             self._newborns = Newborns(self._injector, self._root)
         return self._newborns
 

@@ -9,45 +9,34 @@ import time
 from contextlib import suppress
 
 from softsgx.native import lib
+from softsgx.native.plain import KnownFiles
 from softsgx.runner.kept import Kept
 from softsgx.runner.mappings import code_mappings, mappings
 
 CPUID_BYTES = b"\x0f\xa2"
 INT3, HLT = 0xCC, 0xF4
 """A breakpoint; and what faults, so that RIP stays and no debugger claims it."""
-KEPT = "cpuid-sites-1"
-"""Where the places are kept; another number for another way to find them."""
-
 _SETTLED_NS = 2_000_000_000
-_MOST_DIGITS = 18
 
 Identity = tuple[int, int, int, int, int]
 
 
 class TextScanner:
-    """Finds CPUID sites in files, each file once: *kept* is of earlier runs."""
+    """Finds CPUID sites in files, each file once; what was found is *kept*."""
 
-    def __init__(self, kept: Kept | None = None) -> None:
+    def __init__(self, kept: Kept | None = None, known: KnownFiles | None = None):
+        """Start with what is *known*: what was kept in earlier runs, unless told."""
         self._kept = kept
-        self._known: dict[Identity, tuple[int, ...]] = {}
+        self._known = known or KnownFiles(kept.lines if kept else b"")
 
     def sites(self, path: str) -> tuple[int, ...]:
         """Return file offsets of the CPUIDs in an ELF's code; none if it is gone."""
         try:
             identity = _identity(os.stat(path))  # noqa: PTH116 -- often called
-            known = self._known.get(identity)
-            if known is None:
-                known = self._recall(identity)
+            known = self._known.find(identity)
             return self._scan(path) if known is None else known
         except OSError:
             return ()
-
-    def _recall(self, identity: Identity) -> tuple[int, ...] | None:
-        word = self._kept.get(_key(identity)) if self._kept else None
-        sites = None if word is None else _read_sites(word)
-        if sites is not None:
-            self._known[identity] = sites
-        return sites
 
     def _scan(self, path: str) -> tuple[int, ...]:
         # Imported when a file is met that was not seen in any run.
@@ -60,7 +49,7 @@ class TextScanner:
         finally:
             os.close(fd)
         identity = _identity(status)
-        self._known[identity] = sites
+        self._known.know(identity, sites)
         # Within a tick of the clock a file can change and show the same times.
         if self._kept and time.time_ns() - status.st_ctime_ns > _SETTLED_NS:
             self._kept.keep(_key(identity), ",".join(map(str, sites)) or "none")
@@ -79,17 +68,6 @@ def _identity(status: os.stat_result) -> Identity:
 
 def _key(identity: Identity) -> str:
     return " ".join(map(str, identity))
-
-
-def _read_sites(word: str) -> tuple[int, ...] | None:
-    """Read places as they are kept, rising; None if this is something else."""
-    if word == "none":
-        return ()
-    parts = word.split(",")
-    if not all(part.isdecimal() and len(part) <= _MOST_DIGITS for part in parts):
-        return None
-    sites = tuple(map(int, parts))
-    return sites if sorted(set(sites)) == list(sites) else None
 
 
 class HostCode:

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from softsgx.driver.cpu import Cpu
-from softsgx.native import lib
 from softsgx.native.abi import (
     MAX_LISTED,
     MAX_OVERLAYS,
@@ -12,6 +11,7 @@ from softsgx.native.abi import (
     Listed,
     Overlay,
 )
+from softsgx.native.images import images
 from softsgx.native.numbers import AGENT_BASE, VDSO_OFFSET
 from softsgx.runner.cpuid import constants, overlays
 from softsgx.runner.tsc import tsc_khz
@@ -54,10 +54,10 @@ def agent_config(
         stack=0,
         pid=0,
     )
-    images = lib.images()
+    built = images()
     vdso = AGENT_BASE + VDSO_OFFSET
     padding = bytes(Overlay.SIZE) * (MAX_OVERLAYS - len(views))
-    places = (images.enclu, images.fault, images.restorer)
+    places = (built.enclu, built.fault, built.restorer)
     words = (*(vdso + place for place in places), int(abilities.fsgsbase))
     return (
         bytes(head)

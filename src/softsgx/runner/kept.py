@@ -6,7 +6,13 @@ that is not in order, is as good as none.
 
 import os
 import stat
-from collections.abc import Callable, Mapping
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # what takes long to import is not, here
+    from collections.abc import Callable, Mapping
+
+CPUID_SITES = "cpuid-sites-1"
+"""Where files have CPUIDs; another number for another way to find them."""
 
 _LARGEST = 1 << 20
 _OTHERS_WRITE = 0o022
@@ -15,17 +21,29 @@ _OTHERS_WRITE = 0o022
 class Kept:
     """Lines of a key, a space and a word, in a file that only we can write."""
 
-    def __init__(self, name: str, environ: Mapping[str, str] = os.environ) -> None:
+    def __init__(self, name: str, environ: "Mapping[str, str]" = os.environ) -> None:
         self._fd = _opened(name, environ)
-        self._lines = self._read()
+        self.lines = self._read()
+        """What was in the file, whole lines."""
+
+        self._new: dict[str, str] = {}
 
     def get(self, key: str) -> str | None:
         """Return the word that stands behind a key."""
-        return self._lines.get(key)
+        if key in self._new:
+            return self._new[key]
+        begin = f"{key} ".encode()
+        at = len(self.lines)
+        while (at := self.lines.rfind(begin, 0, at)) >= 0:
+            word = self.lines[at + len(begin) : self.lines.index(b"\n", at)]
+            is_line = at == 0 or self.lines[at - 1 : at] == b"\n"
+            if is_line and b" " not in word:
+                return word.decode("ascii", "replace")
+        return None
 
     def keep(self, key: str, word: str) -> None:
         """Write a line down; the last one of a key holds."""
-        self._lines[key] = word
+        self._new[key] = word
         if self._fd is None:
             return
         try:
@@ -33,23 +51,21 @@ class Kept:
         except OSError:
             self._fd = None
 
-    def _read(self) -> dict[str, str]:
+    def _read(self) -> bytes:
         if self._fd is None:
-            return {}
+            return b""
         try:
             if os.fstat(self._fd).st_size > _LARGEST:
                 os.ftruncate(self._fd, 0)
-            whole, _, torn = os.pread(self._fd, _LARGEST, 0).rpartition(b"\n")
+            whole, end, torn = os.pread(self._fd, _LARGEST, 0).rpartition(b"\n")
             if torn:
                 os.write(self._fd, b"\n")
         except OSError:
-            return {}
-        lines = whole.decode("ascii", "replace").split("\n")
-        pairs = (line.rpartition(" ") for line in lines)
-        return {key: word for key, _, word in pairs if key}
+            return b""
+        return whole + end
 
 
-def _opened(name: str, environ: Mapping[str, str]) -> int | None:
+def _opened(name: str, environ: "Mapping[str, str]") -> int | None:
     home = environ.get("HOME", "")
     caches = environ.get("XDG_CACHE_HOME") or (home and f"{home}/.cache")
     if not caches.startswith("/"):
@@ -71,7 +87,7 @@ def _opened(name: str, environ: Mapping[str, str]) -> int | None:
     return None
 
 
-def _is_ours(status: os.stat_result, is_kind: Callable[[int], bool]) -> bool:
+def _is_ours(status: os.stat_result, is_kind: "Callable[[int], bool]") -> bool:
     return (
         is_kind(status.st_mode)
         and status.st_uid == os.geteuid()

@@ -1,7 +1,12 @@
 """The supervisor's one place to wait."""
 
 import select
-from collections.abc import Callable
+
+from softsgx.native.pulse import Due, Pulse
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # what takes long to import is not, here
+    from collections.abc import Callable
 
 
 class Loop:
@@ -14,16 +19,20 @@ class Loop:
     def __init__(self, last: int) -> None:
         self._last = last
         self._epoll = select.epoll()
-        self._do: dict[int, Callable[[], None]] = {}
+        self._do: dict[int, Callable[[bytes], None]] = {}
 
-    def on_readable(self, fd: int, do: Callable[[], None]) -> None:
+    def on_readable(self, fd: int, do: "Callable[[], None]") -> None:
         """Have something done whenever a descriptor is readable."""
+        self.on_call(fd, lambda _: do())
+
+    def on_call(self, fd: int, do: "Callable[[bytes], None]") -> None:
+        """Have a listener's calls carried out: one that was received, or b""."""
         self._do[fd] = do
         self._epoll.register(fd, select.EPOLLIN)
 
-    def on_hang_up(self, fd: int, do: Callable[[], None]) -> None:
+    def on_hang_up(self, fd: int, do: "Callable[[], None]") -> None:
         """Have something done when nobody is left at a descriptor's other end."""
-        self._do[fd] = do
+        self._do[fd] = lambda _: do()
         self._epoll.register(fd, 0)
 
     def forget(self, fd: int) -> None:
@@ -31,12 +40,14 @@ class Loop:
         del self._do[fd]
         self._epoll.unregister(fd)
 
-    def wait(self, timeout_ms: int | None) -> list[int]:
-        """Wait once, not longer than told; return the descriptors that are due."""
-        timeout = None if timeout_ms is None else timeout_ms / 1000
-        due = [fd for fd, _ in self._epoll.poll(timeout)]
-        if len(due) > 1:
-            due.sort(key=self._last.__eq__)
+    def wait(self, pulse: Pulse, timeout_ms: int | None) -> Due:
+        """Wait, not longer than told; return what is due.
+
+        Who waits shows by its pulse how long the calls take that are served in C.
+        """
+        due = pulse.lead(self._epoll.fileno(), timeout_ms)
+        if len(due.fds) > 1:
+            due.fds.sort(key=self._last.__eq__)
         return due
 
     def close(self) -> None:
@@ -44,10 +55,10 @@ class Loop:
         self._do.clear()
         self._epoll.close()
 
-    def do(self, fd: int) -> None:
+    def do(self, fd: int, call: bytes) -> None:
         """Do what is due, if it was not forgotten meanwhile."""
         if fd in self._do:
-            self._do[fd]()
+            self._do[fd](call)
 
 
 def is_hung_up(fd: int) -> bool:

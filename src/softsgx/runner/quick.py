@@ -6,16 +6,21 @@ key of all that it follows from.
 """
 
 import os
-from collections.abc import Iterator
-from functools import partial
 
 from softsgx import __version__
 from softsgx.native import lib
 from softsgx.runner.kept import Kept
-from softsgx.runner.loop import Loop
 from softsgx.runner.start import is_program, program, start
-from softsgx.runner.supervisor import Sgx, Supervisor
-from softsgx.runner.turn import Turn
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # what takes long to import is not, here
+    from collections.abc import Iterator
+
+    from softsgx.native.notify import Listener
+    from softsgx.runner.execs import Execs
+    from softsgx.runner.loop import Loop
+    from softsgx.runner.supervisor import Sgx, Supervisor
+    from softsgx.runner.turn import Turn
 
 _KEPT = "agent-config-1"
 _CGROUPS = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")
@@ -36,13 +41,20 @@ def quick_run(argv: list[str]) -> int | None:
         return None
     config = bytes.fromhex(digits)
 
-    def sgx(loop: Loop, turn: Turn) -> Sgx:
+    def sgx(loop: "Loop", turn: "Turn") -> "Sgx":
         # Imported when the program turns out to use SGX.
         from softsgx.runner.run import plain_sgx  # noqa: PLC0415 -- see above
 
         return plain_sgx(loop, turn, config)
 
-    supervise = partial(Supervisor, make_sgx=sgx)
+    def supervise(
+        listener: "Listener", loop: "Loop", turn: "Turn", execs: "Execs"
+    ) -> "Supervisor":
+        # Imported when C hands a call over.
+        from softsgx.runner.supervisor import Supervisor  # noqa: PLC0415 -- see above
+
+        return Supervisor(listener, loop, turn, execs, sgx)
+
     return start(argv, config, supervise, rewrite_cpuid=rewrite == "rewrite")
 
 
@@ -60,7 +72,7 @@ def _key() -> str:
     return f"{__version__} {boot} {os.geteuid()} {abilities} {numbers}"
 
 
-def _number(facts: Iterator[int]) -> str:
+def _number(facts: "Iterator[int]") -> str:
     return f"{hash(tuple(facts)):x}"
 
 
@@ -69,7 +81,7 @@ def _text(path: str) -> str:
         return file.read()
 
 
-def _places() -> Iterator[int]:
+def _places() -> "Iterator[int]":
     """Yield what tells the directories with device nodes from others of their name."""
     for path in (*_DIRECTORIES, "/dev/sgx_enclave", "/proc/self/ns/mnt"):
         try:
@@ -80,7 +92,7 @@ def _places() -> Iterator[int]:
             yield from (status.st_dev, status.st_ino)
 
 
-def _processor() -> Iterator[int]:
+def _processor() -> "Iterator[int]":
     """Yield what tells this processor from another; a machine can be moved."""
     yield lib.xcr0()
     for leaf in (0, 1, 7):
@@ -88,7 +100,7 @@ def _processor() -> Iterator[int]:
             yield value & _WITHOUT_APIC_ID if (leaf, number) == (1, 1) else value
 
 
-def _ourselves() -> Iterator[int]:
+def _ourselves() -> "Iterator[int]":
     """Yield what changes when a file of ours does."""
     here = os.path.dirname(os.path.dirname(__file__))  # noqa: PTH120 -- for speed
     found = []

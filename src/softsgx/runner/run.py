@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 def run(argv: list[str], options: RunOptions) -> int:
     """Run a program; return its exit code, or die of the signal that it died of.
 
-    OSError says why it could not be started; native.lib.NotBuilt that we are not whole.
+    OSError says why it could not be started; native.images.NotBuilt that we are not
+    whole.
     """
     machinery = Machinery(options.platform, complain, options.guest)
     tracer = _tracer(machinery, options)

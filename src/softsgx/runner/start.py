@@ -4,76 +4,79 @@ What stands behind the devices is made when something of the program first asks 
 most programs under softsgx, compilers and shells around an SGX program, never do.
 """
 
-import errno
 import os
-import resource
-import signal
 import stat
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from select import POLLIN, poll
 
-from softsgx.native import lib
-from softsgx.native.notify import Listener
+from softsgx.native import lib, plain
+from softsgx.native.attend import all_descriptors, attend, hear
 from softsgx.runner.crew import Crew
-from softsgx.runner.execs import Execs
-from softsgx.runner.host_code import KEPT, HostCode, TextScanner
-from softsgx.runner.kept import Kept
+from softsgx.runner.kept import CPUID_SITES, Kept
 from softsgx.runner.loop import Loop
-from softsgx.runner.supervisor import Supervisor
+from softsgx.runner.plain_tree import PlainTree
 from softsgx.runner.turn import Turn
 
-Supervise = Callable[[Listener, Loop, Turn, Execs], Supervisor]
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # what takes long to import is not, here
+    from collections.abc import Callable
 
-_PASSED_ON = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+    from softsgx.native.notify import Listener
+    from softsgx.runner.execs import Execs
+    from softsgx.runner.supervisor import Supervisor
+
+    Supervise = Callable[[Listener, Loop, Turn, Execs], Supervisor]
+
 _LAST_WORDS = 0.2
 """Seconds in which what is still to be said about a program that ended is said."""
-_OF_THE_TERMINAL = (signal.SIGINT, signal.SIGQUIT)
 
 
 def start(
     argv: list[str],
     config: bytes,
-    supervise: Supervise,
+    supervise: "Supervise",
     *,
     rewrite_cpuid: bool,
-    ended: Callable[[], None] = lambda: None,
+    ended: "Callable[[], None]" = lambda: None,
 ) -> int:
     """Run a program; return its exit code, or die of the signal that it died of.
 
-    *config* is the agent's, *supervise* makes what serves the tree; *ended* is called
-    at the end.  OSError: it could not be started; native.lib.NotBuilt: it is not built.
+    *config* is the agent's, *supervise* makes what serves the tree when C does not do;
+    *ended* is called at the end.  OSError: it could not be started; NotBuilt.
     """
     path = program(argv[0])
-    code = HostCode(TextScanner(Kept(KEPT)) if rewrite_cpuid else None)
+    kept = Kept(CPUID_SITES) if rewrite_cpuid else None
+    files = plain.KnownFiles(kept.lines) if kept else None
     injector = lib.Injector(config)
-    pid, listener_fd, errors = lib.launch(path, argv, _environment())
-    _use_all_descriptors()
-    listener = Listener(listener_fd)
-    loop = Loop(last=listener_fd)
+    pid, listener, errors = lib.launch(path, argv, _environment())
+    all_descriptors()
+    heard = hear()
+    loop = Loop(last=listener)
     turn = Turn()
-    execs = Execs(listener, code, injector, complain, os.getpid())
-    supervisor = supervise(listener, loop, turn, execs)
-    crew = Crew(turn, loop, supervisor)
+
+    def make() -> "Supervisor":
+        # Imported when there is more to do than to begin programs.
+        from softsgx.native import notify  # noqa: PLC0415 -- see above
+        from softsgx.runner import execs, host_code  # noqa: PLC0415 -- see above
+
+        scanner = host_code.TextScanner(kept, files) if kept else None
+        code = host_code.HostCode(scanner)
+        calls = notify.Listener(listener)
+        made = execs.Execs(calls, code, injector, complain, os.getpid())
+        return supervise(calls, loop, turn, made)
+
+    tree = PlainTree(listener, loop, make)
+    plain.begin(listener, injector, files)
+    crew = Crew(turn, loop, tree)
     crew.start()
-    child = _Child(pid)
-    with child.signals():
-        child.serve(crew.over_fd)
+    status = attend(pid, heard, crew.over_fd)
     crew.raise_failure()
     _check_started(errors, path)
     crew.settle(_LAST_WORDS)
     with turn:
         ended()
-    if supervisor.has_callers() and crew.leave():
-        _serve_on(Crew(turn, loop, supervisor))
-    return _end_like(child.wait() if child.status is None else child.status)
-
-
-def _use_all_descriptors() -> None:
-    """Raise our own limit: each enclave and each process of the tree needs one."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if tree.has_callers() and crew.leave():
+        _serve_on(Crew(turn, loop, tree))
+    return _end_like(os.waitpid(pid, 0)[1] if status is None else status)
 
 
 def _environment() -> list[bytes]:
@@ -98,69 +101,13 @@ def program(name: str) -> str:
     return next((path for path in paths if is_program(path)), name)
 
 
-class _Child:
-    """The program that was asked for, among the processes of the tree."""
-
-    def __init__(self, pid: int):
-        self.pid = pid
-        self.status: int | None = None
-        self._wake, self._woken = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-
-    def serve(self, over_fd: int) -> None:
-        """Wait until it has ended, or nobody serves it; stop while it is stopped."""
-        waiting = poll()
-        for fd in (self._wake, over_fd):
-            waiting.register(fd, POLLIN)
-        self._look()
-        while self.status is None:
-            due = [fd for fd, _ in waiting.poll()]
-            self._look()
-            if over_fd in due:
-                return
-
-    @contextmanager
-    def signals(self) -> Iterator[None]:
-        """Pass on what is sent to us, and hear of the child."""
-        signal.set_wakeup_fd(self._woken, warn_on_full_buffer=False)
-        for number in (*_PASSED_ON, signal.SIGCHLD):
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, self._pass_on)
-        for number in _OF_THE_TERMINAL:
-            # The terminal sends these to the program too: it decides.
-            signal.signal(number, signal.SIG_IGN)
-        try:
-            yield
-        finally:
-            signal.set_wakeup_fd(-1)
-
-    def _pass_on(self, number: int, frame: object) -> None:
-        del frame
-        if number != signal.SIGCHLD and self.status is None:
-            os.kill(self.pid, number)
-
-    def _look(self) -> None:
-        with suppress(BlockingIOError):
-            os.read(self._wake, 4096)
-        status = lib.wait_child(self.pid)
-        if status is None:
-            return
-        if os.WIFSTOPPED(status):
-            # The shell waits for us: stop as the program did, go on with it.
-            os.kill(os.getpid(), signal.SIGSTOP)
-            os.kill(self.pid, signal.SIGCONT)
-            return
-        self.status = status
-
-    def wait(self) -> int:
-        """Wait for the end."""
-        return os.waitpid(self.pid, 0)[1]
-
-
 def complain(message: str) -> None:
     """Say on stderr what the user must know, while the program runs."""
-    with suppress(OSError):
+    try:
         sys.stderr.write(f"softsgx: {message}\n")
         sys.stderr.flush()
+    except OSError:
+        pass  # nobody listens
 
 
 def _serve_on(crew: Crew) -> None:
@@ -191,12 +138,9 @@ def _check_started(pipe: int, path: str) -> None:
 def _end_like(status: int) -> int:
     if os.WIFEXITED(status):
         return os.WEXITSTATUS(status)
-    number = os.WTERMSIG(status)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if number not in (signal.SIGKILL, signal.SIGSTOP):
-        signal.signal(number, signal.SIG_DFL)
+    # Imported when a program did not end by itself.
+    from softsgx.runner.dying import die_of  # noqa: PLC0415 -- see above
+
     sys.stdout.flush()
     sys.stderr.flush()
-    os.kill(os.getpid(), number)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
-    raise OSError(errno.EINTR, f"the program died of signal {number}")
+    return die_of(os.WTERMSIG(status))

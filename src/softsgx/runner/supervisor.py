@@ -4,7 +4,8 @@ import errno
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
-from softsgx.native.notify import Listener, Notification
+from softsgx.native import plain
+from softsgx.native.notify import NOTIF, Listener, Notification
 from softsgx.native.numbers import AGENT_BASE, CALL_NR, VDSO_OFFSET, Call
 from softsgx.runner.caller import Caller
 from softsgx.runner.crew import Work
@@ -64,7 +65,7 @@ class Supervisor(Work):
         self._execs = execs
         self._make_sgx = make_sgx
         self._sgx: Sgx | None = None
-        loop.on_readable(listener.fd, self._call)
+        loop.on_call(listener.fd, self._call)
 
     @property
     def recheck_ms(self) -> int | None:
@@ -80,7 +81,10 @@ class Supervisor(Work):
         """Say whether a process of the tree is left that could make a call."""
         return not is_hung_up(self._listener.fd)
 
-    def _call(self) -> None:
+    def _call(self, received: bytes) -> None:
+        if received:
+            self._take(Notification(NOTIF.unpack(received)))
+            return
         call = self._listener.receive()
         if call is None:
             self.is_done = not self.has_callers()
@@ -123,6 +127,7 @@ class Supervisor(Work):
         # Until somebody uses SGX there is nothing that a child could have inherited.
         is_needed = call.args[0] != Call.FORKED
         if self._sgx is None and is_needed:
+            plain.end(self._listener.fd)
             self._sgx = self._make_sgx(self._loop, self._turn)
         try:
             if self._sgx:

@@ -12,9 +12,10 @@ from pathlib import Path
 from time import monotonic
 
 from softsgx.native import host, lib
+from softsgx.native.pulse import Pulse
 from softsgx.platform.platform import Platform
-from softsgx.runner.host_code import KEPT, HostCode, TextScanner
-from softsgx.runner.kept import Kept
+from softsgx.runner.host_code import HostCode, TextScanner
+from softsgx.runner.kept import CPUID_SITES, Kept
 from softsgx.runner.loop import Loop
 from softsgx.runner.machinery import Machinery
 from softsgx.runner.turn import Turn
@@ -40,6 +41,7 @@ class Daemon:
         self.platform = platform
         self.turn = Turn()
         self.loop = Loop(last=-1)
+        self._pulse = Pulse()  # nobody watches the main thread
         self.sessions: set[Session] = set()
         self.leaving: list[Attached] = []
         """Trees whose crew has ended, or is about to."""
@@ -52,7 +54,9 @@ class Daemon:
         _use_all_descriptors()
         self.machinery = _Machinery(platform, self)
         self.loop.on_readable(self.machinery.files.watch.fd, self._release_gone)
-        scanner = TextScanner(Kept(KEPT)) if self.machinery.rewrite_cpuid else None
+        scanner = (
+            TextScanner(Kept(CPUID_SITES)) if self.machinery.rewrite_cpuid else None
+        )
         self.code = HostCode(scanner)
         self._injectors: dict[bool, lib.Injector] = {}
 
@@ -120,8 +124,9 @@ class Daemon:
             signal.signal(number, self._end)
         signal.set_wakeup_fd(self._bell_writer(), warn_on_full_buffer=False)
         while not self._is_over:
-            for fd in self.loop.wait(self._timeout_ms()):
-                self.loop.do(fd)
+            due = self.loop.wait(self._pulse, self._timeout_ms())
+            for fd in due.fds:
+                self.loop.do(fd, due.call)
             self._tidy()
 
     def wake(self) -> None:

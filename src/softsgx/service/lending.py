@@ -66,7 +66,7 @@ class Lending(Supervisor):
                 self._attachment.lend(self._listener.fd)
         except PlatformError as error:
             complain(str(error))
-            self._loop.on_readable(self._listener.fd, self._call)
+            self._loop.on_call(self._listener.fd, self._call)
             return False
         self._loop.on_hang_up(self._listener.fd, self._hung_up)
         self._loop.on_readable(self._attachment.fd, self._hear)
@@ -88,7 +88,7 @@ class Lending(Supervisor):
         complain("the platform's daemon is gone, and with it all enclaves")
         self._loop.forget(self._attachment.fd)
         self._loop.forget(self._listener.fd)
-        self._loop.on_readable(self._listener.fd, self._call)
+        self._loop.on_call(self._listener.fd, self._call)
         ledger_fd = self._attachment.ledger_fd
         calls = [] if ledger_fd is None else unanswered(ledger_fd, self._listener.fd)
         for call in list(calls):

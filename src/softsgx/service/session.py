@@ -266,6 +266,6 @@ class _Following(Supervisor):
             listener, attached.loop, turn, attached.execs(), attached.make_sgx
         )
 
-    def _call(self) -> None:
+    def _call(self, received: bytes) -> None:
         self._attached.begins()
-        super()._call()
+        super()._call(received)

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/stat.h>
+
+#include "softsgx.h"
+
+/* Another file, or another content, has another one. */
+struct identity {
+	uint64_t dev, ino, mtime, ctime, size;
+};
+
+struct known {
+	struct identity id;
+	struct known *next;
+	size_t count;
+	uint64_t places[]; /* file offsets of CPUIDs, rising */
+};
+
+void identity_of(const struct stat *st, struct identity *id);
+/* NULL: nobody looked into that file yet.  What is found stays. */
+const struct known *known_find(struct softsgx_files *files, const struct identity *id);
