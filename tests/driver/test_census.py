@@ -48,7 +48,7 @@ def test_an_empty_machine() -> None:
     assert use.size == use.free == EPC * PAGE
     assert (use.pages, use.secs, use.va, use.evicted, use.beyond) == (0, 0, 0, 0, 0)
     assert use.guests == 0
-    assert total_counts(world.driver) == Counts()
+    assert total_counts(world.driver, []) == Counts()
     assert not world.driver.enclaves, "an open file is no enclave yet"
 
 
@@ -65,7 +65,7 @@ def test_an_enclave_that_is_built() -> None:
     world = World(MODEL)
     world.create(int(AttributeFlags.DEBUG))
     world.add(1, 3)
-    seen = enclave_use(world.driver, world.encl)
+    seen = enclave_use(world.encl)
     assert (seen.initialized, seen.debug, seen.mrenclave) == (False, True, "")
     assert (seen.resident, seen.evicted, seen.va) == (4 * PAGE, 0, PAGE)
     assert (seen.base, seen.size, seen.pids) == (BASE, SIZE, ())
@@ -82,7 +82,7 @@ def test_an_enclave_that_runs() -> None:
     world.map(0, 9, 3)
     secs = world.driver.secs(world.encl)
     stage(world, 77)
-    seen = enclave_use(world.driver, world.encl)
+    seen = enclave_use(world.encl)
     assert (seen.initialized, seen.pids, seen.device) == (True, (77,), "sgx_enclave")
     assert seen.mrenclave == secs.mrenclave.hex()
     assert seen.mrsigner == secs.mrsigner.hex()
@@ -164,7 +164,7 @@ def test_what_is_out_shows_and_stays_out() -> None:
     }
     assert seen == out == world.out()
     assert sum(run.size for run in runs) == 101 * PAGE
-    one = enclave_use(world.driver, world.encl)
+    one = enclave_use(world.encl)
     assert one.evicted == len(out) * PAGE
     assert one.resident == (102 - len(out)) * PAGE
     use = epc_use(world.driver)
@@ -208,13 +208,15 @@ def test_totals_remember_enclaves_that_are_gone() -> None:
     world.build()
     world.encl.entered.add(0)
     world.memory.tallies[0] = (5, 4, 3, 1)
+    seen = [enclave_use(world.encl)]
     other = world.driver.open(FakeMemory())
     other.counts.entries = 100
     world.driver.release(other)
-    assert total_counts(world.driver) == Counts(5, 4, 3)
+    assert total_counts(world.driver, seen) == Counts(5, 4, 3)
+    world.memory.tallies[0] = (9, 8, 3, 1)
     world.driver.release(world.encl)
     assert not world.driver.enclaves
-    assert total_counts(world.driver) == Counts(5, 4, 3)
+    assert total_counts(world.driver, seen) == Counts(9, 8, 3), "not twice"
 
 
 def test_an_eid_is_never_given_twice() -> None:
@@ -225,4 +227,4 @@ def test_an_eid_is_never_given_twice() -> None:
     world.memory = FakeMemory()
     world.encl = world.driver.open(world.memory)
     world.build()
-    assert enclave_use(world.driver, world.encl).eid > first
+    assert enclave_use(world.encl).eid > first

@@ -182,6 +182,39 @@ def test_show_maps_pages_and_names_the_thread_inside(served: Served) -> None:
         assert one.end() == 0
 
 
+def enclave_file(pid: int) -> Path:
+    """Return the enclave's memory, as its program has it open."""
+    fds = Path(f"/proc/{pid}/fd").iterdir()
+    return next(fd for fd in fds if "sgx_enclave" in str(fd.readlink()))
+
+
+def test_a_program_that_writes_over_its_counts_harms_its_own_alone(
+    tmp_path: Path,
+) -> None:
+    with (
+        daemon(new_platform(tmp_path / "p"), "--metrics", "0") as served,
+        holding(served, 1, 0, 0) as one,
+        holding(served, 2, 0, 0) as two,
+    ):
+        rows = {row["counts"]["entries"]: row for row in listed(served)}
+        liar, honest = rows[one.entries], rows[two.entries]
+        with enclave_file(liar["pids"][0]).open("r+b") as file:
+            words = liar["size"] // PAGE * 2
+            behind = -(-(liar["size"] + words) // PAGE) * PAGE
+            file.seek(behind)
+            file.write(b"\xff" * (os.fstat(file.fileno()).st_size - behind))
+        rows = {row["eid"]: row for row in listed(served)}
+        assert rows[liar["eid"]]["counts"]["entries"] > 1 << 64
+        assert rows[honest["eid"]] == honest
+        shown = json.loads(say(served, "show", str(liar["eid"]), "--json"))
+        (inside,) = (tcs for tcs in shown["threads"] if tcs["pid"])
+        assert inside["tid"] == (1 << 32) - 1
+        say(served, "top", "--delay", "0.1", "-n", "1")
+        assert metrics(served)["softsgx_enclave_entries_total", ""] > 1 << 64
+        assert (one.end(), two.end()) == (0, 0)
+        assert settled(served) == []
+
+
 def test_top_tells_how_often_things_happen(served: Served) -> None:
     assert settled(served) == []
     with holding(served, 1, 0, 0) as one:

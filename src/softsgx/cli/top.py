@@ -122,12 +122,14 @@ def _printer(sort: str, *, as_json: bool) -> Iterator[Print]:
         yield lambda words: printed(_picture(words, sort))
         return
     with Live(console=output, screen=True, auto_refresh=False) as live:
-        yield lambda words: live.update(_picture(words, sort), refresh=True)
+        yield lambda words: live.update(
+            _picture(words, sort, most=output.height), refresh=True
+        )
 
 
-def _picture(words: dict[str, Any], sort: str) -> Group:
+def _picture(words: dict[str, Any], sort: str, most: int | None = None) -> Group:
     rows = sorted(words["enclaves"], key=lambda row: _amount(row, sort), reverse=True)
-    return Group(*top_head(words), "", top_table(rows))
+    return Group(*top_head(words), "", top_table(rows[:most]))
 
 
 def _amount(row: dict[str, Any], sort: str) -> float:

@@ -4,20 +4,23 @@ A picture of all enclaves costs time by their number and their TCSs, never by th
 pages; only an enclave's map goes through its pages, a piece at a time.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from struct import Struct
 
 from softsgx.arch.addr import PAGE_SHIFT, PAGE_SIZE
 from softsgx.arch.secinfo import PageType
 from softsgx.arch.tcs import Tcs
 from softsgx.driver.core import Core
 from softsgx.driver.counts import Counts
-from softsgx.driver.encl import Encl, EnclPage, Stretch
+from softsgx.driver.encl import Encl, Stretch
 from softsgx.machine.crossing import STAGE_INACTIVE
 from softsgx.machine.epcm import EpcmBits
 from softsgx.machine.fields import TCS_OWNER, TCS_STAGE
 
 _RIGHTS = ((1, "r"), (2, "w"), (4, "x"))
 _STATES = (EpcmBits.PENDING, EpcmBits.MODIFIED, EpcmBits.PR, EpcmBits.BLOCKED)
+_STAGE = Struct(f"<{TCS_STAGE.offset}xQ")
 _TID = 3
 
 
@@ -116,15 +119,19 @@ def epc_use(core: Core) -> EpcUse:
     )
 
 
-def total_counts(core: Core) -> Counts:
-    """Count what happened to all enclaves of the machine, those that are gone too."""
-    total = core.past
-    for encl in core.enclaves.values():
-        total += encl.counted()
+def total_counts(core: Core, seen: Iterable[EnclaveUse]) -> Counts:
+    """Count what happened to all enclaves; *seen* are those that there were just now.
+
+    Of one that ended since, the driver's books have all; nothing is counted twice.
+    """
+    total = replace(core.past)
+    for use in seen:
+        if use.eid in core.enclaves:
+            total.add(use.counts)
     return total
 
 
-def enclave_use(core: Core, encl: Encl) -> EnclaveUse:
+def enclave_use(encl: Encl) -> EnclaveUse:
     """Describe an enclave that was created."""
     secs = encl.measured
     return EnclaveUse(
@@ -141,7 +148,7 @@ def enclave_use(core: Core, encl: Encl) -> EnclaveUse:
         evicted=_evicted(encl) << PAGE_SHIFT,
         va=len(encl.versions.pages) << PAGE_SHIFT,
         tcs=len(encl.tcs),
-        inside=sum(1 for index in encl.tcs if _is_taken(core, encl, index)),
+        inside=_inside(encl),
         debug=encl.debug,
         initialized=encl.initialized,
         counts=encl.counted(),
@@ -177,25 +184,26 @@ def _evicted(encl: Encl) -> int:
     return encl.evicted + (encl.secs_slot is not None)
 
 
-def _resident(core: Core, encl: Encl, index: int) -> memoryview | None:
-    """Return a page's memory if it is in the EPC."""
-    page: EnclPage | None = encl.numbered(index)
-    if page is None or page.evicted:
-        return None
-    return core.machine.epc.page(page.epc_page)
+def _inside(encl: Encl) -> int:
+    """Count the threads inside; where one is, the TCS is in the EPC."""
+    there = encl.tcs
+    if encl.evicted:
+        there = {index for index in there if not _is_out(encl, index)}
+    stages = (_STAGE.unpack_from(encl.view, index << PAGE_SHIFT)[0] for index in there)
+    return sum(stage != STAGE_INACTIVE for stage in stages)
 
 
-def _is_taken(core: Core, encl: Encl, index: int) -> bool:
-    raw = _resident(core, encl, index)
-    return raw is not None and TCS_STAGE.read(raw) != STAGE_INACTIVE
+def _is_out(encl: Encl, index: int) -> bool:
+    page = encl.numbered(index)
+    return page is None or page.evicted
 
 
 def _tcs_use(core: Core, encl: Encl, index: int) -> TcsUse:
     address = encl.base + (index << PAGE_SHIFT)
-    raw = _resident(core, encl, index)
-    if raw is None:
+    page = encl.numbered(index)
+    if page is None or page.evicted:
         return TcsUse(address, evicted=True)
-    once = bytes(raw)
+    once = bytes(core.machine.epc.page(page.epc_page))
     taken = TCS_STAGE.read(once) != STAGE_INACTIVE
     tcs = Tcs.from_bytes(once)
     return TcsUse(

@@ -176,7 +176,7 @@ class Core:
         if not encl.created:
             return
         self.absorb()
-        self.past += encl.counted()
+        self.past.add(encl.counted())
         del self.enclaves[encl.eid]
         for changes in (self._unpublished, self._changes):
             changes[:] = [change for change in changes if change[0] is not encl]

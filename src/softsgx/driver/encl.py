@@ -6,7 +6,7 @@ import os
 import re
 from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -119,10 +119,12 @@ class Encl:
 
     def counted(self) -> Counts:
         """Return all that was counted, here and by agents; those may say anything."""
-        total = Counts() + self.counts
+        total = replace(self.counts)
         for index in self.entered:
             entries, exits, aex, _ = self.memory.tally(index)
-            total += Counts(entries, exits, aex)
+            total.entries += entries
+            total.exits += exits
+            total.aex += aex
         return total
 
     def covers(self, addr: int) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import asdict
 
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -13,13 +13,11 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from softsgx import __version__
-from softsgx.driver.census import EnclaveUse, enclave_use, epc_use, total_counts
+from softsgx.driver.census import EnclaveUse
 from softsgx.driver.core import Core
 from softsgx.driver.counts import Counts
 from softsgx.runner.turn import Turn
-
-_AT_ONCE = 64
-"""Enclaves that are looked at before others have their turn."""
+from softsgx.service.watch import look
 
 _COUNTS = {
     "entries": ("enclave_entries", "EENTERs, as the programs' agents count them"),
@@ -57,10 +55,8 @@ class Metrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric."""
-        enclaves = self._enclaves()
-        with self._turn:
-            use, counts = epc_use(self._core), total_counts(self._core)
-            created = self._core.machine.next_eid - 1
+        enclaves, use, counts = look(self._core, self._turn)
+        created = self._core.machine.next_eid - 1
         yield InfoMetricFamily(
             "softsgx", "The daemon's version", {"version": __version__}
         )
@@ -77,24 +73,12 @@ class Metrics(Collector):
         yield from _counters(counts)
         yield from _by_measurement(enclaves)
 
-    def _enclaves(self) -> list[EnclaveUse]:
-        """Look at all enclaves, some at a time: one may end meanwhile."""
-        with self._turn:
-            eids = list(self._core.enclaves)
-        found: list[EnclaveUse] = []
-        for at in range(0, len(eids), _AT_ONCE):
-            with self._turn:
-                for eid in eids[at : at + _AT_ONCE]:
-                    encl = self._core.enclaves.get(eid)
-                    if encl is not None:
-                        found.append(enclave_use(self._core, encl))
-        return found
-
 
 def serve(core: Core, turn: Turn, host: str, port: int) -> int:
     """Serve metrics over HTTP from now on; return the port; OSError."""
     registry = CollectorRegistry()
     registry.register(Metrics(core, turn))
+    ProcessCollector(registry=registry)
     server, _ = start_http_server(port, host, registry)
     return int(server.server_port)
 

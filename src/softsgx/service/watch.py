@@ -9,15 +9,19 @@ from typing import TYPE_CHECKING
 
 from softsgx.driver.census import (
     EnclaveUse,
+    EpcUse,
     enclave_use,
     epc_use,
     page_map,
     tcs_map,
     total_counts,
 )
+from softsgx.driver.core import Core
+from softsgx.driver.counts import Counts
 from softsgx.driver.encl import Encl
 from softsgx.platform.audit import Who
 from softsgx.platform.errors import PlatformError
+from softsgx.runner.turn import Turn
 from softsgx.service.channel import Peer, Words
 
 if TYPE_CHECKING:
@@ -30,17 +34,30 @@ ROWS_AT_ONCE = 256
 """Runs of pages, or TCSs, in a piece."""
 
 
+def look(core: Core, turn: Turn) -> tuple[list[EnclaveUse], EpcUse, Counts]:
+    """Look at all enclaves, some at a time, and then at the machine."""
+    with turn:
+        eids = list(core.enclaves)
+    seen: list[EnclaveUse] = []
+    for at in range(0, len(eids), AT_ONCE):
+        with turn:
+            there = (core.enclaves.get(eid) for eid in eids[at : at + AT_ONCE])
+            seen += (enclave_use(encl) for encl in there if encl)
+    with turn:
+        return seen, epc_use(core), total_counts(core, seen)
+
+
 def machine(daemon: "Daemon", params: Words, peer: Peer) -> Words:
     """Tell of the EPC, and what happened to all enclaves since the machine began."""
     del params, peer
     core = daemon.machinery.driver
-    with daemon.turn:
-        return {
-            "epc": asdict(epc_use(core)),
-            "alive": len(core.enclaves),
-            "created": core.machine.next_eid - 1,
-            "counts": asdict(total_counts(core)),
-        }
+    seen, epc, counts = look(core, daemon.turn)
+    return {
+        "epc": asdict(epc),
+        "alive": len(seen),
+        "created": core.machine.next_eid - 1,
+        "counts": asdict(counts),
+    }
 
 
 def enclaves(daemon: "Daemon", params: Words, peer: Peer) -> Words:
@@ -50,7 +67,7 @@ def enclaves(daemon: "Daemon", params: Words, peer: Peer) -> Words:
     core = daemon.machinery.driver
     with daemon.turn:
         eids = (eid for eid in core.enclaves if eid >= first)
-        found = [enclave_use(core, core.enclaves[eid]) for eid in islice(eids, AT_ONCE)]
+        found = [enclave_use(core.enclaves[eid]) for eid in islice(eids, AT_ONCE)]
         more = next(eids, None)
     return {"rows": [_with_process(use) for use in found], "next": more}
 
