@@ -11,7 +11,7 @@ FUZZ_SECONDS ?= 60
 MAKEFLAGS += --no-print-directory
 
 .PHONY: help venv build check format lint types layers house spelling unit test \
-	selftest selftest-20 demo bench fuzz soak clean
+	selftest selftest-20 demo bench fuzz soak scale clean
 
 help:
 	@echo 'make demo         set up, build, run an example enclave'
@@ -20,6 +20,7 @@ help:
 	@echo 'make bench        the figures of this machine'
 	@echo 'make fuzz         random programs against softsgx for FUZZ_SECONDS (60)'
 	@echo 'make soak         the laws of the model over SOAK_STEPS steps (1000000: 20 minutes)'
+	@echo 'make scale        what a page costs in EPCs of 1 MiB to 1 TiB, among 1 to 5000 enclaves'
 	@echo 'make selftest-20  the kernel selftests, 20 times each'
 	@echo 'make clean        remove what was built (not the environment)'
 
@@ -89,6 +90,9 @@ fuzz: build
 
 soak: venv
 	$(BIN)/python -m tests.model.soak
+
+scale: build
+	$(BIN)/python -m tests.scale.figures
 
 bench: build
 	$(BIN)/softsgx bench

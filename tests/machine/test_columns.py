@@ -43,3 +43,21 @@ def test_a_chunk_of_zeros_takes_no_memory() -> None:
     columns.fill(0, ROWS, (1, 1), (0, 0))
     columns.fill(0, ROWS, (0, 0), (0, 0))
     assert not columns.chunks
+
+
+def test_a_chunk_that_becomes_zeros_piece_by_piece_takes_none_either() -> None:
+    columns = Columns("HQ")
+    columns.fill(10, 3, (1, 0), (0, 0))
+    columns.fill(10, 2, (0, 0), (0, 0))
+    assert columns.get(12) == (1, 0)
+    columns.set(12, (0, 0))
+    assert not columns.chunks
+    columns.fill(10, 3, (0, 1), (0, 0))
+    columns.fill(0, 100, (0, 0), (0, 0))
+    assert not columns.chunks
+
+
+def test_zeros_make_no_chunk() -> None:
+    columns = Columns("HQ")
+    columns.fill(10, 3, (0, 0), (0, 0))
+    assert not columns.chunks

@@ -16,6 +16,7 @@ from softsgx.driver.reclaim import Reclaimer
 from softsgx.driver.runs import runs_of
 from softsgx.driver.sanitize import sanitize
 from softsgx.driver.section import Section
+from softsgx.encls.run import eremove_run
 from softsgx.machine.epcm import EpcmEntry
 from softsgx.machine.machine import Machine
 
@@ -127,7 +128,7 @@ class Core:
 
     def _free_va(self, page: int) -> None:
         self._eremove(page)
-        self.section.give(page)
+        self.take_back(page, 1)
 
     def take_back(self, first: int, count: int) -> None:
         """Free a run of EPC pages that is no enclave's any more."""
@@ -153,6 +154,18 @@ class Core:
         encl.erase_run(stretch.index, count)
         encl.secs_child_cnt -= count
 
+    def _remove_all(self, encl: Encl) -> None:
+        """EREMOVE all pages, in as few runs as the EPC has them in, in any order."""
+        pages: list[int] = []
+        for stretch in encl.pages_in_use():
+            if not stretch.page.evicted:
+                first = stretch.page.epc_page
+                pages.extend(range(first, first + stretch.count))
+        encl.forget_pages()
+        for first, count in runs_of(pages):
+            eremove_run(self.machine, encl.secs, first, count)
+            self.take_back(first, count)
+
     def _forget_evicted(self, encl: Encl, stretch: Stretch) -> None:
         slot = stretch.page.epc_page
         encl.versions.give(range(slot, slot + stretch.count))
@@ -173,6 +186,8 @@ class Core:
 
     def release(self, encl: Encl) -> None:
         """End an enclave: everything it has of the EPC comes back."""
+        for mm in list(encl.mms):
+            mm.forget(encl)
         if not encl.created:
             return
         self.absorb()
@@ -183,8 +198,7 @@ class Core:
         if encl.secs_slot is None:
             # A thread that was killed inside has left, though no leaf said so.
             self.machine.enclaves[encl.secs].inside.clear()
-        for stretch in encl.pages_in_use():
-            self.remove_stretch(encl, stretch)
+        self._remove_all(encl)
         if encl.secs_slot is None:
             del self.by_secs[encl.secs]
             self._eremove(encl.secs)

@@ -234,6 +234,13 @@ class Encl:
         for tcs in self.tcs.intersection(range(index, index + count)):
             self.frames.pop(tcs, None)
 
+    def forget_pages(self) -> None:
+        """Forget all pages, as at the enclave's end."""
+        self._pages, self.words = Columns("IB"), Columns("H")
+        for known in (self._blocks, self.tcs, self.young, self.frames):
+            known.clear()
+        self.secs_child_cnt = self.evicted = 0
+
     def absent_run(self, index: int, count: int) -> int:
         """Return how many of *count* pages, from the first on, do not exist."""
         infos = self._pages.column(1, index, count)

@@ -35,6 +35,9 @@ class Mm:
         self.read_implies_exec = read_implies_exec
         self.vmas: list[Vma] = []
         self.encls: set[Encl] = set()
+        """Enclaves that it maps or has mapped, as far as there still are any."""
+        self._by_encl: dict[Encl, set[Vma]] = {}
+        self._unmapped: set[Encl] = set()
         self.tables: Tables = NoTables()
 
     def find(self, addr: int) -> Vma | None:
@@ -47,6 +50,22 @@ class Mm:
         low = bisect_right(self.vmas, start, key=_end)
         high = bisect_left(self.vmas, end, key=_start)
         return self.vmas[low:high]
+
+    def of(self, encl: Encl) -> list[Vma]:
+        """Return the mappings of an enclave, lowest first."""
+        return sorted(self._by_encl.get(encl, ()), key=_start)
+
+    def take_unmapped(self) -> list[Encl]:
+        """Return the enclaves of which the last mapping went since this was asked."""
+        gone = [encl for encl in self._unmapped if encl not in self._by_encl]
+        self._unmapped.clear()
+        return gone
+
+    def forget(self, encl: Encl) -> None:
+        """Forget an enclave that is gone; none of its mappings is left."""
+        self.encls.discard(encl)
+        self._unmapped.discard(encl)
+        encl.mms.discard(self)
 
     def carve(self, start: int, end: int) -> Iterator[Vma]:
         """Yield the mappings in a range, cut at the range's ends as their turn comes.
@@ -69,14 +88,14 @@ class Mm:
         at = bisect_left(self.vmas, start, key=_start)
         del self.vmas[at : at + len(gone)]
         for vma in gone:
-            vma.encl.vma_count -= 1
+            self._leave(vma)
             vma.encl.torn = True
 
     def give(self, vma: Vma, encl: Encl) -> None:
         """Let a mapping be of another enclave: of the one that was just made for it."""
-        vma.encl.vma_count -= 1
+        self._leave(vma)
         vma.encl = encl
-        encl.vma_count += 1
+        self._join(vma)
         self.encls.add(encl)
         encl.mms.add(self)
 
@@ -91,7 +110,7 @@ class Mm:
     def clear(self) -> None:
         """Unmap everything and leave all enclaves, as exec and exit do."""
         for vma in self.vmas:
-            vma.encl.vma_count -= 1
+            self._leave(vma)
         self.vmas.clear()
         for encl in self.encls:
             encl.mms.discard(self)
@@ -99,7 +118,20 @@ class Mm:
 
     def _insert(self, vma: Vma) -> None:
         self.vmas.insert(bisect_left(self.vmas, vma.start, key=_start), vma)
+        self._join(vma)
+
+    def _join(self, vma: Vma) -> None:
+        self._by_encl.setdefault(vma.encl, set()).add(vma)
         vma.encl.vma_count += 1
+
+    def _leave(self, vma: Vma) -> None:
+        """Take a mapping off its enclave's."""
+        own = self._by_encl[vma.encl]
+        own.remove(vma)
+        if not own:
+            del self._by_encl[vma.encl]
+            self._unmapped.add(vma.encl)
+        vma.encl.vma_count -= 1
 
     def _cut(self, vma: Vma, start: int, end: int) -> Vma:
         """Shrink a mapping to a range inside it; what is left over becomes others."""

@@ -33,18 +33,28 @@ class Columns:
 
     def set(self, row: int, values: tuple[int, ...]) -> None:
         """Write one row."""
-        chunk = self._chunk(row >> CHUNK_SHIFT)
+        number = row >> CHUNK_SHIFT
+        chunk = self._chunk(number)
         at = row & (CHUNK - 1)
         for column, value in zip(chunk, values, strict=True):
             column[at] = value
+        if not any(values):
+            self.prune(number)
+
+    def prune(self, number: int) -> None:
+        """Give back the memory of a chunk in which nothing is non-zero any more."""
+        chunk = self.chunks.get(number)
+        if chunk and not any(_used(column) for column in chunk):
+            del self.chunks[number]
 
     def fill(
         self, first: int, count: int, values: tuple[int, ...], steps: tuple[int, ...]
     ) -> None:
         """Write *count* rows; each column starts at its value and rises by its step."""
+        is_zero = not any(values) and not any(steps)
         for number, start, stop in _pieces(first, count):
             done = (number << CHUNK_SHIFT) + start - first
-            if not any(values) and not any(steps) and stop - start == CHUNK:
+            if is_zero and (stop - start == CHUNK or number not in self.chunks):
                 self.chunks.pop(number, None)
                 continue
             chunk = self._chunk(number)
@@ -52,6 +62,8 @@ class Columns:
                 column[start:stop] = _ramp(
                     column.typecode, value + done * step, step, stop - start
                 )
+            if is_zero:
+                self.prune(number)
 
     def column(self, index: int, first: int, count: int) -> "array[int]":
         """Return a copy of one column over a run of rows."""

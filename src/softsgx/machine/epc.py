@@ -73,7 +73,6 @@ class Epc:
         if offset < 0 or offset + (count << PAGE_SHIFT) > memory.nbytes:
             raise ValueError("the run does not fit its memory")
         self.unplace(first, count)
-        _drop(self._private, first, count)
         octets = memory if memory.format == "B" else memory.cast("B")
         self._add(_Run(first, count, octets, offset))
 
@@ -99,6 +98,7 @@ class Epc:
             return
         end = first + count
         _drop(self._ones, first, count)
+        _drop(self._private, first, count)
         at = max(bisect_right(self._runs, first, key=_first_of) - 1, 0)
         while at < len(self._runs) and self._runs[at].first < end:
             run = self._runs[at]

@@ -129,6 +129,8 @@ class Epcm:
                 self.touched.append(Touched(secs, address, 1, 0))
             states[at], owners[at] = new, owner
             addresses[at], epochs[at] = linaddr, epoch
+            if not new:
+                self._columns.prune(page >> CHUNK_SHIFT)
         if is_seen:
             self.touched.append(Touched(owner, linaddr, 1, new))
 

@@ -95,10 +95,9 @@ class Answer:
 
     def detach_unmapped(self) -> None:
         """Take it away again when the program maps the enclave no more."""
-        mapped = {vma.encl for vma in self.process.mm.vmas}
-        for encl, base in list(self.process.aliased.items()):
-            if encl not in mapped:
-                del self.process.aliased[encl]
+        for encl in self.process.mm.take_unmapped():
+            base = self.process.aliased.pop(encl, None)
+            if base is not None:
                 self._add(OpKind.UNALIAS, base, base + 1)
 
     def plain_protect(self, gaps: Iterable[tuple[int, int]], prot: int) -> None:

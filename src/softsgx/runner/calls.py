@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from softsgx.arch.addr import PAGE_SIZE
-from softsgx.driver.device import File
+from softsgx.driver.device import File, Isgx
 from softsgx.driver.driver import Driver
 from softsgx.driver.encl import Encl
 from softsgx.driver.mm import Mm
@@ -92,13 +92,12 @@ class Calls:
         file = self._file(task, fd)
         answer = Answer(task.process, self.sites.code)
         was_created = isinstance(file, Encl) and file.created
-        had = set(task.mm.encls)
+        had = set(task.mm.encls) if isinstance(file, Isgx) else None
         result: Result = 0
         task.caller.leaving = partial(answer.note_changes, self._driver)
         try:
             result = self._driver_ioctl(file, task, fd, cmd, arg)
-            fresh = [e for e in task.mm.encls - had if not self._files.has(e)]
-            for encl in fresh:
+            for encl in self._made(task.mm, had):
                 result = NewFd(self._files.adopt(encl), os.O_CLOEXEC)
                 self._remap(answer, encl, None)
         finally:
@@ -128,12 +127,16 @@ class Calls:
             raise OSError(NOT_OURS, "not a node of ours")
         return file
 
+    def _made(self, mm: Mm, had: set[Encl] | None) -> list[Encl]:
+        """Return the enclaves that an ioctl made, which only isgx's does."""
+        new = mm.encls - had if had is not None else ()
+        return [encl for encl in new if not self._files.has(encl)]
+
     def _remap(self, answer: Answer, encl: Encl, fd: int | None) -> None:
         """Give mappings their pages that were made before the enclave had a base."""
-        for vma in answer.process.mm.vmas:
-            if vma.encl is encl:
-                answer.attach(self._driver, encl, fd)
-                answer.map(self._driver, fd, vma.start, vma.end)
+        for vma in answer.process.mm.of(encl):
+            answer.attach(self._driver, encl, fd)
+            answer.map(self._driver, fd, vma.start, vma.end)
 
     # ---- mappings ----
 
