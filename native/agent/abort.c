@@ -2,7 +2,8 @@
  *
  * Pages of ones in place of an enclave's, where host code touches it: to read, many at a
  * time, until somebody enters; to write, for the length of one instruction.  What was
- * mapped is kept elsewhere meanwhile.
+ * mapped is kept elsewhere meanwhile, where nobody else maps anything: mappings that only
+ * change places need no room, so that a limit of the program's (RLIMIT_AS) is no matter.
  */
 #include "agent.h"
 
@@ -12,11 +13,15 @@
 #define MREMAP_MAYMOVE_ 1
 #define MREMAP_TO 3	  /* MREMAP_MAYMOVE | MREMAP_FIXED */
 #define ONES_SIZE 0x40000ul
+#define ASIDE (AGENT_BASE + 0x20000000ul)
+#define THROWN (ASIDE + PIECES * ONES_SIZE)
 
 static struct piece {
 	u64 at, length;
 	u64 kept;	/* where its mapping is; 0: not in use */
 } pieces[PIECES];
+
+static u8 thrown[FOR_STEPS]; /* there is a page for it, in its place or in the enclave's */
 
 static u8 *ones; /* to be mapped again elsewhere, and never written */
 static u32 next_to_go = FOR_STEPS;
@@ -48,8 +53,37 @@ static int have_ones(void)
 	return 1;
 }
 
+/* Where the page that is thrown away waits for the next step. */
+static u64 thrown_place(const struct piece *p)
+{
+	return THROWN + (u64)(p - pieces) * PAGE;
+}
+
+static int is_for_steps(const struct piece *p)
+{
+	return p - pieces < FOR_STEPS;
+}
+
+/* While the process may still map something. */
+static int have_thrown(const struct piece *p)
+{
+	u8 *have = &thrown[p - pieces];
+
+	if (!*have)
+		*have = anonymous(thrown_place(p), PAGE, MAP_PRIVATE_ | MAP_FIXED_) != 0;
+	return *have;
+}
+
+void abort_prepare(void)
+{
+	for (u32 i = 0; i < FOR_STEPS; i++)
+		have_thrown(&pieces[i]);
+}
+
 static void withdraw(struct piece *p)
 {
+	if (is_for_steps(p) && sys(NR_mremap, p->at, PAGE, PAGE, MREMAP_TO, thrown_place(p)) < 0)
+		thrown[p - pieces] = 0;
 	if (sys(NR_mremap, p->kept, p->length, p->length, MREMAP_TO, p->at) < 0)
 		fatal("softsgx: too many mappings: raise vm.max_map_count\n");
 	pages_moved(p->at, p->length);
@@ -65,20 +99,17 @@ void abort_withdraw(u64 start, u64 end)
 			withdraw(&pieces[i]);
 }
 
-/* Move a mapping away; 0: it is not one, or the kernel has no room. */
+/* Move a mapping away; 0: it is not one, or there are too many. */
 static int keep(struct piece *p, u64 at, u64 length)
 {
-	u64 to = anonymous(0, length, MAP_PRIVATE_);
+	u64 to = ASIDE + (u64)(p - pieces) * ONES_SIZE;
 
-	if (!to)
-		return 0;
 	p->at = at;
 	p->length = length;
 	__atomic_store_n(&p->kept, to, __ATOMIC_RELEASE); /* first: see abort_forked */
 	if (sys(NR_mremap, at, length, length, MREMAP_TO, to) >= 0)
 		return 1;
 	p->kept = 0;
-	sys(NR_munmap, to, length);
 	return 0;
 }
 
@@ -132,9 +163,9 @@ static int put_page(u64 at)
 {
 	struct piece *p = free_piece();
 
-	if (!p || !keep(p, at, PAGE))
+	if (!p || !have_thrown(p) || !keep(p, at, PAGE))
 		return 0;
-	if (!anonymous(at, PAGE, MAP_PRIVATE_ | MAP_FIXED_)) {
+	if (sys(NR_mremap, thrown_place(p), PAGE, PAGE, MREMAP_TO, at) < 0) {
 		withdraw(p);
 		return 0;
 	}
@@ -204,12 +235,14 @@ static int remake(const struct piece *p)
 
 static void piece_forked(struct piece *p, int torn)
 {
-	if (torn && remake(p)) {
-		p->kept = 0;
-	} else if (sys(NR_madvise, p->kept, p->length, 0) != 0) {
+	if (!torn || !remake(p)) {
+		if (sys(NR_madvise, p->kept, p->length, 0) == 0)
+			return;
 		sys(NR_munmap, p->at, p->length); /* Forks do not copy that enclave. */
-		p->kept = 0;
 	}
+	p->kept = 0;
+	if (is_for_steps(p))
+		thrown[p - pieces] = 0;
 }
 
 /* A step of another thread's did not come along.  Torn: nor did a thread that was just

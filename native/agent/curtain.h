@@ -57,6 +57,7 @@ HIDDEN u64 agent_tsc(void); /* entry.S; -EFAULT if the thread may not */
 #define MAX_FAILURES 1000 /* in a row, to map something */
 HIDDEN int abort_step_ended(struct frame *f);
 HIDDEN void abort_withdraw(u64 start, u64 end);
+HIDDEN void abort_prepare(void);
 HIDDEN void abort_forked(int torn);
 HIDDEN int abort_show(u64 at, u64 length);
 HIDDEN void abort_step(struct frame *f, u64 at);

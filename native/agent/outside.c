@@ -83,7 +83,7 @@ static void step_over(struct frame *f, u64 end)
 
 /* ---- a closed curtain ---- */
 
-enum shown { NOTHING, SHOWN, WRITTEN, FETCHED };
+enum shown { NOTHING, SHOWN, STEPPED, FETCHED };
 
 /* What the curtain hides: host code may read ones there, many pages of them. */
 static enum shown behind_curtain(const struct k_sigcontext *mc, u64 *end)
@@ -97,11 +97,12 @@ static enum shown behind_curtain(const struct k_sigcontext *mc, u64 *end)
 		what = curtain_hides(mc->cr2, PROT_EXEC_) ? FETCHED : NOTHING;
 	} else if (mc->err & PF_WRITE) {
 		run = curtain_hides(mc->cr2, PROT_WRITE_);
-		what = run ? WRITTEN : NOTHING;
+		what = run ? STEPPED : NOTHING;
 		*end = run ? run->end : 0;
 	} else {
 		run = curtain_hides(mc->cr2, PROT_READ_);
-		what = run && abort_show(page, run->end - page) ? SHOWN : NOTHING;
+		if (run) /* where the process can map no more, a step has room */
+			what = abort_show(page, run->end - page) ? SHOWN : STEPPED;
 	}
 	unlock_enclaves();
 	return what;
@@ -116,7 +117,7 @@ static int curtain_fault(struct frame *f)
 		return 0;
 	case SHOWN:
 		break;
-	case WRITTEN:
+	case STEPPED:
 		step_over(f, end);
 		break;
 	case FETCHED:

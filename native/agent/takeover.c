@@ -5,6 +5,7 @@
  * mappings.
  */
 #include "agent.h"
+#include "curtain.h"
 #include "filter.h"
 
 #define MADV_DONTNEED_ 4
@@ -200,5 +201,6 @@ void become_sgx_user(struct frame *f)
 	open_masks();
 	action_own(SIGTRAP, A.actions[SIGTRAP].flags);
 	pages_offer();
+	abort_prepare();
 	__atomic_store_n(&A.config.tier, 2, __ATOMIC_RELEASE);
 }
