@@ -20,9 +20,17 @@ def test_the_epc_adds_up() -> None:
     states = {state: seen["softsgx_epc_bytes", state] for state in ("pages", "secs")}
     assert states == {"pages": 9 * PAGE, "secs": PAGE}
     assert seen["softsgx_epc_bytes", "va"] == PAGE
+    assert seen["softsgx_cgroup_epc_bytes", "/"] == 11 * PAGE
     assert seen["softsgx_epc_size_bytes", ""] == sum(
         value for (name, _), value in seen.items() if name == "softsgx_epc_bytes"
     )
+
+
+def test_a_cgroup_of_any_bytes_breaks_no_scrape() -> None:
+    world = World()
+    cgroup = world.driver.cgroups.find("/a\udcff")
+    cgroup.max = 4 * PAGE
+    assert scraped(world.driver)["softsgx_cgroup_epc_bytes", "/a\\xff"] == 0
 
 
 def test_counters_never_fall_when_an_enclave_ends() -> None:

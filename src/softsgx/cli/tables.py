@@ -89,7 +89,7 @@ def enclave_table(rows: Iterable[Words]) -> Table:
             amount(row["evicted"]),
             row["inside"],
             "debug" if row["debug"] else NONE,
-            row["exe"] or NONE,
+            program(row),
             row["cgroup"] or NONE,
         )
     return table
@@ -109,7 +109,7 @@ def top_table(rows: Iterable[Words]) -> Table:
             amount(row["evicted"]),
             row["inside"],
             *(rate(row["per_second"][name]) for name in RATES),
-            row["exe"] or NONE,
+            program(row),
         )
     return table
 
@@ -196,6 +196,11 @@ def pids(row: Words) -> str:
     """Name the processes of an enclave in a word."""
     first, *others = row["pids"] or (NONE,)
     return f"{first}+{len(others)}" if others else str(first)
+
+
+def program(row: Words) -> str:
+    """Return the name of an enclave's program: of a path, a table has no room."""
+    return str(row["exe"].rpartition("/")[2] or NONE)
 
 
 def measured(row: Words) -> str:

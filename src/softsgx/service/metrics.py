@@ -1,5 +1,6 @@
 """What a daemon tells Prometheus, and where."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import asdict
 
@@ -13,6 +14,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from softsgx import __version__
+from softsgx.arch.addr import PAGE_SHIFT
 from softsgx.driver.census import EnclaveUse
 from softsgx.driver.core import Core
 from softsgx.driver.counts import Counts
@@ -56,6 +58,8 @@ class Metrics(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield every metric."""
         enclaves, use, counts = look(self._core, self._turn)
+        with self._turn:
+            charged = [(path, one.usage) for path, one in self._core.cgroups.all()]
         created = self._core.machine.next_eid - 1
         yield InfoMetricFamily(
             "softsgx", "The daemon's version", {"version": __version__}
@@ -72,6 +76,14 @@ class Metrics(Collector):
         yield CounterMetricFamily("softsgx_enclaves_created", "ECREATEs", created)
         yield from _counters(counts)
         yield from _by_measurement(enclaves)
+        cgroups = GaugeMetricFamily(
+            "softsgx_cgroup_epc_bytes",
+            "EPC charged to a cgroup and all below it",
+            labels=["cgroup"],
+        )
+        for path, usage in charged:
+            cgroups.add_metric([_readable(path)], usage << PAGE_SHIFT)
+        yield cgroups
 
 
 def serve(core: Core, turn: Turn, host: str, port: int) -> int:
@@ -81,6 +93,11 @@ def serve(core: Core, turn: Turn, host: str, port: int) -> int:
     ProcessCollector(registry=registry)
     server, _ = start_http_server(port, host, registry)
     return int(server.server_port)
+
+
+def _readable(path: str) -> str:
+    """Return a path, whose bytes anybody chose, in UTF-8."""
+    return os.fsencode(path).decode(errors="backslashreplace")
 
 
 def _gauge(name: str, words: str, value: float) -> GaugeMetricFamily:
