@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from softsgx.cli.failure import Failure
 from softsgx.cli.guest import command
 from softsgx.cli.platform import command as platform_command
 from softsgx.cli.policy import command as policy_command
+from softsgx.platform.platform import Platform
 
 
 @pytest.fixture
@@ -63,11 +63,8 @@ def test_a_locked_processor_gives_no_choice(tmp_path: Path, word: str) -> None:
     place = tmp_path / "p"
     CliRunner().invoke(platform_command, ["new", str(place), "--cpu", "skylake"])
     refused = guest(place, "new", "one", "--lepubkeyhash", word)
-    assert isinstance(refused.exception, Failure)
-    assert str(refused.exception) == (
-        f"--lepubkeyhash {word}: the platform's processor has no launch control,"
-        " its guests have its own launch key"
-    )
+    why = "guest one: the platform's processor has no launch control"
+    assert str(refused.exception) == f"{why}: only its own launch key is there"
 
 
 def test_odd_sizes_are_refused(place: Path) -> None:
@@ -109,3 +106,31 @@ def test_the_policy_shows_what_guests_have_leave_for(place: Path) -> None:
     assert "two" not in table
     shown = json.loads(CliRunner().invoke(policy_command, [*show, "--json"]).output)
     assert shown["guests"] == {"one": {"provisioning": True, "launch": "guest"}}
+
+
+def test_a_guest_is_moved_with_the_keys_of_its_own(place: Path, tmp_path: Path) -> None:
+    other, file, secret = (tmp_path / name for name in ("q", "guest", "passphrase"))
+    CliRunner().invoke(platform_command, ["new", str(other), "--epc", "8M"])
+    secret.write_text("correct horse\n")
+    guest(place, "new", "one", "--epc", "4M", "--keys", "separate")
+    guest(place, "new", "two", "--epc", "4M")
+    guest(place, "start", "one")
+    words = ("--passphrase-file", str(secret))
+    sent = guest(place, "export", "one", "-o", str(file), *words)
+    assert sent.output == f"{file}: one: on, 4096 KiB of EPC\n"
+    assert file.stat().st_mode & 0o777 == 0o600
+    came = guest(other, "import", str(file), "moved", *words)
+    assert came.output == "moved: off, 4096 KiB of EPC\n"
+
+    def shown(where: Path, name: str) -> dict[str, str]:
+        words: dict[str, str] = json.loads(guest(where, "show", name, "--json").output)
+        return words
+
+    one, moved, two = shown(place, "one"), shown(other, "moved"), shown(place, "two")
+    assert moved["keys"] == one["keys"] == "separate"
+    assert moved["identity"] == one["identity"]
+    assert one["identity"].startswith("softsgx-guest-")
+    assert (two["keys"], two["identity"]) == ("shared", Platform.open(place).identity)
+    file.write_bytes(b"softsgx platform 1\n")
+    refused = guest(other, "import", str(file), "again", *words)
+    assert str(refused.exception) == f"{file}: not an export of a guest"

@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from softsgx.launch.guests import Launch
 from softsgx.machine.model import Model
 from softsgx.platform.errors import PlatformError
 from softsgx.platform.guest_record import (
     OWN,
     WRITABLE,
     GuestRecord,
+    Keys,
     decode_guest,
     encode_guest,
 )
@@ -47,7 +49,8 @@ def refused(why: str) -> pytest.RaisesExc[PlatformError]:
             kvm=Kvm.LINUX_6_1,
             is_on=True,
         ),
-        replace(SMALL, lepubkeyhash=OWN),
+        replace(SMALL, lepubkeyhash=OWN, launch=Launch.GUEST),
+        replace(SMALL, keys=Keys.SEPARATE, provisioning=True),
     ],
 )
 def test_a_record_is_read_as_it_was_written(record: GuestRecord) -> None:
@@ -69,6 +72,8 @@ GOOD = encode_guest(SMALL).decode()
         (GOOD.replace("6.12", "5.4"), "kvm: one of 6.1, 6.12 is expected"),
         (GOOD.replace("on = false", "on = 1"), "on: true or false is expected"),
         (GOOD.replace("on = false", ""), "on is missing"),
+        (GOOD.replace("shared", "own"), "keys: one of shared, separate is expected"),
+        (GOOD.replace('"host"', "1"), "launch: one of host, guest is expected"),
         (GOOD + "more = 1", "more: no such key in a guest"),
     ],
 )

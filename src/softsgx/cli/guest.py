@@ -6,10 +6,20 @@ from pathlib import Path
 import click
 
 from softsgx.cli.failure import Failure
-from softsgx.cli.options import platform_option, size
+from softsgx.cli.options import path_type, platform_option, read_limited, size
 from softsgx.cli.signer import signer_of
+from softsgx.cli.transfer import given_passphrase, passphrase_option
 from softsgx.launch.guests import Launch
-from softsgx.platform.guest_record import OWN, WRITABLE, GuestRecord, check_guest
+from softsgx.platform.errors import PlatformError
+from softsgx.platform.files import write_durably
+from softsgx.platform.guest_record import (
+    OWN,
+    WRITABLE,
+    GuestRecord,
+    Keys,
+    check_guest,
+)
+from softsgx.platform.guest_transfer import bring_in_guest, export_guest
 from softsgx.platform.guests import Guest, Guests
 from softsgx.platform.platform import Platform
 from softsgx.virt.kvm import Kvm
@@ -50,6 +60,12 @@ def command() -> None:
     help="Whose lists decide about its enclaves; the host's unless told.",
 )
 @click.option(
+    "--keys",
+    type=click.Choice([str(one) for one in Keys]),
+    default=str(Keys.SHARED),
+    help="The platform's keys, as on hardware, or its own; shared unless told.",
+)
+@click.option(
     "--kvm",
     type=click.Choice([str(one) for one in Kvm]),
     default=str(Kvm.LINUX_6_12),
@@ -63,6 +79,7 @@ def new(  # noqa: PLR0913 -- one for each option
     lepubkeyhash: str | None,
     provisioning: bool,
     launch: str,
+    keys: str,
     kvm: str,
 ) -> None:
     """Make a guest; it is off until `softsgx guest start`."""
@@ -72,6 +89,7 @@ def new(  # noqa: PLR0913 -- one for each option
         lepubkeyhash=_launch_key(platform, lepubkeyhash),
         provisioning=provisioning,
         launch=Launch(launch),
+        keys=Keys(keys),
         kvm=Kvm(kvm),
     )
     check_guest(record)
@@ -84,17 +102,11 @@ def new(  # noqa: PLR0913 -- one for each option
 
 
 def _launch_key(platform: Platform, word: str | None) -> str:
-    """Return the record's word; only a processor with launch control has a choice."""
-    is_flexible = platform.model.flc
+    """Return the record's word for a launch key."""
     if word is None:
-        return WRITABLE if is_flexible else OWN
-    if word in (WRITABLE, OWN) and (is_flexible or word == OWN):
+        return WRITABLE if platform.model.flc else OWN
+    if word in (WRITABLE, OWN):
         return word
-    if not is_flexible:
-        raise Failure(
-            f"--lepubkeyhash {word}: the platform's processor has no launch control,"
-            " its guests have its own launch key"
-        )
     return signer_of(word, "--lepubkeyhash").hex()
 
 
@@ -162,6 +174,42 @@ def delete(*, name: str, directory: Path) -> None:
     print(f"{name}: deleted")
 
 
+@command.command(name="export")
+@_NAME
+@platform_option
+@passphrase_option
+@click.option(
+    "-o", "output", required=True, type=path_type(), help="The file to write."
+)
+def export_command(
+    *, name: str, directory: Path, passphrase_file: Path | None, output: Path
+) -> None:
+    """Write a guest, and the keys of its own, into a file that a passphrase locks."""
+    guest = Guests(Platform.open(directory)).open(name)
+    locked = export_guest(guest, given_passphrase(passphrase_file, confirm=True))
+    write_durably(output, locked, 0o600)
+    print(f"{output}: {_line(guest)}")
+
+
+@command.command(name="import")
+@click.argument("file", type=path_type(exists=True))
+@_NAME
+@platform_option
+@passphrase_option
+def import_command(
+    *, file: Path, name: str, directory: Path, passphrase_file: Path | None
+) -> None:
+    """Make guest NAME of what `export` wrote; with keys of its own it has them here."""
+    guests = Guests(Platform.open(directory))
+    raw = read_limited(file)
+    try:
+        passphrase = given_passphrase(passphrase_file, confirm=False)
+        guest = bring_in_guest(guests, name, raw, passphrase)
+    except PlatformError as error:
+        raise Failure(f"{file}: {error}") from error
+    print(_line(guest))
+
+
 def _line(guest: Guest) -> str:
     record = guest.record
     state = "on" if record.is_on else "off"
@@ -178,5 +226,7 @@ def _words(platform: Platform, guest: Guest) -> dict[str, object]:
         "lepubkeyhash": record.lepubkeyhash,
         "provisioning": "yes" if leave else "asked" if record.provisioning else "no",
         "launch": record.launch,
+        "keys": record.keys,
+        "identity": guest.identity or platform.identity,
         "kvm": record.kvm,
     }

@@ -15,7 +15,7 @@ from softsgx.platform.transfer import bring_in, export
 
 PASSPHRASE = "SOFTSGX_PASSPHRASE"  # noqa: S105 -- the variable's name
 
-_passphrase = click.option(
+passphrase_option = click.option(
     "--passphrase-file",
     type=path_type(exists=True),
     help=f"Its first line is the passphrase; else ${PASSPHRASE}, else it is asked for.",
@@ -24,7 +24,7 @@ _passphrase = click.option(
 
 @click.command("export")
 @platform_argument
-@_passphrase
+@passphrase_option
 @click.option(
     "-o", "output", required=True, type=path_type(), help="The file to write."
 )
@@ -33,7 +33,7 @@ def export_command(
 ) -> None:
     """Write a platform, its keys too, into one file that a passphrase locks."""
     platform = Platform.open(directory)
-    passphrase = _given(passphrase_file, confirm=True)
+    passphrase = given_passphrase(passphrase_file, confirm=True)
     write_durably(output, export(platform, passphrase), 0o600)
     print(f"{output}: {platform.identity}")
 
@@ -41,12 +41,12 @@ def export_command(
 @click.command("import")
 @click.argument("file", type=path_type(exists=True))
 @new_platform_argument
-@_passphrase
+@passphrase_option
 def import_command(
     *, file: Path, directory: Path, passphrase_file: Path | None
 ) -> None:
     """Make a platform of what `export` wrote: the same machine, keys and policy."""
-    passphrase = _given(passphrase_file, confirm=False)
+    passphrase = given_passphrase(passphrase_file, confirm=False)
     try:
         platform = bring_in(file.read_bytes(), passphrase, directory)
     except PlatformError as error:
@@ -55,7 +55,8 @@ def import_command(
     print(f"{directory}: {platform.identity}, {state}")
 
 
-def _given(path: Path | None, *, confirm: bool) -> str:
+def given_passphrase(path: Path | None, *, confirm: bool) -> str:
+    """Return the passphrase of a file, of the environment, or of a person; Failure."""
     if path is not None:
         passphrase = path.read_text().partition("\n")[0]
     else:

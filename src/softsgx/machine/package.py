@@ -11,6 +11,9 @@ from softsgx.machine.paging import Paging
 FUSES_LABEL = b"softsgx software platform fuses\0"
 """Goes into every fuse made from a seed: no key of ours is a key of hardware."""
 
+GUEST_LABEL = b"guest\0"
+"""Goes into the fuses of guests: none is a platform's, whatever its identity."""
+
 OPTED_IN = FeatureControl.LOCK | FeatureControl.SGX_ENABLE
 OPTED_IN_FLEXIBLE = OPTED_IN | FeatureControl.SGX_LC_ENABLE
 """IA32_FEATURE_CONTROL with SGX on; with the launch key's hash writable, too."""
@@ -33,6 +36,14 @@ class Fuses:
         root = sha256(FUSES_LABEL + b"provisioning root\0" + seed)
         seal = sha256(FUSES_LABEL + b"seal\0" + seed)
         return cls(root[:16], seal[:16])
+
+    @classmethod
+    def of_guest(cls, identity: bytes) -> "Fuses":
+        """Derive what a guest with keys of its own has in the place of the package's.
+
+        Nothing of the package is in them: the guest has its keys wherever it runs.
+        """
+        return cls.from_seed(GUEST_LABEL + identity)
 
 
 @dataclass

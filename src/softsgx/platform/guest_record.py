@@ -2,6 +2,7 @@
 
 import tomllib
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 from softsgx.arch.addr import PAGE_SIZE
@@ -22,6 +23,13 @@ _HEAD = """\
 """
 
 
+class Keys(StrEnum):
+    """Whose keys a guest's enclaves get: the platform's, as on hardware, or its own."""
+
+    SHARED = "shared"
+    SEPARATE = "separate"
+
+
 @dataclass(frozen=True, kw_only=True)
 class GuestRecord:
     """A guest's processor as its owner ordered it; *is_on*: it runs.
@@ -33,6 +41,7 @@ class GuestRecord:
     lepubkeyhash: str = WRITABLE
     provisioning: bool = False
     launch: Launch = Launch.HOST
+    keys: Keys = Keys.SHARED
     kvm: Kvm = Kvm.LINUX_6_12
     is_on: bool = False
 
@@ -58,6 +67,7 @@ def encode_guest(record: GuestRecord) -> bytes:
         f'lepubkeyhash = "{record.lepubkeyhash}"',
         f"provisioning = {str(record.provisioning).lower()}",
         f'launch = "{record.launch}"',
+        f'keys = "{record.keys}"',
         f'kvm = "{record.kvm}"',
         f"on = {str(record.is_on).lower()}",
         "",
@@ -81,6 +91,7 @@ def decode_guest(raw: bytes) -> GuestRecord:
             lepubkeyhash=table.need("lepubkeyhash", _launch_key),
             provisioning=table.need("provisioning", read.flag),
             launch=table.take("launch", read.word(Launch), Launch.HOST),
+            keys=table.take("keys", read.word(Keys), Keys.SHARED),
             kvm=table.need("kvm", read.word(Kvm)),
             is_on=table.need("on", read.flag),
         )

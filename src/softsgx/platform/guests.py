@@ -14,25 +14,45 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic, sleep
 
+from softsgx.crypto.sha256 import sha256
 from softsgx.launch.guests import GUEST_NAME, Launch
 from softsgx.platform.audit import Who
 from softsgx.platform.errors import PlatformError
 from softsgx.platform.files import appearing, name_beside, open_own, write_durably
-from softsgx.platform.guest_record import GuestRecord, decode_guest, encode_guest
-from softsgx.platform.platform import GUESTS_NAME, Platform
+from softsgx.platform.guest_record import (
+    OWN,
+    GuestRecord,
+    Keys,
+    decode_guest,
+    encode_guest,
+)
+from softsgx.platform.platform import GUESTS_NAME, SEED_SIZE, Platform, read_secret
 
 _RECORD_NAME = "guest.toml"
+_IDENTITY_NAME = "identity"
 _LOCK_NAME = "lock"
+GUEST_FILES = frozenset({_RECORD_NAME, _IDENTITY_NAME})
+"""What a guest's directory has to be kept of; the lock is of the moment."""
+
+_PUBLIC_LABEL = b"softsgx guest identity\0"
 _PATIENCE_S = 10
 
 
 @dataclass(frozen=True)
 class Guest:
-    """A guest as it was read."""
+    """A guest as it was read; *secret*: 32 bytes, of which its own keys are made."""
 
     name: str
     record: GuestRecord
     directory: Path
+    secret: bytes | None = None
+
+    @property
+    def identity(self) -> str:
+        """A public name for whose keys it has; empty: the platform's."""
+        if self.secret is None:
+            return ""
+        return f"softsgx-guest-{sha256(_PUBLIC_LABEL + self.secret).hex()[:16]}"
 
 
 class Guests:
@@ -66,15 +86,26 @@ class Guests:
             raise PlatformError(f"{path}: {error.strerror}") from error
         except PlatformError as error:
             raise PlatformError(f"{path}: {error}") from error
-        return Guest(name, record, directory)
+        separate = record.keys is Keys.SEPARATE
+        secret = read_secret(directory / _IDENTITY_NAME) if separate else None
+        return Guest(name, record, directory, secret)
 
     def held(self) -> int:
         """Return the bytes of EPC that the guests which run hold."""
         return sum(one.record.epc_bytes for one in self.all() if one.record.is_on)
 
-    def create(self, name: str, record: GuestRecord) -> Guest:
-        """Make a guest that does not run."""
+    def create(
+        self, name: str, record: GuestRecord, secret: bytes | None = None
+    ) -> Guest:
+        """Make a guest that does not run; *secret*: it had keys made of that before."""
         directory = self._place / _checked(name)
+        if record.lepubkeyhash != OWN and not self._platform.model.flc:
+            why = "the platform's processor has no launch control"
+            raise PlatformError(
+                f"guest {name}: {why}: only its own launch key is there"
+            )
+        if record.keys is Keys.SEPARATE and secret is None:
+            secret = os.urandom(SEED_SIZE)
         epc = self._platform.model.epc_bytes
         if record.epc_bytes > epc:
             asked = f"{record.epc_bytes} bytes of EPC for {name}"
@@ -86,7 +117,9 @@ class Guests:
             self._note("guest-new", name)
             with appearing(directory) as beside:
                 write_durably(beside / _RECORD_NAME, encode_guest(record))
-        return Guest(name, record, directory)
+                if secret is not None:
+                    write_durably(beside / _IDENTITY_NAME, secret, 0o600)
+        return Guest(name, record, directory, secret)
 
     def check_leave(self, name: str, record: GuestRecord) -> None:
         """Refuse a guest that is not to be judged, where only an owner can want that.

@@ -96,7 +96,7 @@ class Platform:
             raise PlatformError(f"{path}: {error}") from error
         if mode & 0o022:
             raise PlatformError(f"{directory}: others may write to it; chmod go-w it")
-        return cls(record, _read_seed(directory / SEED_NAME), directory)
+        return cls(record, read_secret(directory / SEED_NAME), directory)
 
     @property
     def model(self) -> Model:
@@ -162,7 +162,8 @@ class Platform:
             replace(self, directory=beside).policies().begin()
 
 
-def _read_seed(path: Path) -> bytes:
+def read_secret(path: Path) -> bytes:
+    """Read a file of 32 bytes that only its owner may read; PlatformError."""
     try:
         with path.open("rb") as file:
             mode = os.fstat(file.fileno()).st_mode & 0o777

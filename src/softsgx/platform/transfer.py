@@ -1,7 +1,8 @@
 """A whole platform in one file, locked by a passphrase: to bring back elsewhere.
 
 A line that says what it is, then a locked tar of the platform's files.  All that makes
-the machine itself goes along: its seed, the owner's key and policies, the audit log.
+the machine itself goes along: its seed, the owner's key and policies, the audit log,
+and its guests.
 """
 
 import io
@@ -11,10 +12,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from softsgx.crypto.passphrase import WrongPassphrase, lock, unlock
+from softsgx.launch.guests import GUEST_NAME
 from softsgx.platform.audit import HEAD_NAME, LOG_NAME, Who
 from softsgx.platform.errors import PlatformError
 from softsgx.platform.files import appearing, write_durably
-from softsgx.platform.platform import RECORD_NAME, SEED_NAME, OsEntropy, Platform
+from softsgx.platform.guests import GUEST_FILES
+from softsgx.platform.platform import (
+    GUESTS_NAME,
+    RECORD_NAME,
+    SEED_NAME,
+    OsEntropy,
+    Platform,
+)
 from softsgx.platform.policies import POLICIES_NAME, STATE_NAME
 
 MAGIC = b"softsgx platform 1\n"
@@ -67,11 +76,22 @@ def _names(directory: Path) -> Iterator[str]:
     for path in sorted((directory / POLICIES_NAME).glob("*")):
         if _is_policy(path.name):
             yield f"{POLICIES_NAME}/{path.name}"
+    for path in sorted((directory / GUESTS_NAME).glob("*/*")):
+        name = f"{GUESTS_NAME}/{path.parent.name}/{path.name}"
+        if _is_guests(name):
+            yield name
 
 
 def _is_policy(name: str) -> bool:
     stem, dot, suffix = name.partition(".")
     return len(stem) == 64 and set(stem) <= _HEX and dot + suffix in _POLICY_SUFFIXES
+
+
+def _is_guests(name: str) -> bool:
+    place, _, file = name.rpartition("/")
+    root, _, guest = place.partition("/")
+    is_guest = root == GUESTS_NAME and GUEST_NAME.fullmatch(guest) is not None
+    return is_guest and file in GUEST_FILES
 
 
 def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
@@ -91,7 +111,8 @@ def _unpacked(packed: bytes) -> dict[str, bytes]:
                 file = tar.extractfile(member) if member.isreg() else None
                 place, _, name = member.name.rpartition("/")
                 known = place == POLICIES_NAME and _is_policy(name)
-                if file is None or not (known or member.name in _ONE):
+                known = known or _is_guests(member.name) or member.name in _ONE
+                if file is None or not known:
                     raise PlatformError(f"{member.name!r} is no file of a platform")
                 files[member.name] = file.read()
     except tarfile.TarError as error:
@@ -105,7 +126,7 @@ def _appear(directory: Path, files: dict[str, bytes]) -> None:
     with appearing(directory) as beside:
         for name, content in files.items():
             path = beside / name
-            path.parent.mkdir(mode=0o700, exist_ok=True)
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             write_durably(path, content, _MODES.get(name, 0o600))
         # Refused here, it never appears: a version of another softsgx, a wrong log.
         policies = Platform.open(beside).policies()

@@ -5,6 +5,7 @@ What QEMU and KVM do for a virtual machine with SGX.
 
 import errno
 from collections.abc import Callable
+from dataclasses import replace
 
 from softsgx.arch.addr import PAGE_SIZE
 from softsgx.driver.core import Core, Guest
@@ -17,6 +18,7 @@ from softsgx.driver.uapi import MAP_SHARED, SGX_IOC_VEPC_REMOVE_ALL
 from softsgx.driver.vepc import VepcDevice
 from softsgx.launch.guests import Launch
 from softsgx.machine.machine import Machine
+from softsgx.machine.package import Fuses
 from softsgx.platform import guests as platform_guests
 from softsgx.platform.platform import Platform
 from softsgx.runner.guest_gate import HostsJudge
@@ -74,6 +76,9 @@ def power_on(
 ) -> VirtualMachine:
     """Turn a guest of a platform on, as its record and the owner's policy say."""
     guests = platform_guests.Guests(platform)
+    if guest.secret is not None:
+        fuses = Fuses.of_guest(guest.secret)
+        machine.package = replace(machine.package, fuses=fuses, ownerepoch=bytes(16))
     provisioning = False
     if guests.has_provisioning(guest):
         attributes = attributes_of(Provision())
