@@ -10,6 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from softsgx.driver.epc_cgroup import Cgroup
 from softsgx.driver.fault import Resolved, Signal
 from softsgx.driver.mm import Mm
+from softsgx.driver.paging import load_page, write_out
 from softsgx.driver.reclaim import NR_TO_SCAN
 from softsgx.driver.vepc import VepcDevice
 from tests.driver.cgroups import FakeMember
@@ -227,6 +228,33 @@ def test_on_an_epc_that_is_full_for_all_others_give_way() -> None:
     assert second.events > 0
     assert world.cgroup("/a").events == 0
     assert_sound(world.driver)
+
+
+def test_what_came_back_lately_stays_once() -> None:
+    world = Limited()
+    cgroup = world.ready_in("/a", 90)
+    lately = [*range(1, 76)]
+    assert write_out(world.driver, world.encl, lately) == 75
+    for index in lately:
+        load_page(world.driver, world.encl, index)
+    reclaimer = world.driver.reclaimer
+    assert reclaimer
+    assert reclaimer.reclaim_within(cgroup) == NR_TO_SCAN
+    assert world.out() == {0, *range(76, 91)}
+    while reclaimer.reclaim_within(cgroup):
+        pass
+    assert len(world.out()) == 91
+
+
+def test_pieces_of_add_pages_are_small_beside_a_small_limit() -> None:
+    world = Limited(4096)
+    world.limit("/a", 64)
+    for path, size in (("/a", 16), ("/b", 128)):
+        world.use(path)
+        world.create()
+        world.task.copies.clear()
+        world.add(0, 200)
+        assert max(count for _, count in world.task.copies) == size * PAGE
 
 
 PATHS = ["/a", "/a/b", "/a/c", "/d"]

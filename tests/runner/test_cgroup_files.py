@@ -39,10 +39,14 @@ def machine() -> Machine:
 
 
 class World:
-    """A hierarchy that is a directory of ours, and a task of this process."""
+    """A hierarchy that is a directory of ours, and a task of this process.
 
-    def __init__(self, place: Path) -> None:
+    *lines*: what each process's mountinfo says.
+    """
+
+    def __init__(self, place: Path, lines: list[str]) -> None:
         self.place = place
+        self.lines = lines
         self.driver = Driver(machine())
         self.cgroups = self.driver.cgroups
         self.hierarchy = MountedHierarchy()
@@ -87,10 +91,10 @@ class World:
 
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
-    line = f"31 22 0:27 / {tmp_path} rw - cgroup2 cgroup2 rw\n"
-    monkeypatch.setattr(cgroups, "read_proc", lambda _: line)
+    lines = [f"31 22 0:27 / {tmp_path} rw - cgroup2 cgroup2 rw\n"]
+    monkeypatch.setattr(cgroups, "read_proc", lambda _: lines[0])
     (tmp_path / "a" / "b").mkdir(parents=True)
-    return World(tmp_path)
+    return World(tmp_path, lines)
 
 
 @contextmanager
@@ -119,6 +123,23 @@ def test_each_directory_has_them_and_the_root_others(world: World) -> None:
     assert world.files.listed == (world.place.stat().st_dev, ANY_INODE)
     for path in ("/misc.max", "/a/misc.capacity", "/none/misc.max", "/a/misc.c"):
         assert world.view(path) is None
+
+
+def test_a_directory_is_the_one_that_we_see_ourselves(
+    world: World, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    assert world.view("/a/misc.max")
+    elsewhere = Path("/dev/shm")  # noqa: S108 -- another file system
+    world.lines[0] += f"31 22 0:27 / {elsewhere} rw - cgroup2 cgroup2 rw\n"
+    assert not world.files.entries(ME, str(elsewhere))
+    # Mounted by somebody to look like a cgroup that is another's.
+    other = tmp_path_factory.mktemp("other")
+    world.lines[0] += f"31 22 0:27 /a {other} rw - cgroup2 cgroup2 rw\n"
+    assert not world.files.entries(ME, str(other))
+    assert world.files.get(ME, f"{other}/misc.max") is None
+    # Of most directories the device says that they are none: no mount is looked at.
+    world.lines.clear()
+    assert not world.files.entries(ME, "/proc")
 
 
 def test_a_view_has_the_owner_of_its_directory_and_an_inode_of_its_own(
@@ -280,7 +301,7 @@ def test_without_cgroups_there_is_a_root(
 ) -> None:
     monkeypatch.setattr(cgroups, "read_proc", lambda _: "")
     monkeypatch.setattr(cgroup_files, "CGROUP_ROOT", str(world.place))
-    bare = World(world.place)
+    bare = World(world.place, [])
     assert bare.read("/misc.capacity") == f"sgx_epc {EPC}\n"
     assert bare.read("/misc.current") == "sgx_epc 0\n"
     assert bare.view("/misc.max") is None

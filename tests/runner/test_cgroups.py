@@ -17,6 +17,7 @@ from softsgx.runner.cgroups import (
     mounts,
     unified_path,
 )
+from tests.driver.cgroups import Tree
 
 MOUNTINFO = r"""22 1 8:1 / / rw,relatime - ext4 /dev/sda1 rw
 30 22 0:26 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory
@@ -132,6 +133,19 @@ def test_a_process_is_looked_at_each_time(
     found = [member.cgroup(tree) for _ in range(4)]
     assert [one.path for one in found] == ["/a", "/a", "/b", "/"]
     assert found[3] is tree.root
+
+
+def test_a_cgroup_that_was_made_anew_is_found_though_it_reads_the_same(
+    member: Membership, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = Tree()
+    tree.make("/a")
+    monkeypatch.setattr(os, "pread", lambda *_: b"0::/a\n")
+    was = member.cgroup(tree.cgroups)
+    tree.hierarchy.remove("/a")
+    tree.make("/a")
+    assert tree.cgroups.find("/a") is not was
+    assert member.cgroup(tree.cgroups) is tree.cgroups.find("/a")
 
 
 def test_this_process_is_where_proc_says(member: Membership) -> None:

@@ -282,23 +282,12 @@ class EpcCgroups:
             return
         cgroup.turn += 1
         for owner in _turned(owners, cgroup.turn):
+            value = owner.number << 1 | _LISTED
             for chunk in _turned(list(owner.chunks), place >> CHUNK_SHIFT):
                 first = chunk << CHUNK_SHIFT
-                for row in self._rows(owner, first, place % CHUNK):
-                    yield first + row
-
-    def _rows(self, owner: Cgroup, first: int, start: int) -> Iterator[int]:
-        values = self._charged.column(0, first, CHUNK)
-        value = owner.number << 1 | _LISTED
-        for low, high in ((start, CHUNK), (0, start)):
-            at = low
-            while at < high:
-                try:
-                    at = values.index(value, at, high)
-                except ValueError:
-                    break
-                yield at
-                at += 1
+                values = self._charged.column(0, first, CHUNK)
+                pages = [first + row for row, one in enumerate(values) if one == value]
+                yield from _turned(pages, place)
 
 
 def _turned(items: list[_T], by: int) -> list[_T]:
