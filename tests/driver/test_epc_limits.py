@@ -7,6 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from softsgx.driver.encl import CLUSTER
 from softsgx.driver.epc_cgroup import Cgroup
 from softsgx.driver.fault import Resolved, Signal
 from softsgx.driver.mm import Mm
@@ -232,18 +233,18 @@ def test_on_an_epc_that_is_full_for_all_others_give_way() -> None:
 
 def test_what_came_back_lately_stays_once() -> None:
     world = Limited()
-    cgroup = world.ready_in("/a", 90)
-    lately = [*range(1, 76)]
-    assert write_out(world.driver, world.encl, lately) == 75
-    for index in lately:
+    cgroup = world.ready_in("/a", 6 * CLUSTER - 1)
+    old = {*range(5 * CLUSTER, 6 * CLUSTER)}
+    assert write_out(world.driver, world.encl, [(1, 5 * CLUSTER - 1)])
+    for index in range(1, 5 * CLUSTER):
         load_page(world.driver, world.encl, index)
     reclaimer = world.driver.reclaimer
     assert reclaimer
-    assert reclaimer.reclaim_within(cgroup) == NR_TO_SCAN
-    assert world.out() == {0, *range(76, 91)}
+    assert reclaimer.reclaim_within(cgroup) == NR_TO_SCAN == len(old)
+    assert world.out() == old
     while reclaimer.reclaim_within(cgroup):
         pass
-    assert len(world.out()) == 91
+    assert len(world.out()) == 6 * CLUSTER
 
 
 def test_pieces_of_add_pages_are_small_beside_a_small_limit() -> None:
