@@ -46,7 +46,7 @@ def test_a_run_of_several_cgroups_is_taken_off_each() -> None:
     assert usages == [2, 0, 1, 2]
 
 
-def test_a_member_is_asked_once_in_a_call() -> None:
+def test_a_member_is_asked_when_somebody_looks() -> None:
     tree = Tree()
     tree.make("/a")
     tree.make("/e")
@@ -56,8 +56,11 @@ def test_a_member_is_asked_once_in_a_call() -> None:
     assert member.asked == 1
     member.path = "/e"
     assert tree.cgroups.current().path == "/a"
-    tree.cgroups.enter(member)
+    assert tree.cgroups.look().path == "/e"
     assert tree.cgroups.current().path == "/e"
+    member.path = "/a"
+    tree.cgroups.enter(member)
+    assert tree.cgroups.current().path == "/a"
 
 
 def test_nobody_that_entered_is_the_root() -> None:

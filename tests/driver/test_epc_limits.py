@@ -15,7 +15,7 @@ from softsgx.driver.paging import load_page, write_out
 from softsgx.driver.reclaim import NR_TO_SCAN
 from softsgx.driver.vepc import VepcDevice
 from tests.driver.cgroups import FakeMember
-from tests.driver.fakes import BASE, PAGE, RW, TCS, FakeMemory, refused, tcs_bytes
+from tests.driver.fakes import BASE, PAGE, RW, TCS, FakeMemory, refused, swap, tcs_bytes
 from tests.driver.invariants import assert_charged, assert_sound
 from tests.driver.paged import FakeTables, Paged
 
@@ -245,6 +245,26 @@ def test_what_came_back_lately_stays_once() -> None:
     while reclaimer.reclaim_within(cgroup):
         pass
     assert len(world.out()) == 6 * CLUSTER
+
+
+def test_who_is_moved_in_the_midst_of_add_pages_pays_where_it_is() -> None:
+    world = Limited(4096)
+    world.use("/a")
+    member = FakeMember("/a")
+    world.driver.cgroups.enter(member)
+    world.create()
+    copy_into = world.task.copy_into
+
+    def move(addr: int, view: memoryview) -> bool:
+        # A piece is charged where the end of its copy finds the task.
+        if len(world.task.copies) == 1:
+            member.path = "/b"
+        return copy_into(addr, view)
+
+    swap(world.task, "copy_into", move)
+    assert world.add(0, 256) == 256
+    assert world.cgroup("/a").usage == 128 + FIXED
+    assert world.cgroup("/b").usage == 128
 
 
 def test_pieces_of_add_pages_are_small_beside_a_small_limit() -> None:

@@ -87,9 +87,12 @@ class Core:
     def make_room(self, count: int) -> None:
         """See that *count* EPC pages are free, as far as others can be evicted.
 
-        Where a limit is met, only pages of the current cgroup and below it go.
+        Where a limit is met, only pages of the task's cgroup and below it go: of the
+        one that it is in now, for it may be moved in the midst of a call.
         """
-        cgroup = self.cgroups.current()
+        if not count:
+            return
+        cgroup = self.cgroups.look()
         while (full := cgroup.full(count)) is not None:
             full.meet_limit()
             if not (self.reclaimer and self.reclaimer.reclaim_within(cgroup)):

@@ -137,21 +137,23 @@ class EpcCgroups:
     def enter(self, member: Member | None) -> None:
         """Charge what this thread allocates from now on to the cgroup of a member.
 
-        It is asked once, so call this for each call of a program's.  None: the machine.
+        None: to the machine.  Call it for each call of a program's.
         """
         me = get_ident()
         self._members[me] = member
         self._current.pop(me, None)
 
+    def look(self) -> Cgroup:
+        """Return the cgroup that the member is in now; from here on it pays."""
+        me = get_ident()
+        member = self._members.get(me)
+        found = self._current[me] = member.cgroup(self) if member else self.root
+        return found
+
     def current(self) -> Cgroup:
         """Return the cgroup that this thread's allocations are charged to."""
-        me = get_ident()
-        found = self._current.get(me)
-        if found is None or found.is_dead:
-            member = self._members.get(me)
-            found = member.cgroup(self) if member else self.root
-            self._current[me] = found
-        return found
+        found = self._current.get(get_ident())
+        return self.look() if found is None or found.is_dead else found
 
     def find(self, path: str) -> Cgroup:
         """Return the cgroup of a path, as /proc/PID/cgroup has it.
