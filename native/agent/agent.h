@@ -336,6 +336,7 @@ struct agent_data {
 	u64 has_fsgsbase;
 	struct abi_listed listed[MAX_LISTED];
 	u64 sites[MAX_SITES];		/* CPUIDs rewritten before we began */
+	struct abi_bare bare[MAX_BARE];
 	struct abi_masked masked[MAX_MASKED]; /* the supervisor reads it at execve */
 	u32 pid;		/* of the process that this copy belongs to */
 	u32 parent;		/* whose fork the supervisor has not been told of */

@@ -14,6 +14,7 @@
 #define NR_SITES 4096
 #define INT3 0xcc
 #define HLT 0xf4
+#define NS 1000000000ul
 
 static u64 sites[NR_SITES]; /* address << 3 | kind, open addressing */
 
@@ -64,10 +65,28 @@ void sites_init(void)
 			site_add(A.sites[i], SITE_CPUID);
 }
 
+/* The supervisor said that the file has no CPUID, when this program began. */
+static int is_bare(u64 fd)
+{
+	u64 st[18]; /* struct stat */
+
+	if (!A.config.bare || sys(NR_fstat, (int)fd, st) < 0)
+		return 0;
+	for (u32 i = 0; i < A.config.bare && i < MAX_BARE; i++) {
+		const struct abi_bare *bare = &A.bare[i];
+
+		if (bare->ino == st[1] && bare->dev == st[0] && bare->size == st[6] &&
+		    bare->mtime == st[11] * NS + st[12] &&
+		    bare->ctime == st[13] * NS + st[14])
+			return 1;
+	}
+	return 0;
+}
+
 /* Code of a file was mapped: have its CPUIDs rewritten. */
 void sites_of_text(u64 start, u64 length, u64 fd, u64 offset)
 {
-	if (A.config.flags & CONFIGFLAG_REWRITE_CPUID)
+	if ((A.config.flags & CONFIGFLAG_REWRITE_CPUID) && !is_bare(fd))
 		call_supervisor(CALL_TEXT, start, length, fd, offset,
 				A.config.flags & CONFIGFLAG_WATCHED);
 }

@@ -266,6 +266,7 @@ long softsgx_inject(int listener, uint64_t id, const struct softsgx_image *image
 		count = MAX_SITES;
 	fill_config(&head, start);
 	head.sites = count;
+	head.bare = (uint32_t)image->nr_bare;
 	pieces.count = 0;
 	add_agent(&pieces, image);
 	add(&pieces, image->data, &head, sizeof(head));
@@ -273,6 +274,9 @@ long softsgx_inject(int listener, uint64_t id, const struct softsgx_image *image
 	    image->config_size - sizeof(head));
 	if (count)
 		add(&pieces, sites, addresses, count * sizeof(*addresses));
+	if (image->nr_bare)
+		add(&pieces, sites + MAX_SITES * sizeof(*addresses), image->bare,
+		    image->nr_bare * sizeof(*image->bare));
 	if (read_vdso(start->pid, start->rsp, &auxv, &real)) {
 		add_vdso(&pieces, image, real);
 		add(&pieces, auxv, &ours, sizeof(ours));

@@ -34,6 +34,8 @@ struct tree {
 	unsigned int users; /* calls that are under way, and 1 until it is over */
 	struct softsgx_image image;
 	struct softsgx_files *files; /* NULL: no CPUID is rewritten */
+	struct abi_bare bare[MAX_BARE];	 /* programs mapped them */
+	uint32_t nr_bare;
 	uint8_t config[];
 };
 
@@ -129,11 +131,42 @@ long softsgx_plain_quiet(int listener)
 	return !tree && !any_waiting(listener);
 }
 
+/* Have agents that are put in from now on not ask about a file.  When there are too many
+ * such files they are found anew. */
+static void note_bare(struct tree *tree, const struct known *k)
+{
+	const struct abi_bare bare = {k->id.dev, k->id.ino, k->id.mtime, k->id.ctime,
+				      k->id.size};
+	uint32_t i = 0;
+
+	pthread_mutex_lock(&lock);
+	while (i < tree->nr_bare && memcmp(&tree->bare[i], &bare, sizeof(bare)))
+		i++;
+	if (i == MAX_BARE)
+		i = tree->nr_bare = 0;
+	if (i == tree->nr_bare)
+		tree->bare[tree->nr_bare++] = bare;
+	pthread_mutex_unlock(&lock);
+}
+
+/* What a new program gets; room is for the files. */
+static struct softsgx_image image_now(struct tree *tree, struct abi_bare *room)
+{
+	struct softsgx_image image = tree->image;
+
+	pthread_mutex_lock(&lock);
+	image.bare = room;
+	image.nr_bare = tree->nr_bare;
+	memcpy(room, tree->bare, tree->nr_bare * sizeof(*room));
+	pthread_mutex_unlock(&lock);
+	return image;
+}
+
 /* ---- calls: 1 if it is done with, 0 if not ---- */
 
 struct call {
 	int listener;
-	const struct tree *tree;
+	struct tree *tree;
 	const struct seccomp_notif *is;
 };
 
@@ -169,13 +202,16 @@ static int inject(const struct call *call, const struct softsgx_start *start)
 {
 	struct softsgx_files *files = call->tree->files;
 	struct places places = {.count = 0};
+	struct abi_bare bare[MAX_BARE];
+	struct softsgx_image image;
 
 	if (start->error || call->is->data.args[1] != AGENT_BASE)
 		return 0;
 	if (files && places_of_program(files, start->pid, &places))
 		return 0;
-	return !softsgx_inject(call->listener, call->is->id, &call->tree->image, start,
-			       places.at, places.count);
+	image = image_now(call->tree, bare);
+	return !softsgx_inject(call->listener, call->is->id, &image, start, places.at,
+			       places.count);
 }
 
 static int begin(const struct call *call)
@@ -202,6 +238,8 @@ static int text(const struct call *call)
 	k = files ? known_at(files, path, 0) : NULL;
 	if (!k || places_add(&places, k, args[1], args[2], args[4]))
 		return 0;
+	if (!k->count)
+		note_bare(call->tree, k);
 	if (places.count)
 		softsgx_rewrite_cpuid(call->listener, call->is->id, call->is->pid,
 				      places.at, places.count,

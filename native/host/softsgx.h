@@ -49,6 +49,8 @@ struct softsgx_image {
 	uint64_t agent_size, vdso_size, config_size;
 	uint64_t data;	     /* absolute address */
 	uint64_t vdso_slots; /* offset in the vDSO image */
+	const struct abi_bare *bare; /* files without CPUIDs: it need not ask about them */
+	uint64_t nr_bare;
 };
 
 /* code.c: mappings; -ENOTTY where the kernel cannot say, -ENOENT if there is none. */

@@ -198,11 +198,21 @@ class Tally(Layout, size=64):
     tid:      int = at(24, 4)
 
 
+class Bare(Layout, size=40):
+    """A file whose code has no CPUID, by what tells its content; times in ns."""
+
+    dev:      int = at( 0, 8)
+    ino:      int = at( 8, 8)
+    mtime:    int = at(16, 8)
+    ctime:    int = at(24, 8)
+    size:     int = at(32, 8)
+
+
 class Config(Layout, size=72):
     """The head of the agent's data, written when it is injected.
 
-    Behind it: MAX_OVERLAYS overlays, four words, MAX_LISTED directories, MAX_SITES
-    CPUIDs.  Begins at *entry*; *blocked*, *pending*, *filtered* survive an execve.
+    Behind it: overlays, four words, directories, CPUIDs, files without any; see the
+    agent's.  Begins at *entry*; *blocked*, *pending*, *filtered* survive an execve.
     """
 
     flags:    int = at( 0, 4)
@@ -217,6 +227,7 @@ class Config(Layout, size=72):
     entry:    int = at(48, 8)
     stack:    int = at(56, 8)
     pid:      int = at(64, 4)
+    bare:     int = at(68, 4)
 # fmt: on
 
 MAX_OVERLAYS = 104
@@ -227,6 +238,8 @@ MAX_MASKED = 1024
 """Threads that may have fault signals blocked at a time; the agent forgets the rest."""
 MAX_SITES = 256
 """Rewritten CPUIDs that the agent is told of when it begins, at most."""
+MAX_BARE = 48
+"""Files about which the agent need not ask when it maps their code."""
 
 MASKED_OFFSET = (
     Config.SIZE
@@ -234,6 +247,7 @@ MASKED_OFFSET = (
     + 4 * 8
     + MAX_LISTED * Listed.SIZE
     + MAX_SITES * 8
+    + MAX_BARE * Bare.SIZE
 )
 """Where the agent's data hold MAX_MASKED masks, if Config.masked is not 0."""
 

@@ -14,6 +14,7 @@ from softsgx.native import abi, numbers
 _CONSTANTS = (
     *((numbers, name) for name in vars(numbers) if name.isupper()),
     *((abi, name) for name in ("MAX_OPS", "MAX_OVERLAYS", "MAX_SITES")),
+    (abi, "MAX_BARE"),
     *((abi, name) for name in ("MAX_MASKED", "MASKED_OFFSET", "MAX_LISTED", "LATE_NR")),
     (abi, "ANY_INODE"),
 )
@@ -34,6 +35,7 @@ _STRUCTS: tuple[type[Layout], ...] = (
     abi.Overlay,
     abi.Masked,
     abi.Listed,
+    abi.Bare,
     abi.Tally,
     abi.Config,
 )

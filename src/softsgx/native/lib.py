@@ -27,6 +27,8 @@ class _Image(ctypes.Structure):
         ("config_size", ctypes.c_uint64),
         ("data", ctypes.c_uint64),
         ("vdso_slots", ctypes.c_uint64),
+        ("bare", ctypes.c_void_p),
+        ("nr_bare", ctypes.c_uint64),
     )
 
 

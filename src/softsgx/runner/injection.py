@@ -53,6 +53,7 @@ def agent_config(
         entry=0,
         stack=0,
         pid=0,
+        bare=0,
     )
     built = images()
     vdso = AGENT_BASE + VDSO_OFFSET
