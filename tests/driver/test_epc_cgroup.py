@@ -166,6 +166,18 @@ def test_pages_in_many_chunks_come_once(place: int) -> None:
     assert len(tree.cgroups.find("/a").chunks) == 3
 
 
+def test_what_is_free_takes_no_memory() -> None:
+    tree = Tree()
+    section = Section(1 << 28, 1 << 28, tree.cgroups)
+    tree.enter("/a")
+    for listed in (True, False):
+        for first, count in section.alloc_run(5000, listed=listed):
+            for page in range(first, first + count):
+                section.give(page)
+    assert not tree.cgroups._charged.chunks
+    assert not tree.cgroups.find("/a").chunks
+
+
 class Linux:
     """The misc controller, one page at a time: misc_cg_try_charge and its kin."""
 

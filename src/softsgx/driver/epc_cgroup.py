@@ -69,8 +69,10 @@ class Cgroup:
         """Return the cgroup whose limit *count* more pages meet first; None: none's."""
         first, least = None, count
         for one in self.line:
-            if one.max != NO_LIMIT and one.left < least:
-                first, least = one, one.left
+            if one.max != NO_LIMIT:
+                left = one.left
+                if left < least:
+                    first, least = one, left
         return first
 
     def meet_limit(self) -> None:
@@ -244,9 +246,12 @@ class EpcCgroups:
     def uncharge(self, first: int, count: int) -> None:
         """Take EPC pages off the cgroups that they are charged to."""
         if count == 1:
-            column = self._charged.chunks[first >> CHUNK_SHIFT][0]
-            self._uncharge_run(column[first % CHUNK], first, 1)
+            number = first >> CHUNK_SHIFT
+            column = self._charged.chunks[number][0]
+            cgroup = self._uncharge_run(column[first % CHUNK], first, 1)
             column[first % CHUNK] = 0
+            if number not in cgroup.chunks:
+                self._charged.prune(number)
             return
         values = self._charged.column(0, first, count)
         at = 0
@@ -256,7 +261,7 @@ class EpcCgroups:
             at += size
         self._charged.fill(first, count, (0,), (0,))
 
-    def _uncharge_run(self, value: int, first: int, count: int) -> None:
+    def _uncharge_run(self, value: int, first: int, count: int) -> Cgroup:
         cgroup = self._numbered[value >> 1]
         if cgroup is None:
             raise AssertionError(f"EPC page {first} is charged to nobody")
@@ -265,6 +270,7 @@ class EpcCgroups:
         cgroup.change(-count)
         if cgroup.is_dead:
             self._drop_empty(cgroup)
+        return cgroup
 
     def check_room(self, count: int) -> None:
         """Refuse with ENOMEM what would take the current cgroup above a limit."""
