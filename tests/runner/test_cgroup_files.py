@@ -17,7 +17,7 @@ from softsgx.machine.machine import Machine
 from softsgx.native.abi import ANY_INODE
 from softsgx.platform.models import MODELS
 from softsgx.platform.platform import Platform
-from softsgx.runner import cgroup_files, cgroups
+from softsgx.runner import cgroup_files, cgroups, lookup
 from softsgx.runner.answers import NOT_OURS
 from softsgx.runner.caller import Caller
 from softsgx.runner.cgroup_files import CgroupFiles
@@ -140,6 +140,19 @@ def test_a_directory_is_the_one_that_we_see_ourselves(
     # Of most directories the device says that they are none: no mount is looked at.
     world.lines.clear()
     assert not world.files.entries(ME, "/proc")
+
+
+def test_where_a_program_serves_files_nobody_looks_for_ours(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find = Lookup(world.views, world.task)
+    assert len(find.entries(f"{world.place}/a")) == 5
+    mount = f"40 31 0:5 / {world.place} rw - fuse.sshfs x rw\n"
+    monkeypatch.setattr(lookup, "read_proc", lambda _: mount)
+    assert world.view("/a/misc.max") is None
+    find = Lookup(world.views, world.task)
+    assert not find.entries(f"{world.place}/a")
+    assert not find.entries(str(world.place))
 
 
 def test_a_view_has_the_owner_of_its_directory_and_an_inode_of_its_own(

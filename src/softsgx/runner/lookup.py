@@ -106,10 +106,18 @@ class Lookup:
         return self._view(path) if path else None
 
     def _view(self, path: str) -> View | None:
-        return self._views.get(path) or self._views.found.get(self._tid, path)
+        view = self._views.get(path)
+        if view is None and not self._is_below_served(path):
+            view = self._views.found.get(self._tid, path)
+        return view
+
+    def _is_below_served(self, path: str) -> bool:
+        return any(path.startswith(f"{place}/") for place in self._served)
 
     def entries(self, path: str) -> list[View]:
         """Return what a directory has of views that have to be found."""
+        if self._is_below_served(f"{path}/"):
+            return []
         return self._views.found.entries(self._tid, path)
 
     def is_served(self, path: str) -> bool:
