@@ -33,6 +33,7 @@ def test_a_guest_is_made_started_shown_and_deleted(place: Path) -> None:
     assert (shown["epc_bytes"], shown["lepubkeyhash"]) == (4 << 20, "writable")
     assert shown["kvm"] == "6.1"
     assert json.loads(guest(place, "list", "--json").output) == [shown]
+    assert "sgx2             yes\n" in guest(place, "show", "one").output
     assert "kvm              6.1\n" in guest(place, "show", "one").output
     assert guest(place, "reset", "one").output == "one: on, 4096 KiB of EPC\n"
     assert guest(place, "stop", "one").output == "one: off, 4096 KiB of EPC\n"
@@ -131,6 +132,69 @@ def test_a_guest_is_moved_with_the_keys_of_its_own(place: Path, tmp_path: Path) 
     assert moved["identity"] == one["identity"]
     assert one["identity"].startswith("softsgx-guest-")
     assert (two["keys"], two["identity"]) == ("shared", Platform.open(place).identity)
+    assert guest(other, "import", str(file), *words).output.startswith("one: off")
     file.write_bytes(b"softsgx platform 1\n")
-    refused = guest(other, "import", str(file), "again", *words)
-    assert str(refused.exception) == f"{file}: not an export of a guest"
+    refused = guest(other, "import", str(file), "again")
+    why = "neither an export of a guest nor a domain's XML"
+    assert str(refused.exception) == f"{file}: {why}"
+
+
+LIBVIRT = """\
+<memory model='sgx-epc'>
+  <target>
+    <size unit='KiB'>4096</size>
+    <node>0</node>
+  </target>
+</memory>
+"""
+QEMU = (
+    "-object memory-backend-epc,id=mem1,size=4096K,prealloc=on"
+    " -M sgx-epc.0.memdev=mem1,sgx-epc.0.node=0"
+)
+
+
+def test_a_guest_in_the_words_of_others(place: Path) -> None:
+    guest(place, "new", "one", "--epc", "4M")
+    shown = json.loads(guest(place, "show", "one", "--json").output)
+    qmp = {key: shown[key] for key in ("sgx", "sgx1", "sgx2", "flc", "sections")}
+    assert qmp == {
+        "sgx": False,
+        "sgx1": True,
+        "sgx2": True,
+        "flc": False,
+        "sections": [{"node": 0, "size": 4 << 20}],
+    }
+    CliRunner().invoke(platform_command, ["enable", str(place)])
+    shown = json.loads(guest(place, "show", "one", "--json").output)
+    assert (shown["sgx"], shown["flc"]) == (True, True)
+    assert guest(place, "show", "one", "--libvirt").output == LIBVIRT
+    assert guest(place, "show", "one", "--qemu").output == f"-cpu host {QEMU}\n"
+    both = guest(place, "show", "one", "--qemu", "--json")
+    assert "only one at a time" in str(both.exception)
+    guest(place, "new", "two", "--epc", "4M", "--lepubkeyhash", "ab" * 32)
+    fixed = guest(place, "show", "two", "--qemu")
+    assert fixed.stdout == f"-cpu host,-sgxlc {QEMU}\n"
+    why = "hardware's guest without sgxlc has Intel's launch key, not this one's"
+    assert fixed.stderr == f"softsgx: two: {why}\n"
+
+
+def test_a_guest_comes_from_a_domains_xml(place: Path, tmp_path: Path) -> None:
+    file = tmp_path / "domain.xml"
+    features = (
+        "<feature name='sgx-provisionkey'/><feature policy='disable' name='sgxlc'/>"
+    )
+    rest = f"<cpu>{features}</cpu><devices>{LIBVIRT}</devices></domain>"
+    file.write_text(f"<?xml version='1.0'?>\n<domain><name>vm-1</name>{rest}")
+    assert guest(place, "import", str(file)).output == "vm-1: off, 4096 KiB of EPC\n"
+    shown = json.loads(guest(place, "show", "vm-1", "--json").output)
+    assert shown["provisioning"] == "asked"
+    assert shown["lepubkeyhash"].startswith("acb77012")
+    assert guest(place, "show", "vm-1", "--qemu").stderr == ""
+    assert guest(place, "import", str(file), "other").output.startswith("other: off")
+    file.write_text(f"<domain>{rest}")
+    assert str(guest(place, "import", str(file)).exception) == (
+        f"{file}: '' is no name of a guest"
+    )
+    file.write_text("<network/>")
+    refused = guest(place, "import", str(file))
+    assert str(refused.exception) == f"{file}: <network> is no <domain>"

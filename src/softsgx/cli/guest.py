@@ -5,10 +5,19 @@ from pathlib import Path
 
 import click
 
+from softsgx.arch.msr import INTEL_LEPUBKEYHASH
 from softsgx.cli.failure import Failure
+from softsgx.cli.guest_words import domain_of, guest_line, guest_table, guest_words
 from softsgx.cli.options import path_type, platform_option, read_limited, size
 from softsgx.cli.signer import signer_of
 from softsgx.cli.transfer import given_passphrase, passphrase_option
+from softsgx.formats.domain import (
+    Domain,
+    libvirt_elements,
+    qemu_options,
+    read_domain,
+)
+from softsgx.formats.image import FormatError
 from softsgx.launch.guests import Launch
 from softsgx.platform.errors import PlatformError
 from softsgx.platform.files import write_durably
@@ -19,7 +28,7 @@ from softsgx.platform.guest_record import (
     Keys,
     check_guest,
 )
-from softsgx.platform.guest_transfer import bring_in_guest, export_guest
+from softsgx.platform.guest_transfer import bring_in_guest, check_export, export_guest
 from softsgx.platform.guests import Guest, Guests
 from softsgx.platform.platform import Platform
 from softsgx.virt.kvm import Kvm
@@ -95,7 +104,7 @@ def new(  # noqa: PLR0913 -- one for each option
     check_guest(record)
     guests = Guests(platform)
     guest = guests.create(name, record)
-    print(_line(guest))
+    print(guest_line(guest))
     if provisioning and not guests.has_provisioning(guest):
         hint = f"`softsgx policy guest {name} --provisioning yes`"
         click.echo(f"softsgx: {name} has no PROVISIONKEY until {hint}", err=True)
@@ -118,25 +127,39 @@ def list_guests(*, directory: Path, as_json: bool) -> None:
     platform = Platform.open(directory)
     guests = Guests(platform).all()
     if as_json:
-        print(json.dumps([_words(platform, guest) for guest in guests], indent=2))
+        print(json.dumps([guest_words(platform, guest) for guest in guests], indent=2))
         return
     for guest in guests:
-        print(_line(guest))
+        print(guest_line(guest))
 
 
 @command.command
 @_NAME
 @platform_option
 @_JSON
-def show(*, name: str, directory: Path, as_json: bool) -> None:
-    """Say what a guest is."""
+@click.option("--libvirt", is_flag=True, help="Print its elements of a domain's XML.")
+@click.option("--qemu", is_flag=True, help="Print the options of QEMU for it.")
+def show(
+    *, name: str, directory: Path, as_json: bool, libvirt: bool, qemu: bool
+) -> None:
+    """Say what a guest is; --json has the fields of QMP's query-sgx."""
+    if as_json + libvirt + qemu > 1:
+        raise click.UsageError("--json, --libvirt and --qemu: only one at a time")
     platform = Platform.open(directory)
-    words = _words(platform, Guests(platform).open(name))
-    if as_json:
-        print(json.dumps(words, indent=2))
+    guest = Guests(platform).open(name)
+    if libvirt or qemu:
+        domain = domain_of(guest)
+        print(libvirt_elements(domain) if libvirt else qemu_options(domain))
+        _warn_of_launch_key(guest)
         return
-    for key, value in words.items():
-        print(f"{key:16} {value}")
+    words = guest_words(platform, guest)
+    print(json.dumps(words, indent=2) if as_json else "\n".join(guest_table(words)))
+
+
+def _warn_of_launch_key(guest: Guest) -> None:
+    if guest.record.lepubkeyhash not in (WRITABLE, INTEL_LEPUBKEYHASH.hex()):
+        why = "hardware's guest without sgxlc has Intel's launch key, not this one's"
+        click.echo(f"softsgx: {guest.name}: {why}", err=True)
 
 
 @command.command
@@ -144,7 +167,7 @@ def show(*, name: str, directory: Path, as_json: bool) -> None:
 @platform_option
 def start(*, name: str, directory: Path) -> None:
     """Turn a guest on: its EPC is its own until it stops."""
-    print(_line(Guests(Platform.open(directory)).start(name)))
+    print(guest_line(Guests(Platform.open(directory)).start(name)))
 
 
 @command.command
@@ -152,7 +175,7 @@ def start(*, name: str, directory: Path) -> None:
 @platform_option
 def stop(*, name: str, directory: Path) -> None:
     """Turn a guest off in which no program runs."""
-    print(_line(Guests(Platform.open(directory)).stop(name)))
+    print(guest_line(Guests(Platform.open(directory)).stop(name)))
 
 
 @command.command
@@ -162,7 +185,7 @@ def reset(*, name: str, directory: Path) -> None:
     """Reset a guest that runs, by force: its programs end, its EPC is empty."""
     guests = Guests(Platform.open(directory))
     guests.reset(name)
-    print(_line(guests.open(name)))
+    print(guest_line(guests.open(name)))
 
 
 @command.command
@@ -188,45 +211,42 @@ def export_command(
     guest = Guests(Platform.open(directory)).open(name)
     locked = export_guest(guest, given_passphrase(passphrase_file, confirm=True))
     write_durably(output, locked, 0o600)
-    print(f"{output}: {_line(guest)}")
+    print(f"{output}: {guest_line(guest)}")
 
 
 @command.command(name="import")
 @click.argument("file", type=path_type(exists=True))
-@_NAME
+@click.argument("name", required=False)
 @platform_option
 @passphrase_option
 def import_command(
-    *, file: Path, name: str, directory: Path, passphrase_file: Path | None
+    *, file: Path, name: str | None, directory: Path, passphrase_file: Path | None
 ) -> None:
-    """Make guest NAME of what `export` wrote; with keys of its own it has them here."""
+    """Make guest NAME of what `export` wrote, or of a libvirt domain's XML.
+
+    Without NAME it has the one in the file.
+    """
     guests = Guests(Platform.open(directory))
     raw = read_limited(file)
     try:
-        passphrase = given_passphrase(passphrase_file, confirm=False)
-        guest = bring_in_guest(guests, name, raw, passphrase)
-    except PlatformError as error:
+        if raw.lstrip().startswith(b"<"):
+            domain = read_domain(raw)
+            guest = guests.create(name or domain.name, _record_of(domain))
+        else:
+            check_export(raw)
+            passphrase = given_passphrase(passphrase_file, confirm=False)
+            guest = bring_in_guest(guests, name, raw, passphrase)
+    except (PlatformError, FormatError) as error:
         raise Failure(f"{file}: {error}") from error
-    print(_line(guest))
+    print(guest_line(guest))
 
 
-def _line(guest: Guest) -> str:
-    record = guest.record
-    state = "on" if record.is_on else "off"
-    return f"{guest.name}: {state}, {record.epc_bytes >> 10} KiB of EPC"
-
-
-def _words(platform: Platform, guest: Guest) -> dict[str, object]:
-    record = guest.record
-    leave = Guests(platform).has_provisioning(guest)
-    return {
-        "name": guest.name,
-        "state": "on" if record.is_on else "off",
-        "epc_bytes": record.epc_bytes,
-        "lepubkeyhash": record.lepubkeyhash,
-        "provisioning": "yes" if leave else "asked" if record.provisioning else "no",
-        "launch": record.launch,
-        "keys": record.keys,
-        "identity": guest.identity or platform.identity,
-        "kvm": record.kvm,
-    }
+def _record_of(domain: Domain) -> GuestRecord:
+    """Return the record of a domain; one without SGX_LC has Intel's launch key."""
+    record = GuestRecord(
+        epc_bytes=domain.epc_bytes,
+        lepubkeyhash=WRITABLE if domain.has_lc else INTEL_LEPUBKEYHASH.hex(),
+        provisioning=domain.provisioning,
+    )
+    check_guest(record)
+    return record

@@ -23,16 +23,27 @@ def export_guest(guest: Guest, passphrase: str) -> bytes:
     """Return the file of a guest; the guest stays as it is."""
     record = replace(guest.record, is_on=False)
     words = {
+        "name": guest.name,
         "record": encode_guest(record).decode(),
         "identity": guest.secret.hex() if guest.secret else "",
     }
     return MAGIC + lock(passphrase, json.dumps(words).encode(), MAGIC, OsEntropy())
 
 
-def bring_in_guest(guests: Guests, name: str, raw: bytes, passphrase: str) -> Guest:
-    """Make a guest of what `export_guest` gave; it is off.  PlatformError."""
+def check_export(raw: bytes) -> None:
+    """Raise PlatformError for what is no export of a guest, before a passphrase."""
     if len(raw) > _MOST or not raw.startswith(MAGIC):
         raise PlatformError(_what_else(raw))
+
+
+def bring_in_guest(
+    guests: Guests, name: str | None, raw: bytes, passphrase: str
+) -> Guest:
+    """Make a guest of what `export_guest` gave; it is off.  PlatformError.
+
+    *name* None: it keeps the name that it had.
+    """
+    check_export(raw)
     try:
         plain = unlock(passphrase, raw[len(MAGIC) :], MAGIC)
     except WrongPassphrase as error:
@@ -41,6 +52,7 @@ def bring_in_guest(guests: Guests, name: str, raw: bytes, passphrase: str) -> Gu
         words: dict[str, Any] = json.loads(plain)
         record = decode_guest(str(words["record"]).encode())
         secret = bytes.fromhex(words["identity"])
+        name = str(words["name"]) if name is None else name
     except (ValueError, KeyError, TypeError) as error:
         raise PlatformError("not a guest's words") from error
     is_whole = len(secret) == (SEED_SIZE if record.keys is Keys.SEPARATE else 0)
@@ -53,4 +65,4 @@ def _what_else(raw: bytes) -> str:
     if raw.startswith(b"softsgx guest ") and not raw.startswith(MAGIC):
         version = raw[:40].split(b"\n")[0].rsplit(b" ")[-1].decode(errors="replace")
         return f"an export of version {version}, this softsgx knows 1"
-    return "not an export of a guest"
+    return "neither an export of a guest nor a domain's XML"
