@@ -72,10 +72,12 @@ HIDDEN void take_turn(u32 *turn, u32 tid);
 HIDDEN void lock_enclaves(void);
 HIDDEN void unlock_enclaves(void);
 HIDDEN u16 epcm_word(const struct enclave *e, u64 address);
+HIDDEN int enclave_lost(const struct enclave *e);
 HIDDEN struct enclave *enclave_of(u64 address);
 HIDDEN struct enclave *enclave_hold(u64 address);
 HIDDEN void enclave_let_go(struct enclave *e);
 HIDDEN void enclaves_changed(void);
+HIDDEN long call_plainly(u64 call, u64 a, u64 b);
 
 /* ---- pages.c ---- */
 

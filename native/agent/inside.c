@@ -137,7 +137,9 @@ void inside_signal(struct frame *f)
 	struct k_sigcontext *mc = &f->uc->mc;
 	int sync = f->info->code > 0 && (SIGBIT(f->sig) & FAULT_SIGNALS);
 
-	if (!sync) {
+	if (sync && enclave_lost(f->th->encl)) {
+		enclave_exit(f, NO_VECTOR, 0, 0); /* ERESUME finds nothing */
+	} else if (!sync) {
 		enclave_exit(f, NO_VECTOR, 0, 0);
 		deliver(f);
 	} else if (f->sig == SIGILL && at_enclu(mc->rip)) {

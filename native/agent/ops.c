@@ -96,9 +96,20 @@ static void tell_of_fork(void)
 	abort_withdraw(0, ~0ul);
 	unlock_enclaves();
 	A.parent = 0;
-	A.config.pid = (u32)sys(CALL_NR, CALL_FORKED, parent);
+	A.config.pid = (u32)call_plainly(CALL_FORKED, parent, 0);
 	if (A.config.tier >= 2)
 		pages_offer();
+}
+
+/* Of a call in which no fork is told of, and no lock matters. */
+long call_plainly(u64 call, u64 a, u64 b)
+{
+	long ret;
+
+	do
+		ret = sys(CALL_NR, call, a, b);
+	while (ret == -EINTR_);
+	return ret;
 }
 
 /* A supervisor that is gone lets its system call fall through to the kernel. */
@@ -109,7 +120,8 @@ long call_supervisor(u64 call, u64 a, u64 b, u64 c, u64 d, u64 e)
 	notice_fork();
 	if (A.parent)
 		tell_of_fork();
-	/* Only a signal that came before the supervisor saw the call interrupts it. */
+	/* A signal that came before the supervisor saw the call interrupts it; or it is
+	 * another supervisor's from now on. */
 	do
 		ret = sys(CALL_NR, call, a, b, c, d, e);
 	while (ret == -EINTR_);
@@ -155,6 +167,15 @@ u16 epcm_word(const struct enclave *e, u64 address)
 	const u16 *words = (const u16 *)(e->alias + e->size);
 
 	return __atomic_load_n(&words[(address - e->base) >> 12], __ATOMIC_RELAXED);
+}
+
+/* Its supervisor was killed: as after a loss of power, nothing of it is left. */
+int enclave_lost(const struct enclave *e)
+{
+	u64 size = e ? __atomic_load_n(&e->size, __ATOMIC_SEQ_CST) : 0;
+
+	return size && __atomic_load_n((const u16 *)(e->alias + size), __ATOMIC_RELAXED) ==
+			       WORD_LOST;
 }
 
 void thread_inside(struct thread *th, struct enclave *e)
@@ -229,15 +250,34 @@ static u8 *map_alias(u64 length, int fd)
 	return 0;
 }
 
+static void drop_enclave(struct enclave *e)
+{
+	if (!e)
+		return;
+	curtain_drop(e);
+	__atomic_store_n(&e->size, 0, __ATOMIC_SEQ_CST);
+	drop_alias(e);
+}
+
+/* Another one may be where a lost one was, or need its slot. */
+static void drop_lost(void)
+{
+	for (u64 i = 0; i < ARRAY_SIZE(A.enclaves); i++)
+		if (enclave_lost(&A.enclaves[i]))
+			drop_enclave(&A.enclaves[i]);
+}
+
 /* Without a slot or a mapping the enclave is entered by the model only. */
 static void add_enclave(const struct abi_op *op, const struct abi_context *ctx)
 {
 	u64 size = op->end - op->start;
 	u64 tallies = PAGES(size + (size >> 12) * 2);
 	u64 length = PAGES(tallies + (size >> 12) * sizeof(struct abi_tally));
-	struct enclave *e = enclave_of(op->start);
+	struct enclave *e;
 	u8 *alias;
 
+	drop_lost();
+	e = enclave_of(op->start);
 	if (!e) {
 		e = free_slot();
 		if (!e)
@@ -262,17 +302,6 @@ static void add_enclave(const struct abi_op *op, const struct abi_context *ctx)
 	__atomic_store_n(&e->size, size, __ATOMIC_SEQ_CST);
 }
 
-static void drop_enclave(const struct abi_op *op)
-{
-	struct enclave *e = enclave_of(op->start);
-
-	if (!e)
-		return;
-	curtain_drop(e);
-	__atomic_store_n(&e->size, 0, __ATOMIC_SEQ_CST);
-	drop_alias(e);
-}
-
 static long carry_out_one(const struct abi_op *op, const struct abi_context *ctx)
 {
 	switch (op->kind) {
@@ -290,7 +319,7 @@ static long carry_out_one(const struct abi_op *op, const struct abi_context *ctx
 		break;
 	case OPKIND_UNALIAS:
 		lock_enclaves();
-		drop_enclave(op);
+		drop_enclave(enclave_of(op->start));
 		unlock_enclaves();
 		enclaves_changed();
 		break;

@@ -20,7 +20,7 @@ void pages_offer(void)
 
 	if (fd < 0)
 		return;
-	sys(CALL_NR, CALL_PAGES, fd);
+	call_plainly(CALL_PAGES, (u64)fd, 0);
 	sys(NR_close, fd);
 	offered = 1;
 }
@@ -56,5 +56,5 @@ void pages_forked(void)
 void pages_moved(u64 start, u64 length)
 {
 	if (offered)
-		sys(CALL_NR, CALL_MOVED, start, length);
+		call_plainly(CALL_MOVED, start, length);
 }

@@ -8,7 +8,8 @@ from softsgx.cli.failure import Failure
 from softsgx.cli.options import platform_option
 from softsgx.platform.platform import Platform
 from softsgx.service.daemon import Daemon
-from softsgx.service.places import CONTROL, DATA, Ownership, listen
+from softsgx.service.manager import passed_sockets, tell_manager
+from softsgx.service.places import CONTROL, DATA, Ownership, let_in, listen
 
 _LOOPBACK = "127.0.0.1"
 _MOST_PORT = 65535
@@ -32,7 +33,7 @@ def _serve_metrics(daemon: Daemon, host: str, port: int) -> None:
     from softsgx.service.metrics import serve  # noqa: PLC0415 -- few daemons have it
 
     try:
-        port = serve(daemon.machinery.driver, daemon.turn, host, port)
+        port = serve(lambda: daemon.machinery.driver, daemon.turn, host, port)
     except OSError as error:
         raise Failure(f"{host}:{port}: {error.strerror}") from error
     shown = f"[{host}]" if ":" in host else host
@@ -42,22 +43,36 @@ def _serve_metrics(daemon: Daemon, host: str, port: int) -> None:
 @click.command
 @platform_option
 @click.option(
+    "--group",
+    metavar="GROUP",
+    help="Who else may run programs on it; `all`: everybody.",
+)
+@click.option(
     "--metrics",
     callback=_place,
     metavar="[HOST:]PORT",
     help="Serve metrics for Prometheus there; the host is 127.0.0.1 unless told.",
 )
-def command(*, directory: Path, metrics: tuple[str, int] | None) -> None:
+def command(
+    *, directory: Path, group: str | None, metrics: tuple[str, int] | None
+) -> None:
     """Own a platform, and serve it to every `softsgx run --platform` of it.
 
-    Stays in the foreground until SIGTERM or SIGINT.
+    It stays in the foreground until SIGTERM or SIGINT; enclaves do not outlive it.
     """
     platform = Platform.open(directory)
     owned = Ownership(directory)
     daemon = Daemon(platform)
+    given = passed_sockets()
+    data = given.get(DATA) or listen(directory, DATA)
+    control = given.get(CONTROL) or listen(directory, CONTROL)
+    if group is not None:
+        let_in(directory, group)
     if metrics:
         _serve_metrics(daemon, *metrics)
-    data, control = listen(directory, DATA), listen(directory, CONTROL)
     print(f"{directory}: {platform.identity}, serving", flush=True)
-    daemon.serve(data, control)
+    tell_manager("READY=1")
+    served = daemon.serve(data, control)
+    programs = "1 program" if served == 1 else f"{served} programs"
+    print(f"{directory}: ended while serving {programs}", flush=True)
     owned.give_up()

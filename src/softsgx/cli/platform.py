@@ -23,6 +23,8 @@ from softsgx.platform.audit import Who
 from softsgx.platform.errors import PlatformError
 from softsgx.platform.models import CPUS, DEFAULT_CPU, SHORT_NAMES, Named
 from softsgx.platform.platform import RECORD_NAME, Platform
+from softsgx.service.control import Operator, Unserved
+from softsgx.service.places import Ownership
 
 
 @click.group
@@ -131,11 +133,24 @@ def disable(*, directory: Path) -> None:
 
 @command.command
 @platform_argument
-def reset(*, directory: Path) -> None:
-    """Reset a platform, as a reboot does: locks open; keys and the policy stay."""
+@click.option("--kexec", is_flag=True, help="Only a new kernel: locks stay, too.")
+def reset(*, directory: Path, kexec: bool) -> None:
+    """Reset a platform, as a reboot does: locks open; keys and the policy stay.
+
+    All enclaves of its daemon, if it has one, are gone.
+    """
     platform = Platform.open(directory)
-    platform.policies().reset(Who.of(os.getpid()))
-    print(f"{directory}: {platform.identity}, reset")
+    try:
+        operator = Operator(directory)
+    except Unserved:
+        if kexec:
+            raise
+        platform.policies().reset(Who.of(os.getpid()))
+        print(f"{directory}: {platform.identity}, reset")
+    else:
+        pages = operator.ask("reset", kexec=kexec)["sanitized"]
+        found = f"; {pages} EPC pages were in use and are sanitized" if kexec else ""
+        print(f"{directory}: {platform.identity}, reset{found}")
 
 
 @command.command
@@ -146,6 +161,7 @@ def delete(*, directory: Path, yes: bool) -> None:
     platform = Platform.open(directory)
     if not yes:
         click.confirm(f"{directory}: delete {platform.identity}?", abort=True)
+    Ownership(directory)
     platform.delete()
     print(f"{directory}: deleted")
 

@@ -117,7 +117,13 @@ def attach(
     except PlatformError as error:
         raise Failure(str(error), NOT_STARTED) from error
     except OSError as error:
-        raise Failure(f"{error.filename}: {error.strerror}", NOT_STARTED) from error
+        hint = " (the daemon's --group says who may)" if _is_denied(error) else ""
+        said = f"{error.filename}: {error.strerror}{hint}"
+        raise Failure(said, NOT_STARTED) from error
+
+
+def _is_denied(error: OSError) -> bool:
+    return error.errno == errno.EACCES
 
 
 def run_program(name: str, run_it: Callable[[], int]) -> int:

@@ -23,6 +23,10 @@ CALL_NR = 0x5358
 WAITED_NR = CALL_NR + 2
 """A system call that is made only to get back into the agent, after a wait."""
 
+WORD_LOST = 0x80
+"""In place of each EPCM state word of an enclave whose supervisor is gone: of an entry
+that is blocked and not valid, as the model has none."""
+
 MEMORY_UP_TO = 1 << 62
 """Call.MEMORY's answer, plus bytes: so many are the kernel's, then comes an enclave."""
 

@@ -46,7 +46,7 @@ class Userfault:
     """
 
     def __init__(self, fd: int) -> None:
-        self._fd = fd
+        self.fd = fd
         request = bytearray(_THREE.pack(_VERSION, _FEATURES, 0))
         try:
             fcntl.ioctl(fd, _API, request)
@@ -57,13 +57,13 @@ class Userfault:
     def register(self, start: int, length: int) -> None:
         """Have an access to a hole in a range of shared memory be a SIGBUS."""
         request = bytearray(_FOUR.pack(start, length, _MISSING | _WP, 0))
-        fcntl.ioctl(self._fd, _REGISTER, request)
+        fcntl.ioctl(self.fd, _REGISTER, request)
 
     def write_protect(self, start: int, length: int, *, on: bool) -> None:
         """Have a write to pages of a registered range be a SIGBUS, or no more."""
         request = bytearray(_THREE.pack(start, length, int(on)))
-        fcntl.ioctl(self._fd, _WRITEPROTECT, request)
+        fcntl.ioctl(self.fd, _WRITEPROTECT, request)
 
     def close(self) -> None:
         """Let go of it."""
-        os.close(self._fd)
+        os.close(self.fd)

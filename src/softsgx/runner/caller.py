@@ -89,6 +89,16 @@ class Caller:
         self.check()
         return status
 
+    def link_of_fd(self, fd: int) -> str | None:
+        """Return what /proc calls a file that it has open; None if it does not say."""
+        with self.aside():
+            try:
+                link = os.readlink(f"/proc/{self.tid}/fd/{fd}")  # noqa: PTH115 -- no path
+            except OSError:
+                return None
+        self.check()
+        return link
+
     def kill(self) -> None:
         """Kill its process, if it is the first thread of one."""
         pidfd = os.pidfd_open(self.tid)

@@ -124,6 +124,8 @@ class Calls:
         if file is None:
             raise OSError(errno.EBADF, "not open")
         if not isinstance(file, File):
+            if self._files.is_lost(task.caller, fd):
+                raise OSError(errno.EIO, "an enclave that was lost")
             raise OSError(NOT_OURS, "not a node of ours")
         return file
 
@@ -197,7 +199,9 @@ class Calls:
         if not self._driver.reclaimer:
             return 0
         task.mm.tables.close()
-        task.mm.tables = page_tables(task.process.pid, task.caller, args[0])
+        task.mm.tables = page_tables(
+            task.process.pid, task.caller, args[0], self._files.inherit
+        )
         _watch_evicted(task.mm, task.mm.encls)
         return 0
 

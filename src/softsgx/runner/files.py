@@ -8,16 +8,33 @@ enclave of /dev/isgx has a memfd too, which the program has mapped and not open.
 import errno
 import os
 import resource
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from softsgx.driver.device import ENCLAVE, ISGX, PROVISION, File
 from softsgx.driver.driver import Driver
 from softsgx.driver.encl import Encl
+from softsgx.native.loss import lose_power
 from softsgx.native.memory import SharedMemory, Watch
 from softsgx.runner.caller import Caller
-from softsgx.runner.marks import mark_memory
+from softsgx.runner.marks import mark_memory, marked_path
 
 _UNKNOWN = object()
+
+Inherit = Callable[[str, int], Callable[[], None]]
+"""Has somebody else keep a descriptor for the time after us; returns what ends that."""
+
+
+def _nothing() -> None:
+    pass
+
+
+def nobody(kind: str, fd: int) -> Callable[[], None]:
+    """Have nobody keep it: with us, all is over."""
+    del kind, fd
+    return _nothing
+
+
 _MOST_OPEN = 1 << 14
 """Each has a mapping of ours, of which the kernel gives 65530."""
 
@@ -28,13 +45,15 @@ class OpenFile:
 
     file: File
     memory: SharedMemory
+    disinherit: Callable[[], None]
 
 
 class Files:
     """All open files of the tree, by the inode behind them."""
 
-    def __init__(self, driver: Driver):
+    def __init__(self, driver: Driver, inherit: Inherit = nobody):
         self._driver = driver
+        self.inherit = inherit
         self._by_inode: dict[int, OpenFile] = {}
         self.watch = Watch()
         self._postponed: list[SharedMemory] = []
@@ -97,7 +116,8 @@ class Files:
         except OSError:
             memory.close()
             raise
-        self._by_inode[memory.inode] = OpenFile(file, memory)
+        disinherit = self.inherit("enclave", memory.fd)
+        self._by_inode[memory.inode] = OpenFile(file, memory, disinherit)
         return fd
 
     def find(self, caller: Caller, fd: int) -> object | None:
@@ -110,6 +130,25 @@ class Files:
         if entry is None or status.st_dev != self.device:
             return _UNKNOWN
         return entry.file
+
+    def is_lost(self, caller: Caller, fd: int) -> bool:
+        """Say whether a file that is none of these was a device's, before a loss."""
+        link = caller.link_of_fd(fd)
+        return bool(link and marked_path(link))
+
+    def lose_power(self) -> None:
+        """Let nobody enter an enclave any more, and who is inside leave it."""
+        for entry in self._by_inode.values():
+            lose_power(entry.memory.fd)
+
+    def close(self) -> None:
+        """Give back all descriptors; who has the files open keeps them."""
+        for entry in self._by_inode.values():
+            if isinstance(entry.file, Encl) and entry.file.backing is not None:
+                entry.file.backing.close()
+            entry.memory.close()
+        self._by_inode.clear()
+        os.close(self.watch.fd)
 
     def enclave(self, inode: int) -> Encl | None:
         """Return the enclave whose memory is the file of that inode."""
@@ -134,6 +173,7 @@ class Files:
                 self._postponed.append(memory)
                 continue
             del self._by_inode[memory.inode]
+            entry.disinherit()
             if isinstance(entry.file, Encl):
                 self._driver.release(entry.file)
                 gone.append(entry.file)

@@ -76,13 +76,18 @@ class Leaves:
             lp = self._execute(task, context, leaf, xsave)
         except PageFault as fault:
             at = (fault.address, fault.error_code)
-            self._page_fault(task, context, answer, at, by_sgx=True)
+            if task.is_lost(fault.address):
+                self._lost(context)
+            else:
+                self._page_fault(task, context, answer, at, by_sgx=True)
             return
-        except Fault as fault:
-            _faulted(context, fault)
-            return
-        except Forged as forged:
-            _faulted(context, GeneralProtection(str(forged)))
+        except (Fault, Forged) as fault:
+            if task.is_lost(context.tcs if context.inside else context.regs.rbx):
+                self._lost(context)
+            elif isinstance(fault, Fault):
+                _faulted(context, fault)
+            else:
+                _faulted(context, GeneralProtection(str(fault)))
             return
         if leaf == Enclu.EACCEPTCOPY and not context.regs.rax:
             encl = self._driver.by_secs[lp.cr_active_secs]
@@ -122,10 +127,22 @@ class Leaves:
         """Judge a page fault that the thread met, inside an enclave or at one."""
         if task.mm.find(context.address) is None:
             context.outcome = Outcome.FAULT  # None of ours: as the kernel said.
+            if context.inside and task.is_lost(context.tcs):
+                self._lost(context)
+            elif task.is_lost(context.address):
+                context.outcome = Outcome.ABORT
             return
         code = context.error & (PFEC_W | PFEC_I | 1) | PFEC_U
         at = (context.address, code)
         self._page_fault(task, context, answer, at, by_sgx=bool(context.inside))
+
+    def _lost(self, context: Context) -> None:
+        """Fault as at EPC pages that lost their power: their EPCM entries are gone."""
+        context.outcome = Outcome.FAULT
+        context.vector = PageFault.vector
+        context.error = (PFEC_SGX & ~self._mask) | PFEC_U | 1
+        context.address = context.tcs if context.inside else context.regs.rbx
+        context.signo, context.sicode = _SIGSEGV, SEGV_ACCERR
 
     def aex(self, task: UserTask, context: Context) -> None:
         """Leave the enclave for the exception or interrupt in the context."""
@@ -239,7 +256,7 @@ class Leaves:
                 context.address = address if context.inside else outcome.address
                 context.signo = outcome.signo
                 context.sicode = outcome.si_code
-                if outcome.si_code == SEGV_MAPERR and task.is_mapped(address):
+                if outcome.si_code == SEGV_MAPERR and task.mapped(address):
                     context.sicode = SEGV_ACCERR
 
     def _let_access(

@@ -18,7 +18,7 @@ from softsgx.runner.calls import Calls
 from softsgx.runner.cgroup_files import CgroupFiles
 from softsgx.runner.cgroups import MountedHierarchy
 from softsgx.runner.debuggers import Memory
-from softsgx.runner.files import Files
+from softsgx.runner.files import Files, nobody
 from softsgx.runner.injection import Abilities, agent_config
 from softsgx.runner.leaves import Leaves
 from softsgx.runner.loop import Loop
@@ -42,13 +42,18 @@ class Machinery:
     """One machine, from its platform; any number of trees run on it.
 
     *complain* hears what the owner's policy refuses; *guest*: it is that guest's.
+    *left*: a machine as an earlier driver left it.
     """
 
     def __init__(
-        self, platform: Platform, complain: Complain, guest: "Guest | None" = None
+        self,
+        platform: Platform,
+        complain: Complain,
+        guest: "Guest | None" = None,
+        left: Machine | None = None,
     ):
         pages = userfault.is_there()
-        self.machine = machine = _machine(platform, spare=not pages)
+        self.machine = machine = left or _machine(platform, spare=not pages)
         self.hierarchy = MountedHierarchy()
         if guest:
             vm = _virtual_machine(platform, machine, guest, complain)
@@ -56,7 +61,7 @@ class Machinery:
         else:
             self.driver = Driver(machine, pages=pages, hierarchy=self.hierarchy)
             _share(platform, self.driver, complain)
-        self.files = Files(self.driver)
+        self.files = Files(self.driver, self.inherit)
         self._views = Views(
             self.driver.cpu,
             more=() if guest else _key_files(platform, machine),
@@ -70,6 +75,10 @@ class Machinery:
         self.rewrite_cpuid = not self._abilities.cpuid_faulting
         self._sites = Sites(self.driver, cpuid=self.rewrite_cpuid)
         self._trees: list[Tree] = []
+
+    def inherit(self, kind: str, fd: int) -> Callable[[], None]:
+        """Have somebody keep a descriptor for the time after us: here, nobody."""
+        return nobody(kind, fd)
 
     def config(self, *, exact: bool) -> bytes:
         """Return what the agents of a tree are told."""
@@ -105,6 +114,10 @@ class Machinery:
         serving.tree.end()
         self._trees.remove(serving.tree)
         self.release_gone()
+
+    def close(self) -> None:
+        """Give back what it has of this process; its enclaves are nobody's."""
+        self.files.close()
 
     def release_gone(self) -> None:
         """Release the enclaves that nobody has any more."""

@@ -5,7 +5,7 @@ from then on an access to it is a SIGBUS, which the agent asks us about.
 """
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import monotonic
 
@@ -15,6 +15,7 @@ from softsgx.driver.protocols import NoTables, Tables
 from softsgx.native.memory import SharedMemory
 from softsgx.native.userfault import Userfault
 from softsgx.runner.caller import Caller
+from softsgx.runner.files import Inherit
 from softsgx.runner.mappings import Mapping, mappings
 
 _GONE = frozenset({errno.ESRCH, errno.ENOENT, errno.EINVAL})
@@ -24,12 +25,13 @@ _SOON = 0.1
 """Seconds after which an agent has done what it was told."""
 
 
-def page_tables(pid: int, caller: Caller, fd: int) -> Tables:
+def page_tables(pid: int, caller: Caller, fd: int, inherit: Inherit) -> Tables:
     """Return those of process *pid*, of which *caller* has a userfaultfd open."""
     try:
-        return PageTables(pid, Userfault(caller.take_fd(fd)))
+        userfault = Userfault(caller.take_fd(fd))
     except OSError:
         return NoTables()
+    return PageTables(pid, userfault, inherit("tables", userfault.fd))
 
 
 class PageTables:
@@ -37,8 +39,9 @@ class PageTables:
 
     can_evict = True
 
-    def __init__(self, pid: int, userfault: Userfault):
+    def __init__(self, pid: int, userfault: Userfault, disinherit: Callable[[], None]):
         self._pid = pid
+        self._disinherit = disinherit
         self._userfault = userfault
         self._mappings: dict[int, list[Mapping]] = {}
         self._settled = 0.0
@@ -113,6 +116,7 @@ class PageTables:
 
     def close(self) -> None:
         """Let go of them."""
+        self._disinherit()
         self._userfault.close()
 
 

@@ -17,7 +17,8 @@ from softsgx.native.memory import BackingStore
 from softsgx.runner.caller import Caller
 from softsgx.runner.cgroups import Membership
 from softsgx.runner.files import Files
-from softsgx.runner.mappings import is_modified, mappings
+from softsgx.runner.mappings import Mapping, is_modified, mappings
+from softsgx.runner.marks import marked_path
 from softsgx.runner.threads import is_signalled, read_proc
 
 _READ_IMPLIES_EXEC = 0x0400000
@@ -117,10 +118,18 @@ class UserTask:
         with self.caller.aside():
             return is_modified(self.tid, addr, pages)
 
-    def is_mapped(self, addr: int) -> bool:
-        """Say whether anything is mapped there: the driver knows enclaves only."""
+    def mapped(self, addr: int) -> Mapping | None:
+        """Return what is mapped there: the driver knows enclaves only."""
         with self.caller.aside():
-            return any(one.start <= addr < one.end for one in mappings(self.tid))
+            maps = mappings(self.tid)
+            return next((one for one in maps if one.start <= addr < one.end), None)
+
+    def is_lost(self, addr: int) -> bool:
+        """Say whether memory of an enclave is there that no driver knows any more."""
+        if self.mm.find(addr) is not None:
+            return False
+        mapping = self.mapped(addr)
+        return bool(mapping and marked_path(mapping.path))
 
     def signal_pending(self) -> bool:
         """Say whether a signal waits for the task.

@@ -90,9 +90,15 @@ class Tree:
         return pid
 
     def end(self) -> None:
-        """Take note that all its processes are gone, or no matter of ours any more."""
-        for pid in list(self._pidfds):
-            self._ended(pid)
+        """Take note that its processes are gone, or no matter of ours any more."""
+        for pid, fd in list(self._pidfds.items()):
+            if _is_readable(fd):
+                self._ended(pid)
+            else:
+                self._unwatch(pid)
+        for process in self._processes.values():
+            self._driver.mm_gone(process.mm)
+        self._processes.clear()
 
     def forget_enclave(self, encl: Encl) -> None:
         """Drop what is known of an enclave that is gone."""
@@ -146,10 +152,13 @@ class Tree:
             self._loop.on_readable(fd, lambda: self._ended(pid))
         return process
 
-    def _ended(self, pid: int) -> None:
+    def _unwatch(self, pid: int) -> None:
         fd = self._pidfds.pop(pid)
         self._loop.forget(fd)
         os.close(fd)
+
+    def _ended(self, pid: int) -> None:
+        self._unwatch(pid)
         self._end(pid, keep=True)
         self._pid_of = {t: p for t, p in self._pid_of.items() if p != pid}
 

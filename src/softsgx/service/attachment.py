@@ -2,8 +2,10 @@
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
+from softsgx.native.loss import lose_power
 from softsgx.platform.errors import PlatformError
 from softsgx.service.channel import VERSION, Channel, ChannelError, Message, Words
 from softsgx.service.places import DATA, connect
@@ -22,6 +24,9 @@ class Attachment:
         self._directory, self._wishes = directory, wishes
         self._channel: Channel | None = channel
         self.ledger_fd: int | None = None
+        self._enclaves: dict[int, int] = {}
+        self._tables: dict[int, int] = {}
+        self._lost_tables: list[int] = []
         words = self._greet(channel)
         self.config = bytes.fromhex(words["config"])
         self.rewrite_cpuid = bool(words["rewrite_cpuid"])
@@ -31,6 +36,9 @@ class Attachment:
         """Attach to the daemon of a platform; None: it has none.  OSError."""
         sock = connect(directory, DATA)
         return cls(directory, Channel(sock), wishes) if sock else None
+
+    def __str__(self) -> str:
+        return str(self._directory)
 
     @property
     def fd(self) -> int:
@@ -92,11 +100,39 @@ class Attachment:
         if message is None:
             return False
         try:
-            if "say" in message.words:
-                say(str(message.words["say"]))
+            self._note(message, say)
+        except (ChannelError, KeyError):
+            return False
         finally:
             message.close()
         return True
+
+    def _note(self, message: Message, say: Callable[[str], None]) -> None:
+        words = message.words
+        if "say" in words:
+            say(str(words["say"]))
+        elif "keep" in words:
+            kept = self._enclaves if words["kind"] == "enclave" else self._tables
+            kept[words["keep"]] = message.take_fd()
+        elif "drop" in words:
+            for kept in (self._enclaves, self._tables):
+                if words["drop"] in kept:
+                    os.close(kept.pop(words["drop"]))
+
+    def lose_power(self) -> int:
+        """Do to all enclaves what a loss of power does; return how many there were.
+
+        By the userfaultfds, which stay open, pages that were out do not read zeros.
+        """
+        count = 0
+        while self._enclaves:
+            _, fd = self._enclaves.popitem()
+            with suppress(OSError, ValueError):
+                count += lose_power(fd)
+            os.close(fd)
+        self._lost_tables += self._tables.values()
+        self._tables.clear()
+        return count
 
     def close(self) -> None:
         """End the connection."""

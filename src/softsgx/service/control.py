@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from softsgx.platform.audit import Who
 from softsgx.platform.errors import PlatformError
 from softsgx.service import watch
 from softsgx.service.cgroups import get_cgroup, list_cgroups, set_cgroup
@@ -48,8 +49,16 @@ def _ping(daemon: "Daemon", params: Words, peer: Peer) -> Words:
         }
 
 
+def _reset(daemon: "Daemon", params: Words, peer: Peer) -> Words:
+    kexec = bool(params.get("kexec"))
+    if not kexec:
+        daemon.platform.policies().reset(Who.of(peer.pid))
+    return {"sanitized": daemon.reset(kexec=kexec)}
+
+
 METHODS: dict[str, Method] = {
     "ping": _ping,
+    "reset": _reset,
     "cgroup.list": list_cgroups,
     "cgroup.get": get_cgroup,
     "cgroup.set": set_cgroup,

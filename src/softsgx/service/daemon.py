@@ -7,12 +7,18 @@ import signal
 import socket
 import sys
 import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 
+from softsgx.machine.machine import Machine
 from softsgx.native import host, lib
 from softsgx.native.pulse import Pulse
+from softsgx.platform.errors import PlatformError
 from softsgx.platform.platform import Platform
 from softsgx.runner.host_code import HostCode, TextScanner
 from softsgx.runner.kept import CPUID_SITES, Kept
@@ -21,6 +27,7 @@ from softsgx.runner.machinery import Machinery
 from softsgx.runner.turn import Turn
 from softsgx.service.channel import Channel, Peer, peer_of
 from softsgx.service.control import ControlRoom
+from softsgx.service.manager import tell_manager
 from softsgx.service.session import Attached, Session
 
 _MOST_SESSIONS = 4096
@@ -28,6 +35,9 @@ _MOST_OF_ONE = 1536
 """Connections of one user who is not the daemon's."""
 _TICK_MS = 200
 """After how long what could not be done is tried again."""
+_MOMENT_S = 0.01
+_PARTING_S = 5.0
+"""Seconds for calls under way to end, and programs that start to begin."""
 _YAMA = Path("/proc/sys/kernel/yama/ptrace_scope")
 
 
@@ -51,14 +61,24 @@ class Daemon:
         self._may_look_at_all = host.may_trace_all()
         self._is_over = False
         self._recheck_at: float | None = None
+        self._errands: deque[Callable[[], None]] = deque()
+        """What other threads want the main thread to do."""
+        self._injectors: dict[bool, lib.Injector] = {}
         _use_all_descriptors()
-        self.machinery = _Machinery(platform, self)
-        self.loop.on_readable(self.machinery.files.watch.fd, self._release_gone)
+        self.machinery = self._new_machinery(None)
         scanner = (
             TextScanner(Kept(CPUID_SITES)) if self.machinery.rewrite_cpuid else None
         )
         self.code = HostCode(scanner)
-        self._injectors: dict[bool, lib.Injector] = {}
+
+    def _new_machinery(self, left: Machine | None) -> Machinery:
+        platform = self.platform
+        if not platform.is_on:
+            self.complain(f"{platform.directory}: it is off: no SGX for its programs")
+            platform = Platform.ephemeral(replace(platform.model, sgx1=False))
+        made = _Machinery(platform, self, left)
+        self.loop.on_readable(made.files.watch.fd, self._release_gone)
+        return made
 
     def injector(self, *, exact: bool) -> lib.Injector:
         """Return what puts agents into the programs of a tree."""
@@ -103,9 +123,13 @@ class Daemon:
         """Note for whom this thread works from now on."""
         self._here.session = session
 
+    def client(self) -> Session | None:
+        """Return for whom this thread works; None: for ourselves."""
+        return getattr(self._here, "session", None)
+
     def complain(self, line: str) -> None:
         """Tell the user of the program that this thread works for, or our own."""
-        session: Session | None = getattr(self._here, "session", None)
+        session = self.client()
         if session is not None:
             session.say(line)
             return
@@ -115,8 +139,8 @@ class Daemon:
 
     # ---- the main thread ----
 
-    def serve(self, data: socket.socket, control: socket.socket) -> None:
-        """Serve until a signal says that it is enough."""
+    def serve(self, data: socket.socket, control: socket.socket) -> int:
+        """Serve until a signal says that it is enough; return how many were served."""
         room = ControlRoom(self)
         self.loop.on_readable(data.fileno(), lambda: self._accept(data))
         self.loop.on_readable(control.fileno(), lambda: room.accept(control))
@@ -124,10 +148,75 @@ class Daemon:
             signal.signal(number, self._end)
         signal.set_wakeup_fd(self._bell_writer(), warn_on_full_buffer=False)
         while not self._is_over:
-            due = self.loop.wait(self._pulse, self._timeout_ms())
-            for fd in due.fds:
-                self.loop.do(fd, due.call)
+            self._serve_once()
+        tell_manager("STOPPING=1")
+        served = len(self._trees())
+        self._dismiss()
+        return served
+
+    def _serve_once(self) -> None:
+        self._do_due(self._timeout_ms())
+        while self._errands:
+            self._errands.popleft()()
+        self._tidy()
+
+    def _do_due(self, timeout_ms: int | None) -> None:
+        due = self.loop.wait(self._pulse, timeout_ms)
+        for fd in due.fds:
+            self.loop.do(fd, due.call)
+
+    # ---- the end of all enclaves ----
+
+    def reset(self, *, kexec: bool) -> int:
+        """Start the machine anew: all enclaves are gone; return pages found in use.
+
+        *kexec*: the memory keeps its power, and the new driver empties the EPC.  Not
+        for the main thread.  PlatformError: it could not be, and nothing was done.
+        """
+        done: Future[int] = Future()
+
+        def errand() -> None:
+            try:
+                done.set_result(self._start_anew(kexec=kexec))
+            except (PlatformError, OSError) as error:
+                done.set_exception(error)
+
+        self._errands.append(errand)
+        self.wake()
+        return done.result()
+
+    def _start_anew(self, *, kexec: bool) -> int:
+        directory = self.platform.directory
+        platform = Platform.open(directory) if directory else self.platform
+        self._dismiss()
+        with self.turn:
+            self.loop.forget(self.machinery.files.watch.fd)
+            # What a call that does not end may still work on is not handed over.
+            left = self.machinery.machine if kexec and not self._trees() else None
+            self.machinery.close()
+            self.platform = platform
+            self.machinery = self._new_machinery(left)
+            self._injectors.clear()
+        return self.machinery.driver.found_dirty
+
+    def _dismiss(self) -> None:
+        """Let go of all trees: their clients take them back."""
+        latest = monotonic() + _PARTING_S
+        trees = self._trees()
+        while monotonic() < latest and not all(tree.is_quiet for tree in trees):
+            sleep(_MOMENT_S)
+        for tree in trees:
+            tree.retire()
+        while monotonic() < latest and self._trees():
             self._tidy()
+            self._do_due(_TICK_MS)
+        for tree in self._trees():
+            tree.let_go()
+        with self.turn:
+            self.machinery.files.lose_power()
+
+    def _trees(self) -> list[Attached]:
+        return [session.tree for session in list(self.sessions) if session.tree]
 
     def wake(self) -> None:
         """Have the main thread look what there is to do."""
@@ -178,11 +267,16 @@ class Daemon:
 
 
 class _Machinery(Machinery):
-    """A machine whose trees have the daemon's main thread look again."""
+    """A machine whose descriptors the clients keep for the time after us."""
 
-    def __init__(self, platform: Platform, daemon: Daemon):
-        super().__init__(platform, daemon.complain)
-        self._wake = daemon.wake
+    def __init__(self, platform: Platform, daemon: Daemon, left: Machine | None):
+        self._wake, self._client = daemon.wake, daemon.client
+        super().__init__(platform, daemon.complain, left=left)
+
+    def inherit(self, kind: str, fd: int) -> Callable[[], None]:
+        """Have the client that this thread works for keep a descriptor."""
+        session = self._client()
+        return session.keep(kind, fd) if session else super().inherit(kind, fd)
 
     def release_gone(self) -> None:
         """Release the enclaves that nobody has any more."""

@@ -46,6 +46,8 @@ class Lending(Supervisor):
     ):
         super().__init__(listener, loop, turn, execs, no_driver)
         self._attachment = attachment
+        self._is_told = False
+        """The user knows that we have no platform."""
 
     def _agent_call(self, call: Notification) -> None:
         if call.args[0] == Call.FORKED or not self._lend(call):
@@ -65,9 +67,12 @@ class Lending(Supervisor):
             with aside:
                 self._attachment.lend(self._listener.fd)
         except PlatformError as error:
-            complain(str(error))
+            if not self._is_told:
+                complain(str(error))
+            self._is_told = True
             self._loop.on_call(self._listener.fd, self._call)
             return False
+        self._is_told = False
         self._loop.on_hang_up(self._listener.fd, self._hung_up)
         self._loop.on_readable(self._attachment.fd, self._hear)
         self._again(call)
@@ -89,7 +94,12 @@ class Lending(Supervisor):
 
     def _lost(self) -> None:
         """Take the listener back: the platform lost its power."""
-        complain("the platform's daemon is gone, and with it all enclaves")
+        count = self._attachment.lose_power()
+        if count:
+            enclaves = "an enclave is" if count == 1 else f"{count} enclaves are"
+            why = "the daemon ended, or the platform was reset"
+            complain(f"{self._attachment}: {why}: {enclaves} lost")
+            self._is_told = True
         self._loop.forget(self._attachment.fd)
         self._loop.forget(self._listener.fd)
         self._loop.on_call(self._listener.fd, self._call)

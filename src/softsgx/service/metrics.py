@@ -1,7 +1,7 @@
 """What a daemon tells Prometheus, and where."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 
 from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
@@ -48,19 +48,20 @@ _STATES = ("free", "pages", "secs", "va", "guests")
 class Metrics(Collector):
     """The metrics of a machine, made when they are asked for.
 
-    *turn* is held while the machine is looked at.
+    *core* returns it, as it is since the last reset; *turn* is held meanwhile.
     """
 
-    def __init__(self, core: Core, turn: Turn):
+    def __init__(self, core: Callable[[], Core], turn: Turn):
         self._core = core
         self._turn = turn
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric."""
-        enclaves, use, counts = look(self._core, self._turn)
+        core = self._core()
+        enclaves, use, counts = look(core, self._turn)
         with self._turn:
-            charged = [(path, one.usage) for path, one in self._core.cgroups.all()]
-        created = self._core.machine.next_eid - 1
+            charged = [(path, one.usage) for path, one in core.cgroups.all()]
+        created = core.machine.next_eid - 1
         yield InfoMetricFamily(
             "softsgx", "The daemon's version", {"version": __version__}
         )
@@ -86,7 +87,7 @@ class Metrics(Collector):
         yield cgroups
 
 
-def serve(core: Core, turn: Turn, host: str, port: int) -> int:
+def serve(core: Callable[[], Core], turn: Turn, host: str, port: int) -> int:
     """Serve metrics over HTTP from now on; return the port; OSError."""
     registry = CollectorRegistry()
     registry.register(Metrics(core, turn))

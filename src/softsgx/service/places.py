@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import grp
 import os
 import socket
 from collections.abc import Iterator
@@ -16,6 +17,9 @@ LOCK = "daemon.lock"
 DATA, CONTROL = "data.sock", "control.sock"
 KINDS = {DATA: socket.SOCK_SEQPACKET, CONTROL: socket.SOCK_STREAM}
 """The sockets by their names, and what they are."""
+
+ALL = "all"
+"""In place of a group: everybody."""
 
 _BACKLOG = 128
 
@@ -49,6 +53,27 @@ def listen(directory: Path, name: str) -> socket.socket:
         sock.close()
         raise PlatformError(f"{directory / name}: {error.strerror}") from error
     return sock
+
+
+def let_in(directory: Path, group: str) -> None:
+    """Let a group attach, or `all`: to the socket, and on the way there; PlatformError.
+
+    What else is in the directory they cannot write, and the secrets not read.
+    """
+    gid = -1
+    if group != ALL:
+        try:
+            gid = grp.getgrnam(group).gr_gid
+        except KeyError as error:
+            raise PlatformError(f"{group}: no such group") from error
+    path, bits = directory / DATA, (0o006, 0o001) if gid < 0 else (0o060, 0o010)
+    try:
+        for place, more in zip((path, directory), bits, strict=True):
+            if gid >= 0:
+                os.chown(place, -1, gid)
+            place.chmod(place.stat().st_mode & 0o777 | more)
+    except OSError as error:
+        raise PlatformError(f"{error.filename}: {error.strerror}") from error
 
 
 class Ownership:

@@ -200,6 +200,7 @@ class Attached:
     ):
         self._daemon, self._session, self._listener = daemon, session, listener
         self._options = options
+        self._machinery = daemon.machinery
         self.loop = Loop(last=listener.fd)
         injector = daemon.injector(exact=options.exact)
         root = session.peer.pid
@@ -219,8 +220,7 @@ class Attached:
 
     def make_sgx(self, loop: Loop, turn: Turn) -> Sgx:
         """Make what answers its calls."""
-        machinery = self._daemon.machinery
-        self.serving = machinery.serving(loop, turn, self._options)
+        self.serving = self._machinery.serving(loop, turn, self._options)
         return self.serving
 
     def begins(self) -> None:
@@ -239,19 +239,33 @@ class Attached:
         self._daemon.leaving.append(self)
         self._daemon.wake()
 
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing is known of it that its client must be told."""
+        with self._daemon.turn:
+            return self._execs.is_quiet
+
     def retire(self) -> None:
         """Stop serving it, when no call is under way."""
         self._crew.retire()
+
+    def let_go(self) -> None:
+        """Have the client take the listener back, now."""
+        with self._daemon.turn:
+            self._session.hang_up()
 
     def close(self) -> bool:
         """Give everything back; False: a thread is still at work."""
         if not self._crew.close():
             return False
         with self._daemon.turn:
-            if self.serving:
-                self._daemon.machinery.forget(self.serving)
+            # What the client keeps it keeps, whatever ends here.
             self._session.tree = None
             self._session.hang_up()
+            if self.serving and self._machinery is self._daemon.machinery:
+                self._machinery.forget(self.serving)
+            elif self.serving:
+                self.serving.tree.end()
         self.loop.close()
         self._listener.close()
         return True

@@ -1,0 +1,134 @@
+"""Programs whose platform loses its power under them, and comes back."""
+
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.conformance.run import PATIENCE_S, SOFTSGX, run
+from tests.conformance_sgx.build import Program
+from tests.service.serving import Served, daemon, new_platform
+
+pytestmark = [pytest.mark.runner, pytest.mark.slow]
+PROGRAM = Program("power_loss", "dynamic", Path(__file__).parent / "programs")
+LOST = "the daemon ended, or the platform was reset: an enclave is lost"
+
+
+class Talk:
+    """A program that says a word, and goes on when it is answered."""
+
+    def __init__(self, process: "subprocess.Popen[str]"):
+        self._process = process
+
+    def hear(self, word: str) -> None:
+        assert self._process.stdout
+        assert self._process.stdout.readline() == f"{word}\n", self._rest()
+
+    def answer(self) -> None:
+        assert self._process.stdin
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+
+    def end(self) -> str:
+        """Let it end; return what was said on stderr."""
+        _, stderr = self._process.communicate("\n", timeout=PATIENCE_S)
+        assert self._process.returncode == 0, stderr
+        return stderr
+
+    def _rest(self) -> str:
+        self._process.kill()
+        return "".join(self._process.communicate())
+
+
+@contextmanager
+def talking(command: list[str]) -> Iterator[Talk]:
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, text=True, stderr=subprocess.PIPE, **pipes) as it:
+        try:
+            yield Talk(it)
+        finally:
+            it.kill()
+
+
+@pytest.fixture
+def platform(tmp_path: Path) -> Path:
+    return new_platform(tmp_path / "p", "--epc", "8M")
+
+
+@pytest.mark.parametrize("options", [(), ("--exact",)])
+@pytest.mark.parametrize("end", [Served.kill, Served.end])
+def test_enclaves_are_gone_with_the_daemon_and_new_ones_work_with_the_next(
+    platform: Path, options: tuple[str, ...], end: Callable[[Served], object]
+) -> None:
+    with daemon(platform) as first:
+        command = first.command(PROGRAM.binary(), options=options)
+        with talking(command) as talk:
+            talk.hear("inside")
+            end(first)
+            talk.answer()
+            talk.hear("lost")
+            with daemon(platform) as second:
+                talk.answer()
+                talk.hear("inside")
+                end(second)
+                talk.answer()
+                talk.hear("lost")
+                with daemon(platform):
+                    talk.answer()
+                    talk.hear("done")
+                    said = talk.end().splitlines()
+    assert said == [f"softsgx: {platform}: {LOST}"] * 2
+
+
+def reset(platform: Path, *options: str) -> str:
+    done = run([SOFTSGX, "platform", "reset", str(platform), *options], platform)
+    assert (done.code, done.stderr) == (0, "")
+    return done.stdout
+
+
+@pytest.mark.parametrize("options", [(), ("--exact",)])
+def test_a_reset_ends_all_enclaves_and_a_kexec_leaves_a_dirty_epc(
+    platform: Path, options: tuple[str, ...]
+) -> None:
+    with daemon(platform) as served:
+        command = served.command(PROGRAM.binary(), options=options)
+        with talking(command) as talk:
+            talk.hear("inside")
+            assert reset(platform).endswith(", reset\n")
+            talk.answer()
+            talk.hear("lost")
+            talk.answer()
+            talk.hear("inside")
+            words = reset(platform, "--kexec").split("; ")[1].split()
+            assert int(words[0]) > 200
+            assert words[1:] == "EPC pages were in use and are sanitized".split()
+            talk.answer()
+            talk.hear("lost")
+            talk.answer()
+            talk.hear("done")
+            talk.end()
+        assert "; 0 EPC pages" in reset(platform, "--kexec")
+
+
+def test_a_reset_opens_locks_and_a_kexec_does_not(platform: Path) -> None:
+    def locked() -> bool:
+        shown = run([SOFTSGX, "policy", "show", "--platform", str(platform)], platform)
+        return "locked" in shown.stdout
+
+    with daemon(platform):
+        lock = [SOFTSGX, "policy", "lock", "launch", "--platform", str(platform)]
+        assert run(lock, platform).code == 0
+        assert locked()
+        reset(platform, "--kexec")
+        assert locked()
+        reset(platform)
+        assert not locked()
+
+
+def test_without_a_daemon_there_is_nothing_to_kexec(platform: Path) -> None:
+    command = [SOFTSGX, "platform", "reset", "--kexec", str(platform)]
+    done = run(command, platform)
+    assert done.code == 1
+    assert done.stderr == f"softsgx: {platform}: no daemon serves this platform\n"
