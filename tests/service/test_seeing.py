@@ -277,7 +277,7 @@ def test_a_place_for_metrics_that_is_none(word: str) -> None:
 
 
 def test_a_port_that_is_taken_is_one_line(tmp_path: Path) -> None:
-    Platform.create(tmp_path / "p")
+    Platform.create(tmp_path / "p").switch(on=True)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         place = f"127.0.0.1:{taken.getsockname()[1]}"
         on = ["--platform", str(tmp_path / "p"), "--metrics", place]

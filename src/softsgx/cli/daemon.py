@@ -63,13 +63,13 @@ def command(
     platform = Platform.open(directory)
     owned = Ownership(directory)
     daemon = Daemon(platform)
+    if metrics:
+        _serve_metrics(daemon, *metrics)
     given = passed_sockets()
     data = given.get(DATA) or listen(directory, DATA)
     control = given.get(CONTROL) or listen(directory, CONTROL)
     if group is not None:
         let_in(directory, group)
-    if metrics:
-        _serve_metrics(daemon, *metrics)
     print(f"{directory}: {platform.identity}, serving", flush=True)
     tell_manager("READY=1")
     served = daemon.serve(data, control)
