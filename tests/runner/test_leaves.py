@@ -8,9 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from softsgx.arch.faults import GeneralProtection, InvalidOpcode, PageFault
+from softsgx.arch.faults import PFEC_SGX, GeneralProtection, InvalidOpcode, PageFault
 from softsgx.arch.leaves import Enclu
 from softsgx.arch.secinfo import PageType, Secinfo, SecinfoFlags
+from softsgx.driver.fault import SEGV_ACCERR
 from softsgx.machine.epc import Epc
 from softsgx.machine.processor import RFLAGS_TF
 from softsgx.native import abi, lib
@@ -29,6 +30,10 @@ AEP = 0x40_1000
 CODE = EnclaveCode(Epc(1), cpuid=True)
 
 
+LOST = 0x5000
+"""Where memory of an enclave is mapped that no driver knows."""
+
+
 class Bench:
     """A process with an initialized enclave, mapped; and a thread of it."""
 
@@ -43,6 +48,7 @@ class Bench:
         cast("Any", self.task).process = self.process
         cast("Any", self.task).caller = Caller(42)
         cast("Any", self.task).mapped = lambda _: None
+        cast("Any", self.task).is_lost = LOST.__eq__
         self.world.driver.drain()
 
     def context(self, **fields: int) -> Context:
@@ -159,6 +165,33 @@ def test_a_leaf_that_there_is_not_faults() -> None:
 def test_entering_what_is_no_epc_is_a_page_fault() -> None:
     context = Bench().enclu(rax=Enclu.EENTER, rbx=0x1000, rcx=AEP)
     assert_faulted(context, PageFault.vector)
+
+
+@pytest.mark.parametrize("leaf", [Enclu.EENTER, Enclu.ERESUME])
+def test_entering_an_enclave_that_was_lost_faults_as_after_a_loss_of_power(
+    leaf: int,
+) -> None:
+    context = Bench().enclu(rax=leaf, rbx=LOST, rcx=AEP)
+    assert_faulted(context, PageFault.vector)
+    assert context.error & PFEC_SGX
+    assert (context.signo, context.sicode) == (11, SEGV_ACCERR)
+
+
+def test_a_leaf_inside_an_enclave_that_was_lost_faults_alike() -> None:
+    context = Bench().enclu(rax=Enclu.EGETKEY, inside=1, tcs=LOST)
+    assert_faulted(context, PageFault.vector)
+    assert (context.error & PFEC_SGX, context.address) == (PFEC_SGX, LOST)
+
+
+def test_a_fault_at_memory_that_was_lost() -> None:
+    bench = Bench()
+    answer = Answer(bench.process, CODE)
+    outside = bench.context(vector=14, address=LOST, error=4, signo=7)
+    bench.leaves.fault(bench.task, outside, answer)
+    assert outside.outcome == Outcome.ABORT
+    inside = bench.context(inside=1, tcs=LOST, vector=14, address=0x6000, signo=7)
+    bench.leaves.fault(bench.task, inside, answer)
+    assert (inside.outcome, inside.signo) == (Outcome.FAULT, 11)
 
 
 def test_a_fault_that_the_driver_resolves_is_tried_again() -> None:

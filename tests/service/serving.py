@@ -3,7 +3,7 @@
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +38,11 @@ class Served:
     def run(self, *words: str | Path, options: tuple[str, ...] = ()) -> Outcome:
         return run(self.command(*words, options=options), self.directory)
 
+    def start(self, *words: str | Path) -> "subprocess.Popen[bytes]":
+        return subprocess.Popen(
+            self.command(*words), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+        )
+
     def kill(self) -> None:
         self.process.kill()
         self.process.wait()
@@ -56,10 +61,12 @@ def new_platform(directory: Path, *options: str) -> Path:
 
 
 @contextmanager
-def daemon(directory: Path, *options: str) -> Iterator[Served]:
-    """Have a platform served."""
+def daemon(
+    directory: Path, *options: str, before: Sequence[str] = ()
+) -> Iterator[Served]:
+    """Have a platform served; *before*: words in front of the command."""
     said = directory.parent / f"daemon-{time.monotonic_ns()}"
-    command = [SOFTSGX, "daemon", "--platform", str(directory), *options]
+    command = [*before, SOFTSGX, "daemon", "--platform", str(directory), *options]
     with said.open("wb") as file:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=file, stderr=file

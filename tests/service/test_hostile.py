@@ -14,7 +14,7 @@ from softsgx.service.control import Operator
 from softsgx.service.places import CONTROL, DATA, connect
 from tests.conformance.run import SOFTSGX, run
 from tests.conformance_sgx.build import Program
-from tests.service.serving import PATIENCE_S, Served, daemon, new_platform, wait_for
+from tests.service.serving import PATIENCE_S, Served, daemon, new_platform
 
 pytestmark = [pytest.mark.runner, pytest.mark.slow]
 KEYS = Program("report_key", "dynamic")
@@ -26,6 +26,7 @@ is_root = pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     directory = new_platform(tmp_path_factory.mktemp("served") / "p")
     with daemon(directory) as one:
+        assert one.run(KEYS.binary()).code == 0  # it has all that it will keep open
         yield one
 
 
@@ -109,7 +110,7 @@ def test_a_client_that_misbehaves_harms_nobody(
     end = time.monotonic() + PATIENCE_S
     while open_fds(served) > before and time.monotonic() < end:
         time.sleep(0.05)
-    assert open_fds(served) == before
+    assert open_fds(served) <= before  # it may still have had one of another test's
 
 
 def test_a_client_that_asked_wrongly_hears_it(served: Served) -> None:
@@ -179,7 +180,7 @@ def test_a_platform_of_the_future_is_one_line(tmp_path: Path) -> None:
     directory = new_platform(tmp_path / "p")
     record = directory / "platform.toml"
     text = record.read_text()
-    record.write_text(text.replace("format = ", "format = 9"))
+    record.write_text(text.replace("version = ", "version = 9"))
     assert record.read_text() != text
     done = run([SOFTSGX, "daemon", "--platform", str(directory)], tmp_path)
     assert done.code == 1
@@ -203,28 +204,24 @@ def test_a_full_disk_for_the_log_launches_nothing_and_loses_nothing(
 ) -> None:
     place = tmp_path / "small"
     place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=128k", "none", str(place)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(place)]
     if run(mount, tmp_path).code:
         pytest.skip("cannot mount")
     try:
         directory = new_platform(place / "p")
         with daemon(directory) as served:
             assert served.run(KEYS.binary()).code == 0
-            log = (directory / "audit.jsonl").read_bytes()
-            with (place / "fill").open("wb") as file:
-                try:
-                    while file.write(bytes(4096)):
-                        file.flush()
-                except OSError:
-                    pass
-            (directory / "audit.jsonl").write_bytes(log)
+            fill = ["dd", "if=/dev/zero", "bs=4096", f"of={place}/fill"]
+            assert "No space left" in run(fill, tmp_path).stderr
             full = served.run(KEYS.binary())
             assert full.code != 0
             said = [line for line in full.stderr.splitlines() if "softsgx:" in line]
             assert "No space left on device" in said[0]
             (place / "fill").unlink()
             assert served.run(KEYS.binary()).code == 0
-            done = run([SOFTSGX, "audit", "verify", "--platform", str(directory)], place)
+            done = run(
+                [SOFTSGX, "audit", "verify", "--platform", str(directory)], place
+            )
             assert done.code == 0, done.stderr
             served.kill()
     finally:
@@ -234,7 +231,7 @@ def test_a_full_disk_for_the_log_launches_nothing_and_loses_nothing(
 # ---- other users ----
 
 
-def as_nobody(served: Served, *words: str | Path) -> tuple[int, str, str]:
+def as_nobody(*words: str | Path) -> tuple[int, str, str]:
     nobody = pwd.getpwnam("nobody")
     user = ["setpriv", f"--reuid={nobody.pw_uid}", "--regid=65534", "--clear-groups"]
     done = run([*user, *map(str, words)], Path("/"))
@@ -258,21 +255,21 @@ def reachable(tmp_path: Path) -> Iterator[Path]:
 def test_another_user_attaches_if_the_daemon_lets_him(reachable: Path) -> None:
     directory = new_platform(reachable / "p")
     with daemon(directory) as closed:
-        code, _, said = as_nobody(closed, *closed.command("/bin/true"))
+        code, _, said = as_nobody(*closed.command("/bin/true"))
         hint = "Permission denied (the daemon's --group says who may)"
         assert (code, said) == (125, f"softsgx: {directory}/data.sock: {hint}\n")
         closed.end()
     with daemon(directory, "--group", "all") as served:
-        code, _, said = as_nobody(served, *served.command("/bin/true"))
+        code, _, said = as_nobody(*served.command("/bin/true"))
         assert (code, said) == (0, "")
         code, out, said = as_nobody(
-            served, *served.command("/bin/sh", "-c", "cat /proc/self/status | grep ^Uid")
+            *served.command("/bin/sh", "-c", "cat /proc/self/status | grep ^Uid"),
         )
         assert (code, out.split()[1]) == (0, "65534"), said
-        code, out, said = as_nobody(served, *served.command(KEYS.binary()))
+        code, out, said = as_nobody(*served.command(KEYS.binary()))
         assert (code, said) == (0, "")
         assert out == served.run(KEYS.binary()).stdout
-        code, _, said = as_nobody(served, SOFTSGX, "platform", "reset", directory)
+        code, _, said = as_nobody(SOFTSGX, "platform", "reset", directory)
         assert code == 1
         served.end()
 
@@ -289,7 +286,7 @@ def test_a_daemon_without_privileges_serves_nobody_else(reachable: Path) -> None
         said = "the daemon runs as nobody and may not look at programs of root: "
         assert done.code == 125
         assert done.stderr == f"softsgx: {directory}: {said}root's daemon may\n"
-        code, _, said = as_nobody(served, *served.command(KEYS.binary()))
+        code, _, said = as_nobody(*served.command(KEYS.binary()))
         assert (code, said) == (0, "")
         served.end()
 
@@ -299,4 +296,3 @@ def test_a_group_that_is_none(tmp_path: Path) -> None:
     command = [SOFTSGX, "daemon", "--platform", str(directory), "--group", "no-such"]
     done = run(command, tmp_path)
     assert (done.code, done.stderr) == (1, "softsgx: no-such: no such group\n")
-    wait_for("p", directory / "platform.toml")

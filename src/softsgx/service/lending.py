@@ -94,6 +94,12 @@ class Lending(Supervisor):
 
     def _lost(self) -> None:
         """Take the listener back: the platform lost its power."""
+        if not self.has_callers():
+            # Of a tree that is gone the daemon has nothing more to tell.
+            self._loop.forget(self._attachment.fd)
+            self._attachment.close()
+            self.is_done = True
+            return
         count = self._attachment.lose_power()
         if count:
             enclaves = "an enclave is" if count == 1 else f"{count} enclaves are"
