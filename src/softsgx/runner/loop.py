@@ -30,9 +30,12 @@ class Loop:
         self._do[fd] = do
         self._epoll.register(fd, select.EPOLLIN)
 
-    def on_hang_up(self, fd: int, do: "Callable[[], None]") -> None:
-        """Have something done when nobody is left at a descriptor's other end."""
-        self._do[fd] = lambda _: do()
+    def on_hang_up(self, fd: int, do: "Callable[[bytes], None]") -> None:
+        """Have something done when nobody is left at a listener's other end.
+
+        Or with a call that a thread had received before: as `on_call`.
+        """
+        self._do[fd] = do
         self._epoll.register(fd, 0)
 
     def forget(self, fd: int) -> None:

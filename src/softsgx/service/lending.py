@@ -9,9 +9,10 @@ from functools import partial
 from time import sleep
 
 from softsgx.native.ledger import unanswered
-from softsgx.native.notify import Listener, Notification
+from softsgx.native.notify import NOTIF, Listener, Notification
 from softsgx.native.numbers import Call
 from softsgx.platform.errors import PlatformError
+from softsgx.runner.caller import Caller
 from softsgx.runner.execs import Execs
 from softsgx.runner.loop import Loop
 from softsgx.runner.start import complain, start
@@ -46,43 +47,62 @@ class Lending(Supervisor):
     ):
         super().__init__(listener, loop, turn, execs, no_driver)
         self._attachment = attachment
+        self._is_lending = False
         self._is_told = False
         """The user knows that we have no platform."""
 
     def _agent_call(self, call: Notification) -> None:
-        if call.args[0] == Call.FORKED or not self._lend(call):
+        if call.args[0] == Call.FORKED:
             super()._agent_call(call)
+        elif self._is_lending:
+            self._again(call)
+        else:
+            self._is_lending = True
+            is_wanted = self._lend(self._caller(call))
+            self._is_lending = False
+            if is_wanted:
+                self._again(call)
+            else:
+                super()._agent_call(call)
 
-    def _lend(self, call: Notification) -> bool:
-        """Lend the listener, and have the call made again; False: nobody wants it."""
-        aside = self._caller(call).aside()
+    def _lend(self, caller: Caller) -> bool:
+        """Lend the listener, if that can be now; False: no daemon wants it."""
+        self._loop.forget(self._listener.fd)
+        self._loop.on_hang_up(self._listener.fd, self._late)
+        with caller.aside():
+            sleep(_MOMENT)  # another thread may have a call in its hands
         if not self._execs.is_quiet:
             # What is known of a program that starts cannot be handed over.
-            with aside:
-                sleep(_MOMENT)
-            self._again(call)
+            self._receive()
             return True
-        self._loop.forget(self._listener.fd)
         try:
-            with aside:
+            with caller.aside():
                 self._attachment.lend(self._listener.fd)
         except PlatformError as error:
             if not self._is_told:
                 complain(str(error))
             self._is_told = True
-            self._loop.on_call(self._listener.fd, self._call)
+            self._receive()
             return False
         self._is_told = False
-        self._loop.on_hang_up(self._listener.fd, self._hung_up)
         self._loop.on_readable(self._attachment.fd, self._hear)
-        self._again(call)
         return True
 
     def _again(self, call: Notification) -> None:
+        """Have a call made again, for who receives it then."""
         self._listener.answer(call.id, 0, errno.EINTR)
 
-    def _hung_up(self) -> None:
-        self.is_done = not self.has_callers()
+    def _receive(self) -> None:
+        """Receive the tree's calls from now on."""
+        self._loop.forget(self._listener.fd)
+        self._loop.on_call(self._listener.fd, self._call)
+
+    def _late(self, received: bytes) -> None:
+        """Carry out a call that came before; or nobody is left who could make one."""
+        if received:
+            self._take(Notification(NOTIF.unpack(received)))
+        else:
+            self.is_done = not self.has_callers()
 
     def _hear(self) -> None:
         if self._attachment.hear(complain):
@@ -107,8 +127,7 @@ class Lending(Supervisor):
             complain(f"{self._attachment}: {why}: {enclaves} lost")
             self._is_told = True
         self._loop.forget(self._attachment.fd)
-        self._loop.forget(self._listener.fd)
-        self._loop.on_call(self._listener.fd, self._call)
+        self._receive()
         ledger_fd = self._attachment.ledger_fd
         calls = [] if ledger_fd is None else unanswered(ledger_fd, self._listener.fd)
         for call in list(calls):
