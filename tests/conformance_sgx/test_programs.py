@@ -50,7 +50,14 @@ def test_the_program_sees_the_same_in_exact_mode(
 @pytest.mark.parametrize("mode", [(), ("--exact",)], ids=["normal", "exact"])
 @pytest.mark.parametrize(
     "name",
-    ["more_than_epc", "look_from_outside", "edmm", "fork_shared", "parallel"],
+    [
+        "more_than_epc",
+        "evicted",
+        "look_from_outside",
+        "edmm",
+        "fork_shared",
+        "parallel",
+    ],
 )
 def test_it_passes_with_an_epc_that_is_too_small(
     name: str, mode: tuple[str, ...]

@@ -1,7 +1,7 @@
 """An enclave's memory, a task and a small world to build enclaves in."""
 
 import errno
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
@@ -18,11 +18,12 @@ from softsgx.crypto.rsa import SigningKey, quotients
 from softsgx.driver import uapi
 from softsgx.driver.driver import Driver
 from softsgx.driver.mm import Mm
-from softsgx.driver.protocols import Backing, Source
+from softsgx.driver.protocols import Backing, NotYetError, Source
 from softsgx.machine.epc import Epc
 from softsgx.machine.machine import Machine
 from softsgx.machine.model import Model
 from softsgx.machine.package import Package
+from softsgx.native.backing import Image, Place, places
 
 PAGE = 4096
 BASE = 0x10_0000_0000
@@ -104,23 +105,38 @@ class Region:
 
 
 class FakeBacking:
-    """A file for evicted pages; *full*: there is room for no more."""
+    """A file for evicted pages; *full*: there is room for no more.
+
+    *waits*: so often somebody has to wait until a page can be read.
+    """
 
     def __init__(self) -> None:
         self.closed = self.full = False
+        self.waits = 0
         self.bytes = bytearray()
 
     def reserve(self) -> None:
         if self.full:
             raise OSError(errno.ENOSPC, "full")
 
-    def write(self, offset: int, pieces: Sequence[bytes | memoryview]) -> None:
-        for at, piece in enumerate(pieces):
-            start = offset + at * len(piece)
-            self.bytes.extend(bytes(max(0, start + len(piece) - len(self.bytes))))
-            self.bytes[start : start + len(piece)] = piece
+    def write(self, place: Place, images: Sequence[Image]) -> None:
+        for start, pieces in zip(place, zip(*images, strict=True), strict=True):
+            data = b"".join(pieces)
+            self.bytes.extend(bytes(max(0, start + len(data) - len(self.bytes))))
+            self.bytes[start : start + len(data)] = data
 
-    def read(self, offset: int, size: int) -> bytes:
+    def read(self, place: Place, count: int) -> list[Image]:
+        if self.waits:
+            raise NotYetError(self.fetch)
+        return [
+            (self.cut(contents, PAGE), self.cut(pcmd, 128))
+            for contents, pcmd in places(place, count)
+        ]
+
+    def fetch(self) -> None:
+        self.waits -= 1
+
+    def cut(self, offset: int, size: int) -> bytes:
         return bytes(self.bytes[offset : offset + size]).ljust(size, b"\0")
 
     def close(self) -> None:
@@ -138,6 +154,9 @@ class FakeTask:
         self.signal_asked = 0
         self.copies: list[tuple[int, int]] = []
         self.memories: list[FakeMemory] = []
+
+    def wait_for(self, fetch: Callable[[], None]) -> None:
+        fetch()
 
     def new_memory(self) -> FakeMemory:
         self.memories.append(FakeMemory())

@@ -8,6 +8,7 @@ import pytest
 from softsgx.driver.encl import CLUSTER
 from softsgx.driver.fault import Resolved, Signal
 from tests.driver.fakes import (
+    BASE,
     PAGE,
     RW,
     refused,
@@ -52,7 +53,10 @@ def test_a_page_that_comes_back_as_another_one_is_lost(
     assert isinstance(outcome, Signal)
     assert (outcome.signo, outcome.si_code) == (7, 2)
     (why,) = lost
-    assert why == "ELDU: SGX_MAC_COMPARE_FAIL" or spoil is cut
+    page = f"page {BASE + 5 * PAGE:#x}"
+    assert why == f"{page}: ELDU: SGX_MAC_COMPARE_FAIL" or spoil is cut
+    assert isinstance(world.touch(5), Signal)
+    assert len(lost) == 1, "told once of an enclave"
     if spoil is not cut:
         assert world.touch(9) == Resolved()
     with refused(errno.EFAULT, "is lost"):

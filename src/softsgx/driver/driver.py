@@ -33,7 +33,7 @@ from softsgx.driver.ioctl import (
 from softsgx.driver.mapping import Extent
 from softsgx.driver.mm import Mm
 from softsgx.driver.paging import load_page, load_secs
-from softsgx.driver.protocols import EnclMemory, Task
+from softsgx.driver.protocols import EnclMemory, NotYetError, Task
 
 Handler = Callable[[Core, Encl, Task, int], None]
 
@@ -165,13 +165,23 @@ class Driver(Core):
         return min(at, end)
 
     def resident(self, encl: Encl, address: int) -> EnclPage | None:
-        """Return the page at an address, in the EPC; None if there is none to have."""
+        """Return the page at an address, in the EPC; None if there is none to have.
+
+        NotYetError.
+        """
         page = encl.page(address)
         if page is None or not page.evicted:
             return page
         try:
             return load_page(self, encl, encl.index(address))
         except OSError:
+            return None
+
+    def at_hand(self, encl: Encl, address: int) -> EnclPage | None:
+        """Return a page as `resident` does, if nobody has to wait for it."""
+        try:
+            return self.resident(encl, address)
+        except NotYetError:
             return None
 
     def secs(self, encl: Encl) -> Secs:

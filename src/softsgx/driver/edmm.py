@@ -7,7 +7,6 @@ leaf runs on the first of them, and what it made of that page is made of the res
 
 import errno
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import replace
 
 from softsgx.arch.addr import PAGE_SIZE
@@ -21,7 +20,7 @@ from softsgx.driver.encl import Encl, EnclPage, Stretch
 from softsgx.driver.errnos import LEAF_ERRNOS, refuse
 from softsgx.driver.ioctl import check_range, copy_in
 from softsgx.driver.paging import load_page
-from softsgx.driver.protocols import Task
+from softsgx.driver.protocols import NotYetError, Task
 from softsgx.driver.uapi import (
     PROT_READ,
     PROT_RWX,
@@ -79,7 +78,7 @@ def ioc_enclave_restrict_permissions(
         page = replace(stretch.page, in_tables=True)
         encl.set_run(stretch.index, stretch.count, page)
 
-    _report(task, arg, params, *_each_stretch(core, encl, params, restrict))
+    _report(task, arg, params, *_each_stretch(core, encl, task, params, restrict))
 
 
 def ioc_enclave_modify_types(core: Core, encl: Encl, task: Task, arg: int) -> None:
@@ -103,7 +102,7 @@ def ioc_enclave_modify_types(core: Core, encl: Encl, task: Task, arg: int) -> No
     if params.page_type not in (PageType.TCS, PageType.TRIM):
         why = refuse(errno.EINVAL, f"page type {params.page_type}")
         _report(task, arg, params, 0, why)
-    _report(task, arg, params, *_each_stretch(core, encl, params, modify))
+    _report(task, arg, params, *_each_stretch(core, encl, task, params, modify))
 
 
 def ioc_enclave_remove_pages(core: Core, encl: Encl, task: Task, arg: int) -> None:
@@ -122,7 +121,7 @@ def ioc_enclave_remove_pages(core: Core, encl: Encl, task: Task, arg: int) -> No
         encl.memory.zap(stretch.index * PAGE_SIZE, stretch.count * PAGE_SIZE)
         core.shrink(encl, stretch.count, [])
 
-    _report(task, arg, params, *_each_stretch(core, encl, params, remove))
+    _report(task, arg, params, *_each_stretch(core, encl, task, params, remove))
 
 
 def _check_zero(*outputs: int) -> None:
@@ -183,14 +182,14 @@ def _etrack(core: Core, encl: Encl) -> None:
 
 
 def _each_stretch(
-    core: Core, encl: Encl, params: Layout, change: Change
+    core: Core, encl: Encl, task: Task, params: Layout, change: Change
 ) -> tuple[int, OSError | None]:
     """Change page by page; return the bytes done and what stopped it."""
     ranged = vars(params)
     index, total = (ranged[key] // PAGE_SIZE for key in ("offset", "length"))
     done = 0
     core.absorb()
-    for stretch in _resident(core, encl, index, total):
+    for stretch in _resident(core, encl, task, (index, total)):
         if stretch.page.type == PageType.SECS:
             return done, refuse(errno.EFAULT, f"no page {stretch.index:#x}")
         if stretch.page.evicted:
@@ -203,19 +202,26 @@ def _each_stretch(
     return done, None
 
 
-def _resident(core: Core, encl: Encl, index: int, total: int) -> Iterator[Stretch]:
+def _resident(
+    core: Core, encl: Encl, task: Task, run: tuple[int, int]
+) -> Iterator[Stretch]:
     """Cut a range into stretches; a page that is out comes back in its turn.
 
     One that cannot come back is yielded as it is.
     """
-    at, end = index, index + total
+    at, end = run[0], sum(run)
     while at < end:
         # Looked at anew each time: a page that comes back may drive others out.
         stretch = next(encl.stretches(at, min(end - at, _AT_ONCE)))
         if stretch.page.evicted:
             stretch = replace(stretch, count=1)
-            with suppress(OSError):
+            try:
                 stretch = replace(stretch, page=load_page(core, encl, at))
+            except NotYetError as wait:
+                task.wait_for(wait.fetch)
+                continue
+            except OSError:
+                pass  # as it is
         yield stretch
         at += stretch.count
 

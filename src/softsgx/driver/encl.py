@@ -6,7 +6,7 @@ import os
 import re
 from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -61,6 +61,21 @@ class Stretch:
     word: int
 
 
+@dataclass
+class ReclaimState:
+    """What the reclaimer and its loads remember of an enclave.
+
+    *young*: clusters of which pages came back since it last looked at them.  *frames*:
+    pages of each TCS' state save area, once it met one.  *is_stuck*: the backing file
+    takes no more.  *is_damaged*: a page came back as another one.
+    """
+
+    young: set[int] = field(default_factory=set)
+    frames: dict[int, range] = field(default_factory=dict)
+    is_stuck: bool = False
+    is_damaged: bool = False
+
+
 class Encl:
     """One enclave; *mode* is the open flags of its file description.
 
@@ -102,10 +117,7 @@ class Encl:
         """Pages that are not in the EPC now."""
         self.is_loading = False
         """A page comes back: the SECS has to stay."""
-        self.young: set[int] = set()
-        """Clusters of which pages came back since the reclaimer last looked at them."""
-        self.frames: dict[int, range] = {}
-        """Pages of the state save area of each TCS, once the reclaimer has met it."""
+        self.reclaim = ReclaimState()
         self.words = Columns("H")
         self.mms: set[Mm] = set()
         self.vma_count = 0
@@ -202,7 +214,9 @@ class Encl:
         self.secs_child_cnt += len(epc_pages)
         self.counts.reloads += len(epc_pages)
         last = index + len(epc_pages) - 1
-        self.young.update(range(index >> CLUSTER_SHIFT, (last >> CLUSTER_SHIFT) + 1))
+        self.reclaim.young.update(
+            range(index >> CLUSTER_SHIFT, (last >> CLUSTER_SHIFT) + 1)
+        )
 
     def _move(self, index: int, places: Sequence[int], evicted: int) -> None:
         infos = self._pages.column(1, index, len(places))
@@ -232,7 +246,7 @@ class Encl:
 
     def _forget_frames(self, index: int, count: int) -> None:
         for tcs in self.tcs.intersection(range(index, index + count)):
-            self.frames.pop(tcs, None)
+            self.reclaim.frames.pop(tcs, None)
 
     def forget_pages(self) -> None:
         """Forget all pages, as at the enclave's end."""

@@ -5,7 +5,7 @@ writes down what it decided, before anything happens.
 """
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from typing import Protocol
@@ -62,11 +62,18 @@ class Gate(Protocol):
         """Tell that pages of an enclave cannot leave: their file takes no more."""
 
 
+def _be_silent(line: str) -> None:
+    del line
+
+
 class StockGate:
-    """The gate of a platform without a policy: Linux as it is."""
+    """The gate of a platform without a policy: Linux, and *complain* is its log."""
 
     memory = MemoryRules()
     _policy = Policy()
+
+    def __init__(self, complain: Callable[[str], None] = _be_silent):
+        self._complain = complain
 
     def judge(self, mm: Mm, request: Request) -> Decision:
         """Decide as Linux does."""
@@ -83,10 +90,30 @@ class StockGate:
         """Write nothing: without a list every enclave is dynamic."""
 
     def lost(self, encl: Encl, why: str) -> None:
-        """Write nothing, as Linux does."""
+        """Say so, as Linux does in its log."""
+        self._complain(lost_line(encl, why))
 
     def stuck(self, encl: Encl, why: str) -> None:
-        """Say nothing: Linux has no such files."""
+        """Say so."""
+        self._complain(stuck_line(encl, why))
+
+
+def lost_line(encl: Encl, why: str) -> str:
+    """Return what a user is told when a page came back as another one."""
+    return f"pid {owner_of(encl)}: a page of an enclave is lost: {why}"
+
+
+def stuck_line(encl: Encl, why: str) -> str:
+    """Return what a user is told when the backing file takes no more."""
+    return (
+        f"pid {owner_of(encl)}: pages of an enclave stay in the EPC: its backing file"
+        f" takes no more: {why}"
+    )
+
+
+def owner_of(encl: Encl) -> int:
+    """Return the process that an enclave is known by; 0: none maps it now."""
+    return min((mm.owner for mm in encl.mms), default=0)
 
 
 def request_of(encl: Encl, sigstruct: Sigstruct, token: bytes) -> Request:

@@ -7,7 +7,7 @@ not there.
 
 import errno
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -25,6 +25,7 @@ from softsgx.machine.fields import TCS_STAGE
 
 if TYPE_CHECKING:
     from softsgx.driver.core import Core
+    from softsgx.native.backing import Image as Backed
 
 Run = tuple[int, int]
 """First page of an enclave, from its base, and number of pages."""
@@ -106,9 +107,9 @@ def _entered(core: "Core", encl: Encl, parts: list[Part]) -> Iterator[range]:
     """Yield, of each TCS that such pages are near, what a thread inside needs."""
     low = min(first for first, _ in parts)
     high = max(first + len(pages) for first, pages in parts)
-    if len(encl.frames) < len(encl.tcs):
+    if len(encl.reclaim.frames) < len(encl.tcs):
         _find_frames(core, encl)
-    for index, frames in encl.frames.items():
+    for index, frames in encl.reclaim.frames.items():
         if not low <= index < high and not (frames.start < high and low < frames.stop):
             continue
         page = encl.numbered(index)
@@ -123,12 +124,14 @@ def _entered(core: "Core", encl: Encl, parts: list[Part]) -> Iterator[range]:
 
 def _find_frames(core: "Core", encl: Encl) -> None:
     """Take note where each TCS has its state save area, before it can be out."""
-    for index in encl.tcs.difference(encl.frames):
+    for index in encl.tcs.difference(encl.reclaim.frames):
         page = encl.numbered(index)
         if page is not None and not page.evicted:
             tcs = Tcs.from_bytes(bytes(core.machine.epc.page(page.epc_page)))
             first = tcs.ossa >> PAGE_SHIFT
-            encl.frames[index] = range(first, first + tcs.nssa * encl.ssaframesize)
+            encl.reclaim.frames[index] = range(
+                first, first + tcs.nssa * encl.ssaframesize
+            )
 
 
 def _write_out(core: "Core", encl: Encl, parts: list[Part]) -> list[Run]:
@@ -148,10 +151,7 @@ def _write_out(core: "Core", encl: Encl, parts: list[Part]) -> list[Run]:
 
 
 def _keep(core: "Core", encl: Encl, first: int, images: list[Image]) -> None:
-    backing = core.backing(encl)
-    contents, pcmds = _places(encl, first)
-    backing.write(contents, [image.srcpge for image in images])
-    backing.write(pcmds, [image.pcmd for image in images])
+    core.backing(encl).write(_place(encl, first), images)
 
 
 def _ewb(core: "Core", encl: Encl, epc_pages: Sequence[int]) -> list[tuple[Image, int]]:
@@ -159,8 +159,11 @@ def _ewb(core: "Core", encl: Encl, epc_pages: Sequence[int]) -> list[tuple[Image
     try:
         core.backing(encl).reserve()
     except OSError as error:
-        core.gate.stuck(encl, str(error))
+        if not encl.reclaim.is_stuck:
+            core.gate.stuck(encl, error.strerror or str(error))
+        encl.reclaim.is_stuck = True
         return []
+    encl.reclaim.is_stuck = False
     done = core.kernel.eblock_run(epc_pages)
     slots = encl.versions.take(done)
     outs = [
@@ -302,11 +305,11 @@ def _load_run(core: "Core", encl: Encl, run: Run) -> None:
     try:
         done = _come(core, encl, first, loads)
     finally:
+        core.machine.epcm.touched.clear()
         if done < count:
             core.take_back_all(pages[done:])
     encl.versions.give(slots[:done])
     encl.came(first, pages[:done])
-    core.machine.epcm.touched.clear()
     encl.memory.publish(first, encl.shown_words(first, done))
 
 
@@ -328,26 +331,17 @@ def _eldu(core: "Core", encl: Encl, loads: list[In]) -> list[bytes]:
         return core.kernel.eldu_run(loads)
     except (Fault, LeafFailed) as failure:
         why = f"ELDU: {failure}"
-    if len(loads) == 1:
-        core.gate.lost(encl, why)
+    if len(loads) == 1 and not encl.reclaim.is_damaged:
+        encl.reclaim.is_damaged = True
+        core.gate.lost(encl, f"page {loads[0].linaddr:#x}: {why}")
     raise refuse(errno.EIO, why)
 
 
-def _images(
-    core: "Core", encl: Encl, first: int, count: int
-) -> list[tuple[memoryview, memoryview]]:
-    """Read the images and PCMDs of pages that are out."""
-    backing = core.backing(encl)
-    images, pcmds = _places(encl, first)
-    pages = memoryview(backing.read(images, count << PAGE_SHIFT))
-    codes = memoryview(backing.read(pcmds, count * Pcmd.SIZE))
-    return list(zip(_cut(pages, PAGE_SIZE), _cut(codes, Pcmd.SIZE), strict=True))
+def _images(core: "Core", encl: Encl, first: int, count: int) -> "list[Backed]":
+    """Read the images and PCMDs of pages that are out; NotYetError."""
+    return core.backing(encl).read(_place(encl, first), count)
 
 
-def _cut(data: memoryview, size: int) -> Iterable[memoryview]:
-    return (data[at : at + size] for at in range(0, len(data), size))
-
-
-def _places(encl: Encl, index: int) -> Run:
+def _place(encl: Encl, index: int) -> Run:
     """Return where a page's image and its PCMD are kept, as Linux lays them out."""
     return index << PAGE_SHIFT, encl.size + PAGE_SIZE + index * Pcmd.SIZE

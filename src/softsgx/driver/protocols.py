@@ -1,12 +1,13 @@
 """What the driver asks of its caller: an enclave's memory, and the calling task."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from softsgx.driver.encl import Encl
     from softsgx.driver.epc_cgroup import Cgroup, EpcCgroups
     from softsgx.driver.mm import Mm
+    from softsgx.native.backing import Image, Place
 
 
 class Source(NamedTuple):
@@ -18,17 +19,28 @@ class Source(NamedTuple):
     is_executable: bool = False
 
 
+class NotYetError(Exception):
+    """What is needed comes from somebody who may take long; nothing was changed.
+
+    Who meets it calls *fetch* while others come between, and then begins again.
+    """
+
+    def __init__(self, fetch: Callable[[], None]):
+        super().__init__("not yet")
+        self.fetch = fetch
+
+
 class Backing(Protocol):
     """The file that an enclave's evicted pages go to, open for reading and writing."""
 
     def reserve(self) -> None:
         """See that it takes what will be written; OSError: it does not, as it seems."""
 
-    def write(self, offset: int, pieces: Sequence[bytes | memoryview]) -> None:
-        """Write pieces of one size, one behind the other; what cannot be is kept."""
+    def write(self, place: "Place", images: "Sequence[Image]") -> None:
+        """Write pages; what cannot be written is kept."""
 
-    def read(self, offset: int, size: int) -> bytes:
-        """Read; zeros where somebody has cut the file."""
+    def read(self, place: "Place", count: int) -> "list[Image]":
+        """Read pages; zeros where somebody has cut the file.  NotYetError."""
 
     def close(self) -> None:
         """Let go of it."""
@@ -145,6 +157,9 @@ class Task(Ordinary, Protocol):
 
     def backing(self, fd: int) -> Backing:
         """Return what *fd* is open on; EINVAL unless a regular file, read and write."""
+
+    def wait_for(self, fetch: Callable[[], None]) -> None:
+        """Do what may take long, while others come between."""
 
     def source(self, addr: int) -> Source | None:
         """Return what pages from *addr* on would be copied from.

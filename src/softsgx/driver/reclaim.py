@@ -148,8 +148,8 @@ def _is_young(encl: Encl, index: int, spared: set[Cluster]) -> bool:
     *spared*: what was young in this round.
     """
     cluster = index >> CLUSTER_SHIFT
-    if cluster in encl.young:
-        encl.young.discard(cluster)
+    if cluster in encl.reclaim.young:
+        encl.reclaim.young.discard(cluster)
         spared.add((encl, cluster))
         return True
     return (encl, cluster) in spared

@@ -12,6 +12,7 @@ from functools import cache
 
 from softsgx.arch.addr import PAGE_SHIFT, PAGE_SIZE
 from softsgx.native.abi import Tally, packer
+from softsgx.native.backing import BackingStore, write_all
 
 WORD_SIZE = 2
 """Bytes of an EPCM state word, as shown to the agent behind the enclave's pages."""
@@ -120,14 +121,14 @@ class SharedMemory:
 
     def put(self, offset: int, pieces: Sequence[bytes]) -> None:
         """Write whole pages: they need not be made pages of zeros first; OSError."""
-        _write_all(self.fd, offset, pieces)
+        write_all(self.fd, offset, pieces)
 
     def populate(self, offset: int, length: int) -> None:
         """See that no page of a range is a hole: a read of one makes it a page."""
         for at in range(offset, offset + length, PAGE_SIZE):
             self._view[at]
 
-    def backing(self) -> "BackingStore":
+    def backing(self) -> BackingStore:
         """Make memory for evicted pages."""
         return BackingStore(os.memfd_create("softsgx backing", os.MFD_CLOEXEC))
 
@@ -166,54 +167,6 @@ class SharedMemory:
         self._view = memoryview(b"")
         self._map = None
         os.close(self.fd)
-
-
-class BackingStore:
-    """A file for evicted pages, by a descriptor that is ours from now on."""
-
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-        self._kept: dict[int, bytes] = {}
-        """By their offsets, pieces that could not be written yet."""
-
-    def reserve(self) -> None:
-        """See that all is written; OSError: the file takes no more."""
-        for offset, piece in list(self._kept.items()):
-            _write_all(self._fd, offset, [piece])
-            del self._kept[offset]
-
-    def write(self, offset: int, pieces: Sequence[bytes | memoryview]) -> None:
-        """Write pieces of one size; what there is no room for stays in our memory."""
-        size = len(pieces[0])
-        if self._kept:
-            for at in range(len(pieces)):
-                self._kept.pop(offset + at * size, None)
-        try:
-            _write_all(self._fd, offset, pieces)
-        except OSError:
-            for at, piece in enumerate(pieces):
-                self._kept[offset + at * size] = bytes(piece)
-
-    def read(self, offset: int, size: int) -> bytes:
-        """Read; zeros where the file ends."""
-        found = os.pread(self._fd, size, offset).ljust(size, b"\0")
-        if not self._kept:
-            return found
-        mended = bytearray(found)
-        for at, piece in self._kept.items():
-            if offset <= at < offset + size:
-                mended[at - offset : at - offset + len(piece)] = piece
-        return bytes(mended)
-
-    def close(self) -> None:
-        """Let go of it."""
-        os.close(self._fd)
-
-
-def _write_all(fd: int, offset: int, pieces: Sequence[bytes | memoryview]) -> None:
-    """Write pieces one behind the other; ENOSPC if not all of it could be."""
-    if os.pwritev(fd, pieces, offset) < sum(len(piece) for piece in pieces):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def sealed(name: str, content: bytes) -> int:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from softsgx.arch.secs import AttributeFlags
 from softsgx.driver.encl import Encl
 from softsgx.driver.errnos import refuse
+from softsgx.driver.gate import lost_line, owner_of, stuck_line
 from softsgx.driver.mm import Mm
 from softsgx.launch.decide import decide
 from softsgx.launch.decision import Decision, Refusal
@@ -86,19 +87,17 @@ class OwnersGate:
 
     def lost(self, encl: Encl, why: str) -> None:
         """Write down that a page of an enclave came back as another one."""
-        owner = min((mm.owner for mm in encl.mms), default=0)
         try:
             self._policies.log.append(
-                "paging", Who.of(owner), verdict="deny", reason=why
+                "paging", Who.of(owner_of(encl)), verdict="deny", reason=why
             )
         except PlatformError as error:
             self._complain(str(error))
-        self._complain(f"pid {owner}: a page of an enclave is lost: {why}")
+        self._complain(lost_line(encl, why))
 
     def stuck(self, encl: Encl, why: str) -> None:
         """Tell that pages of an enclave cannot leave: their file takes no more."""
-        owner = min((mm.owner for mm in encl.mms), default=0)
-        self._complain(f"pid {owner}: pages of an enclave stay in the EPC: {why}")
+        self._complain(stuck_line(encl, why))
 
     def _note(self, mm: Mm, breaches: list[Breach]) -> None:
         who = Who.of(mm.owner)

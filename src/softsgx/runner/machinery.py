@@ -8,7 +8,7 @@ from softsgx.arch.addr import PAGE_SIZE
 from softsgx.driver.device import nodes
 from softsgx.driver.driver import Driver
 from softsgx.driver.encl import Encl
-from softsgx.driver.gate import Gate
+from softsgx.driver.gate import Gate, StockGate
 from softsgx.driver.section import add_spare
 from softsgx.machine.machine import Machine
 from softsgx.machine.xsave import XsaveLayout
@@ -146,6 +146,7 @@ class _LayOut:
 def _share(platform: Platform, driver: Driver, complain: Complain) -> None:
     """Let the owner's policy hold, and leave to guests the EPC that they hold."""
     if platform.directory is None:
+        driver.gate = StockGate(complain)
         return
     driver.gate = _owners_gate(platform, complain)
     if not (platform.directory / GUESTS_NAME).exists():

@@ -5,6 +5,7 @@ import fcntl
 import os
 import stat
 from bisect import bisect_right
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from softsgx.driver.encl import Encl
@@ -13,7 +14,7 @@ from softsgx.driver.mm import Mm
 from softsgx.driver.protocols import Backing, EnclMemory, Source
 from softsgx.driver.uapi import TASK_SIZE
 from softsgx.native import lib
-from softsgx.native.memory import BackingStore
+from softsgx.runner.backing_file import BackingFile
 from softsgx.runner.caller import Caller
 from softsgx.runner.cgroups import Membership
 from softsgx.runner.files import Files
@@ -22,6 +23,9 @@ from softsgx.runner.marks import marked_path
 from softsgx.runner.threads import is_signalled, read_proc
 
 _READ_IMPLIES_EXEC = 0x0400000
+_NOT_ANYWHERE = os.O_PATH | os.O_APPEND | os.O_DIRECT
+_F_SEAL_FUTURE_WRITE = 0x10
+_NO_WRITES = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | _F_SEAL_FUTURE_WRITE
 
 
 @dataclass
@@ -103,6 +107,12 @@ class UserTask:
         """Take a regular file that the task has open for reading and writing."""
         return _backing_file(self.caller, fd)
 
+    def wait_for(self, fetch: Callable[[], None]) -> None:
+        """Do what may take long, while others come between; ESRCH: the task is gone."""
+        with self.caller.aside():
+            fetch()
+        self.caller.check()
+
     def source(self, addr: int) -> Source | None:
         """Return the first mapping that ends above *addr*; None if there is none."""
         with self.caller.aside():
@@ -142,17 +152,29 @@ class UserTask:
         return not first and is_signalled(self.tid, self.blocked)
 
 
-def _backing_file(caller: Caller, number: int) -> BackingStore:
+def _backing_file(caller: Caller, number: int) -> BackingFile:
     """Return the program's file for evicted pages, by a descriptor of ours; EINVAL."""
     try:
         fd = caller.take_fd(number)
     except OSError as error:
         raise refuse(errno.EINVAL, f"fd {number} is not open") from error
-    mode = fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE
-    if not stat.S_ISREG(os.fstat(fd).st_mode) or mode != os.O_RDWR:
+    if not _takes_pages(fd):
         os.close(fd)
         raise refuse(errno.EINVAL, f"fd {number} is no file to read and write")
-    return BackingStore(fd)
+    return BackingFile(fd)
+
+
+def _takes_pages(fd: int) -> bool:
+    """Say whether a descriptor is of a file that can be written anywhere, in pieces."""
+    flags = fcntl.fcntl(fd, fcntl.F_GETFL)
+    if flags & os.O_ACCMODE != os.O_RDWR or flags & _NOT_ANYWHERE:
+        return False
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        return False
+    try:
+        return not fcntl.fcntl(fd, fcntl.F_GET_SEALS) & _NO_WRITES
+    except OSError:
+        return True  # no memory that can be sealed
 
 
 class _Maps:

@@ -3,6 +3,7 @@
 import os
 from typing import TYPE_CHECKING, Self
 
+from softsgx.driver.protocols import NotYetError
 from softsgx.native.notify import Listener, Notification
 from softsgx.native.numbers import Call
 from softsgx.runner.answers import NewFd
@@ -45,7 +46,7 @@ class Serving(Sgx):
     def answer(self, listener: Listener, call: Notification, caller: Caller) -> None:
         """Carry out an agent's call and answer it; OSError has the errno instead."""
         try:
-            result = self._carry_out(call, caller)
+            result = self._carry_out_at_last(call, caller)
         finally:
             if self._files.has_postponed:
                 self.release_gone()
@@ -62,6 +63,16 @@ class Serving(Sgx):
     def release_gone(self) -> None:
         """Release the enclaves that nobody has any more."""
         self._machinery.release_gone()
+
+    def _carry_out_at_last(self, call: Notification, caller: Caller) -> int | NewFd:
+        """Carry a call out, again after each wait for what it needs."""
+        while True:
+            try:
+                return self._carry_out(call, caller)
+            except NotYetError as wait:
+                with caller.aside():
+                    wait.fetch()
+                caller.check()
 
     def _carry_out(self, call: Notification, caller: Caller) -> int | NewFd:
         if call.args[0] == Call.FORKED:

@@ -29,7 +29,7 @@ class Sites:
         self._xcr0 = lib.xcr0()
         self.code = EnclaveCode(
             driver.machine.epc,
-            driver.resident,
+            driver.at_hand,
             cpuid=cpuid,
             is_narrow=self._is_narrow,
         )
