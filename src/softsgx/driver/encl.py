@@ -63,17 +63,16 @@ class Stretch:
 
 @dataclass
 class ReclaimState:
-    """What the reclaimer and its loads remember of an enclave.
-
-    *young*: clusters of which pages came back since it last looked at them.  *frames*:
-    pages of each TCS' state save area, once it met one.  *is_stuck*: the backing file
-    takes no more.  *is_damaged*: a page came back as another one.
-    """
+    """What the reclaimer and the loads remember of an enclave."""
 
     young: set[int] = field(default_factory=set)
+    """Clusters of which pages came back since the reclaimer last looked at them."""
     frames: dict[int, range] = field(default_factory=dict)
+    """Pages of each TCS' state save area, once the reclaimer has met one."""
     is_stuck: bool = False
+    """The backing file takes no more."""
     is_damaged: bool = False
+    """A page came back as another one."""
 
 
 class Encl:

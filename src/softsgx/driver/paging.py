@@ -25,7 +25,7 @@ from softsgx.machine.fields import TCS_STAGE
 
 if TYPE_CHECKING:
     from softsgx.driver.core import Core
-    from softsgx.native.backing import Image as Backed
+    from softsgx.native import backing
 
 Run = tuple[int, int]
 """First page of an enclave, from its base, and number of pages."""
@@ -337,7 +337,7 @@ def _eldu(core: "Core", encl: Encl, loads: list[In]) -> list[bytes]:
     raise refuse(errno.EIO, why)
 
 
-def _images(core: "Core", encl: Encl, first: int, count: int) -> "list[Backed]":
+def _images(core: "Core", encl: Encl, first: int, count: int) -> "list[backing.Image]":
     """Read the images and PCMDs of pages that are out; NotYetError."""
     return core.backing(encl).read(_place(encl, first), count)
 
