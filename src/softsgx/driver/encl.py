@@ -250,8 +250,9 @@ class Encl:
     def forget_pages(self) -> None:
         """Forget all pages, as at the enclave's end."""
         self._pages, self.words = Columns("IB"), Columns("H")
-        for known in (self._blocks, self.tcs, self.young, self.frames):
-            known.clear()
+        self.reclaim = ReclaimState()
+        self._blocks.clear()
+        self.tcs.clear()
         self.secs_child_cnt = self.evicted = 0
 
     def absent_run(self, index: int, count: int) -> int:
