@@ -105,12 +105,8 @@ class Lending(Supervisor):
             self.is_done = not self.has_callers()
 
     def _hear(self) -> None:
-        if self._attachment.hear(complain):
-            return
-        if self.has_callers():
+        if not self._attachment.hear(complain):
             self._lost()
-        else:
-            self._hung_up()  # the daemon, which saw it before, let us go
 
     def _lost(self) -> None:
         """Take the listener back: the platform lost its power."""
