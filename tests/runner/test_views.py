@@ -64,6 +64,13 @@ def test_a_machine_with_sgx_has_two_nodes_and_links_to_them() -> None:
     assert "/dev/sgx" not in VIEWS.listed
 
 
+def test_a_directory_of_views_is_known_by_its_inode() -> None:
+    assert VIEWS.home(Path("/dev/../dev").stat()) == "/dev"
+    assert VIEWS.home(Path("/dev/char").parent.parent.stat()) is None
+    assert {"sgx_enclave", "cpuinfo"} <= VIEWS.names
+    assert "null" not in VIEWS.names
+
+
 def test_under_locked_launch_control_there_is_isgx_alone() -> None:
     views = Views(machine("skylake-client"))
     for path in ("/dev/sgx_enclave", "/dev/sgx_provision", "/dev/sgx"):

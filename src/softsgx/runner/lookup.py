@@ -76,6 +76,8 @@ class Lookup:
         self._views = views
         self._tid = task.tid
         self._process = task.process
+        self._root = ""
+        """The process's root directory, if it is another than ours."""
 
     def path(self, directory: int, path: str, *, follow: bool) -> View | None:
         """Return the view at a path; OSError if the way to it is wrong; None: not ours.
@@ -83,8 +85,8 @@ class Lookup:
         *follow* False: a link at the end is itself what is meant.  What has no inode
         number is the kernel's but for what is in it.
         """
-        start = "" if path.startswith("/") else self._start(directory)
-        if not path or start is None or self._link("root") != "/":
+        start = self._start(directory, path)
+        if not path or start is None:
             return None
         walk = _Walk(start, _parts(path))
         try:
@@ -94,7 +96,9 @@ class Lookup:
                     return link
         except _NotOursError:
             return None
-        view = self._view(walk.at) or self._of_process(walk.at)
+        view = None
+        if walk.passed or not self._root:
+            view = self._view(walk.at) or self._of_process(walk.at)
         if view is None and walk.passed:
             return View(path=walk.at, kind=Kind.DIRECTORY)
         return view
@@ -124,10 +128,19 @@ class Lookup:
         """Say whether a directory is where somebody else's file system begins."""
         return path in self._served
 
-    def _start(self, directory: int) -> str | None:
-        link = self._link("cwd" if directory == AT_FDCWD else f"fd/{directory}")
-        link = marked_path(link or "") or link or ""
-        return link.rstrip("/") if link.startswith("/") else None
+    def _start(self, directory: int, path: str) -> str | None:
+        """Return where a path begins, seen from the process's root directory."""
+        root = self._link("root")
+        if root is None:
+            return None
+        self._root = root.rstrip("/")
+        if path.startswith("/"):
+            return ""
+        link = self._link("cwd" if directory == AT_FDCWD else f"fd/{directory}") or ""
+        marked = marked_path(link)
+        if marked or not f"{link}/".startswith(f"{self._root}/"):
+            return marked
+        return link[len(self._root) :].rstrip("/")
 
     def _link(self, name: str) -> str | None:
         try:
@@ -142,8 +155,8 @@ class Lookup:
         if name == "..":
             walk.at = walk.at.rpartition("/")[0]
             return None
-        path = f"{walk.at}/{name}"
-        view = self._view(path)
+        view = self._entry(walk, name)
+        path = view.path if view else f"{walk.at}/{name}"
         if view is not None and view.kind is Kind.ABSENT:
             raise OSError(errno.ENOENT, "the model has no SGX")
         if view is not None and view.kind is not Kind.LINK:
@@ -164,6 +177,26 @@ class Lookup:
         else:
             raise _NotOursError
         return None
+
+    def _entry(self, walk: _Walk, name: str) -> View | None:
+        """Return the view of a name in the directory that a walk has come to.
+
+        Where the process has another root, and where a directory is mounted at two
+        places, it is known by its inode.
+        """
+        view = None
+        if walk.passed or not self._root:
+            view = self._view(f"{walk.at}/{name}")
+        if view or walk.passed or name not in self._views.names:
+            return view
+        if walk.at in self._served:
+            raise _NotOursError
+        try:
+            here = os.stat(f"/proc/{self._tid}/root{walk.at}/")  # noqa: PTH116 -- same
+        except OSError:
+            return None
+        home = self._views.home(here)
+        return self._view(f"{home}/{name}") if home else None
 
     def _target(self, path: str) -> str | None:
         """Return where a link of the process's world leads; None if it is none."""

@@ -312,7 +312,9 @@ class Paths:
             path = os.readlink(link)  # noqa: PTH115 -- a string
             found = asked.entries(path)
             if not found and path not in self._views.listed:
-                raise OSError(NOT_OURS, "no directory of ours")
+                path = self._views.home(os.stat(link)) or ""  # noqa: PTH116 -- same
+                if path not in self._views.listed:
+                    raise OSError(NOT_OURS, "no directory of ours")
             entries += dirents(found, position)
         entries += dirents(self._views.entries(path), position)
         if len(entries) > size & _U32:

@@ -135,6 +135,10 @@ class Views:
             for number, view in enumerate(made)
         }
         self.listed = [path for path in self._parents() if Path(path).is_dir()]
+        self._homes = dict(self._home_places())
+        homes = self._homes.values()
+        self.names = {v.name for v in made if v.parent in homes}
+        """Names of views that stand in directories of this machine."""
 
     def get(self, path: str) -> View | None:
         """Return what stands at a path without links in it."""
@@ -150,6 +154,17 @@ class Views:
             and view.kind is not Kind.ABSENT
             and (ours or not os.path.lexists(view.path))
         ]
+
+    def home(self, directory: os.stat_result) -> str | None:
+        """Return the path of a directory with views, wherever it is mounted too."""
+        return self._homes.get((directory.st_dev, directory.st_ino))
+
+    def _home_places(self) -> Iterator[tuple[tuple[int, int], str]]:
+        parents = {view.parent for view in self._by_path.values()}
+        for path in sorted(parents - self._by_path.keys()):
+            if Path(path).is_dir():
+                status = os.stat(path)  # noqa: PTH116 -- a string
+                yield (status.st_dev, status.st_ino), path
 
     @property
     def places(self) -> list[tuple[int, int]]:
