@@ -50,6 +50,13 @@ def refused(number: int) -> Iterator[None]:
     assert refusal.value.errno == number
 
 
+def places(vepc: Vepc) -> dict[int, int]:
+    """The EPC page at each place of a file that has one."""
+    return {
+        run.index + at: run.first + at for run in vepc.runs for at in range(run.count)
+    }
+
+
 def remove_all(vepc: Vepc, arg: int = 0) -> int:
     return vepc.ioctl(SGX_IOC_VEPC_REMOVE_ALL, arg)
 
@@ -68,12 +75,17 @@ def test_pages_come_by_faults_and_stay(host: Host) -> None:
     vepc = host.device.open()
     assert host.free == PAGES
     vepc.fault(7)
-    first = vepc.pages[7]
+    first = places(vepc)
     vepc.fault(6, 3)
-    assert (sorted(vepc.pages), vepc.pages[7], host.free) == ([6, 7, 8], first, 61)
+    vepc.fault(5)
+    vepc.fault(0, 10)
+    found = places(vepc)
+    assert (list(found), len(set(found.values()))) == ([*range(10)], 10)
+    assert (found[7], host.free) == (first[7], 54)
+    assert [run.index for run in vepc.runs] == sorted(run.index for run in vepc.runs)
     with refused(errno.ENOMEM):
         vepc.fault(0, PAGES + 1)
-    assert host.free == 61
+    assert (host.free, len(places(vepc))) == (54, 10)
 
 
 def test_ioctls(host: Host) -> None:
@@ -84,7 +96,7 @@ def test_ioctls(host: Host) -> None:
     with refused(errno.ENOTTY):
         vepc.ioctl(SGX_IOC_ENCLAVE_CREATE, 0)
     assert remove_all(vepc) == 0
-    assert len(vepc.pages) == 4
+    assert len(places(vepc)) == 4
 
 
 def test_remove_all_counts_the_secs_that_wait_for_children(host: Host) -> None:
@@ -149,3 +161,33 @@ def test_younger_zombies_are_tried_before_older_ones(host: Host) -> None:
     assert host.device.zombies == [1]
     files[3].release()
     assert host.device.zombies == []
+
+
+def test_pages_that_are_torn_apart_are_one_file(host: Host) -> None:
+    # The EPC has holes, the file has gaps.
+    ones = [host.vepc(1) for _ in range(8)]
+    for one in ones[::2]:
+        one.release()
+    vepc = host.device.open()
+    vepc.fault(10, 2)
+    vepc.fault(8, 6)
+    assert len(places(vepc)) == 6
+    pages = places(vepc)
+    host.ring0.ecreate(pages[13])
+    host.ring0.eadd(pages[8], 0, secs=pages[13])
+    assert [remove_all(vepc), remove_all(vepc)] == [0, 0]
+    host.ring0.ecreate(pages[8])
+    host.ring0.eadd(pages[13], 0, secs=pages[8])
+    assert [remove_all(vepc), remove_all(vepc)] == [1, 0]
+    vepc.release()
+    assert host.free == PAGES - 4
+
+
+def test_a_virtual_epc_of_many_gibibytes_is_emptied_at_once() -> None:
+    pages = 1 << 22
+    machine = make_machine(pages=pages)
+    vepc = VepcDevice(Core(machine)).open()
+    vepc.fault(0, pages)
+    assert remove_all(vepc) == 0
+    assert len(vepc.runs) == 1
+    vepc.release()

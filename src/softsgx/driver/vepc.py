@@ -6,13 +6,15 @@ are charged to the monitor's cgroup.
 
 import errno
 import os
-from array import array
+from bisect import bisect_left
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 from softsgx.arch.errors import SgxError
 from softsgx.arch.faults import GeneralProtection
 from softsgx.driver.core import Core
 from softsgx.driver.errnos import refuse
-from softsgx.driver.runs import rising_run
+from softsgx.driver.section import Run
 from softsgx.driver.uapi import MAP_SHARED, SGX_IOC_VEPC_REMOVE_ALL
 
 
@@ -32,12 +34,21 @@ class VepcDevice:
         return Vepc(self)
 
 
+@dataclass(frozen=True, order=True)
+class Placed:
+    """A run of a file's pages: number of the first in the file, and in the EPC."""
+
+    index: int
+    first: int
+    count: int
+
+
 class Vepc:
-    """One open file: EPC pages by their number in it."""
+    """One open file; *runs* are its pages, in the file's order."""
 
     def __init__(self, device: VepcDevice):
         self._device, self._core = device, device.core
-        self.pages: dict[int, int] = {}
+        self.runs: list[Placed] = []
 
     def mmap(self, flags: int) -> None:
         """Refuse with EINVAL a mapping that is not shared."""
@@ -46,11 +57,32 @@ class Vepc:
 
     def fault(self, index: int, count: int = 1) -> None:
         """Give pages to places that have none; ENOMEM: the access is SIGBUS."""
-        empty = [at for at in range(index, index + count) if at not in self.pages]
-        self._core.make_room(len(empty))
-        runs = self._core.section.alloc_run(len(empty), listed=False)
-        pages = (page for first, size in runs for page in range(first, first + size))
-        self.pages.update(zip(empty, pages, strict=True))
+        gaps = list(self._gaps(index, index + count))
+        wanted = sum(size for _, size in gaps)
+        self._core.make_room(wanted)
+        given = self._core.section.alloc_run(wanted, listed=False)
+        for at, size in gaps:
+            self._place(at, size, given)
+        self.runs.sort()
+
+    def _place(self, at: int, size: int, given: list[Run]) -> None:
+        """Put pages that were given into a gap; what is left stays in *given*."""
+        while size:
+            first, length = given.pop(0)
+            part = min(size, length)
+            self.runs.append(Placed(at, first, part))
+            at, size = at + part, size - part
+            if part < length:
+                given.insert(0, (first + part, length - part))
+
+    def _gaps(self, index: int, end: int) -> Iterator[tuple[int, int]]:
+        """Yield the places of a range that have no page: where, and how many."""
+        for run in self.runs:
+            if run.index > index and index < end:
+                yield index, min(run.index, end) - index
+            index = max(index, run.index + run.count)
+        if index < end:
+            yield index, end - index
 
     def ioctl(self, cmd: int, arg: int) -> int:
         """Run an ioctl: REMOVE_ALL returns how many SECS still have children.
@@ -62,9 +94,9 @@ class Vepc:
         if arg:
             raise refuse(errno.EINVAL, f"argument {arg:#x}")
         left = 0
-        for index in sorted(self.pages):
+        for page in self._used():
             try:
-                code = self._core.kernel.eremove(self.pages[index])
+                code = self._core.kernel.eremove(page)
             except GeneralProtection as fault:
                 raise refuse(errno.EBUSY, str(fault)) from fault
             if code == SgxError.CHILD_PRESENT:
@@ -75,31 +107,36 @@ class Vepc:
 
     def release(self) -> None:
         """Close it: first all pages, then each SECS again, then the zombies."""
-        self._give_idle()
-        for index in sorted(self.pages):
-            if self._free(self.pages[index]):
-                del self.pages[index]
-        left = [page for _, page in sorted(self.pages.items())]
-        self.pages.clear()
-        pinned = [page for page in left if not self._free(page)]
-        pinned += [page for page in self._device.zombies if not self._free(page)]
+        for page in self._used():
+            self._core.kernel.eremove(page)
+        pinned = [page for page in self._used() if self._core.kernel.eremove(page)]
+        for run in self.runs:
+            self._give(run, set(pinned))
+        self.runs.clear()
+        for page in self._device.zombies:
+            if self._core.kernel.eremove(page):
+                pinned.append(page)
+            else:
+                self._core.take_back(page, 1)
         self._device.zombies = pinned
 
-    def _give_idle(self) -> None:
-        """Give back in runs what is free in the EPCM: EREMOVE would leave it alone."""
-        used = self._core.machine.epcm.contents()
-        idle = array("I", sorted(set(self.pages.values()) - used.keys()))
-        at = 0
-        while at < len(idle):
-            count = rising_run(idle, at, len(idle))
-            self._core.take_back(idle[at], count)
-            at += count
-        kept = {index: page for index, page in self.pages.items() if page in used}
-        self.pages = kept
+    def _used(self) -> list[int]:
+        """Return the EPC pages that EREMOVE would not leave alone, in order."""
+        used = sorted(self._core.machine.epcm.contents())
+        return [
+            page
+            for run in self.runs
+            for page in used[
+                bisect_left(used, run.first) : bisect_left(used, run.first + run.count)
+            ]
+        ]
 
-    def _free(self, page: int) -> bool:
-        """Give a page back, unless it is a SECS with children."""
-        if self._core.kernel.eremove(page):
-            return False
-        self._core.take_back(page, 1)
-        return True
+    def _give(self, run: Placed, kept: set[int]) -> None:
+        """Give a run back but for some pages."""
+        at, end = run.first, run.first + run.count
+        for page in sorted(page for page in kept if at <= page < end):
+            if page > at:
+                self._core.take_back(at, page - at)
+            at = page + 1
+        if at < end:
+            self._core.take_back(at, end - at)
