@@ -248,6 +248,22 @@ def test_what_came_back_lately_stays_once() -> None:
     assert len(world.out()) == 6 * CLUSTER
 
 
+def test_of_neighbours_only_those_of_the_cgroup_leave() -> None:
+    world = Limited()
+    world.ready_in("/a", 2 * CLUSTER - 1)
+    assert write_out(world.driver, world.encl, [(4, 3), (9, 2)]) == 5
+    second = world.enter("/b/c")
+    for index in (4, 5, 6, 9, 10):
+        load_page(world.driver, world.encl, index)
+    world.encl.young.clear()
+    reclaimer = world.driver.reclaimer
+    assert reclaimer
+    assert reclaimer.reclaim_within(world.cgroup("/b")) == 5
+    assert world.out() == {4, 5, 6, 9, 10}
+    assert (second.usage, world.cgroup("/a").usage) == (0, 2 * CLUSTER - 5 + FIXED)
+    assert reclaimer.reclaim_within(second) == 0
+
+
 def test_who_is_moved_in_the_midst_of_add_pages_pays_where_it_is() -> None:
     world = Limited(4096)
     world.use("/a")

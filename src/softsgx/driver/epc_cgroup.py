@@ -280,6 +280,12 @@ class EpcCgroups:
             why = f"cgroup {full.path}: {used} of {full.max} bytes in use"
             raise refuse(errno.ENOMEM, why)
 
+    def is_listed(self, cgroup: Cgroup, page: int) -> bool:
+        """Say whether an EPC page that can be evicted is a cgroup's, or one's below."""
+        (value,) = self._charged.get(page)
+        owner = self._numbered[value >> 1]
+        return bool(value & _LISTED and owner and cgroup in owner.line)
+
     def listed(self, cgroup: Cgroup, place: int) -> Iterator[int]:
         """Yield the EPC pages of a cgroup and all below it that can be evicted.
 

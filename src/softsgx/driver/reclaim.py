@@ -6,7 +6,6 @@ were loaded since somebody came by last.
 """
 
 from collections.abc import Iterable, Iterator
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from softsgx.arch.secinfo import PageType
@@ -55,7 +54,7 @@ class Reclaimer:
     def reclaim_within(self, cgroup: Cgroup) -> int:
         """Evict up to 16 pages of a cgroup and all below it; return how many went."""
         for _ in range(_MOST_IN_VAIN):
-            chosen = list(islice(self._charged_to(cgroup), NR_TO_SCAN))
+            chosen = list(self._charged_to(cgroup, NR_TO_SCAN))
             if not chosen:
                 return 0
             gone = self._write_out(chosen)
@@ -102,15 +101,38 @@ class Reclaimer:
                 self._leap()
                 left = 2 * pages
 
-    def _charged_to(self, cgroup: Cgroup) -> Iterator[tuple[Encl, int]]:
-        """Yield what may go of a cgroup's, in two rounds, from somewhere on."""
+    def _charged_to(self, cgroup: Cgroup, pages: int) -> Iterator[tuple[Encl, int]]:
+        """Yield the pages of clusters until so many of a cgroup's are among them.
+
+        What is out too, so that neighbours are one run, but nothing of other cgroups.
+        """
+        cgroups = self._core.cgroups
+        for encl, number in self._turn_within(cgroup):
+            first = number << CLUSTER_SHIFT
+            for index in range(first, first + CLUSTER):
+                page = encl.numbered(index)
+                if page is not None and not page.evicted:
+                    if not cgroups.is_listed(cgroup, page.epc_page):
+                        continue
+                    pages -= 1
+                yield encl, index
+                if not pages:
+                    return
+
+    def _turn_within(self, cgroup: Cgroup) -> Iterator[Cluster]:
+        """Yield what may go of a cgroup's, from somewhere on, in two rounds."""
         self._leap()
+        chosen: set[Cluster] = set()
         for _ in range(2):
             spared: set[Cluster] = set()
             for page in self._core.cgroups.listed(cgroup, self._hand):
                 owner = self._owner(page)
-                if owner is not None and not _is_young(*owner, spared):
-                    yield owner
+                if owner is None or _is_young(*owner, spared):
+                    continue
+                cluster = owner[0], owner[1] >> CLUSTER_SHIFT
+                if cluster not in chosen:
+                    chosen.add(cluster)
+                    yield cluster
 
     def _leap(self) -> None:
         """Go on somewhere else.
