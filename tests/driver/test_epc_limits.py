@@ -255,7 +255,7 @@ def test_of_neighbours_only_those_of_the_cgroup_leave() -> None:
     second = world.enter("/b/c")
     for index in (4, 5, 6, 9, 10):
         load_page(world.driver, world.encl, index)
-    world.encl.young.clear()
+    world.encl.reclaim.young.clear()
     reclaimer = world.driver.reclaimer
     assert reclaimer
     assert reclaimer.reclaim_within(world.cgroup("/b")) == 5
