@@ -1,5 +1,10 @@
 """What Prometheus is told, as its own client reads it over loopback."""
 
+import subprocess
+import sys
+
+import pytest
+
 from softsgx.driver.core import Core
 from softsgx.runner.turn import Turn
 from softsgx.service.metrics import serve
@@ -83,3 +88,13 @@ def test_names_follow_the_conventions() -> None:
     for name in ours - daemons:
         assert name.startswith("softsgx_")
         assert name.endswith(("_bytes", "_total", "_info", "_enclaves", "_inside"))
+
+
+@pytest.mark.parametrize(
+    "module", ["softsgx.cli.run", "softsgx.cli.daemon", "softsgx.service.daemon"]
+)
+def test_who_serves_no_metrics_imports_nothing_for_them(module: str) -> None:
+    code = f"import sys, {module}; print(*sys.modules)"
+    command = [sys.executable, "-c", code]
+    seen = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert not {"prometheus_client", "rich"}.intersection(seen.split())
