@@ -6,12 +6,13 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 RUNS   ?= 3
 FUZZ_SECONDS ?= 60
+MINUTES ?= 10
 
 # The last line of a run is the program's, not make's.
 MAKEFLAGS += --no-print-directory
 
 .PHONY: help venv build check format lint types layers house spelling unit test \
-	selftest selftest-20 demo bench fuzz soak scale clean
+	selftest selftest-20 demo bench fuzz soak soak-programs scale clean
 
 help:
 	@echo 'make demo         set up, build, run an example enclave'
@@ -20,6 +21,7 @@ help:
 	@echo 'make bench        the figures of this machine'
 	@echo 'make fuzz         random programs against softsgx for FUZZ_SECONDS (60)'
 	@echo 'make soak         the laws of the model over SOAK_STEPS steps (1000000: 20 minutes)'
+	@echo 'make soak-programs  programs on an EPC a tenth of their needs, killed at random, for MINUTES (10)'
 	@echo 'make scale        what a page costs in EPCs of 1 MiB to 1 TiB, among 1 to 5000 enclaves'
 	@echo 'make selftest-20  the kernel selftests, 20 times each'
 	@echo 'make clean        remove what was built (not the environment)'
@@ -90,6 +92,9 @@ fuzz: build
 
 soak: venv
 	$(BIN)/python -m tests.model.soak
+
+soak-programs: build
+	SOAK_MINUTES=$(MINUTES) $(BIN)/python -m tests.soak.programs
 
 scale: build
 	$(BIN)/python -m tests.scale.figures
