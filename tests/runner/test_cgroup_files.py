@@ -309,6 +309,23 @@ def test_who_opens_many_must_close_some(world: World) -> None:
         assert len(world.files._writers) == 1
 
 
+def test_at_the_end_all_is_given_back(world: World) -> None:
+    native = world.place / "a" / "misc.max"
+    native.touch()
+
+    def has() -> list[str]:
+        return sorted(os.listdir("/proc/self/fd"))  # noqa: PTH208 -- a string
+
+    before = has()
+    fds = [world.file("/a/misc.max").open(os.O_WRONLY) for _ in range(3)]
+    world.files.close()
+    for fd in fds:
+        with fails(NOT_OURS):
+            world.write(fd, b"sgx_epc 5\n")
+        os.close(fd)
+    assert has() == before
+
+
 def test_without_cgroups_there_is_a_root(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -217,6 +217,11 @@ class CgroupFiles:
             raise OSError(errno.EINVAL, "no such resource")
         return size
 
+    def close(self) -> None:
+        """Let go of what programs have open."""
+        while self._writers:
+            self._writers.popitem()[1].close()
+
     def _cgroup(self, place: _Place) -> Cgroup:
         if self._hierarchy.ident(place.cgroup) != place.ident:
             raise OSError(errno.ENOENT, "the cgroup is gone")

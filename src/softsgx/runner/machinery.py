@@ -118,6 +118,7 @@ class Machinery:
     def close(self) -> None:
         """Give back what it has of this process; its enclaves are nobody's."""
         self.files.close()
+        self._views.found.close()
 
     def release_gone(self) -> None:
         """Release the enclaves that nobody has any more."""

@@ -70,6 +70,9 @@ class MoreViews(Protocol):
     def entries(self, tid: int, directory: str) -> "list[View]":
         """Return what a directory has of them that this machine's has not."""
 
+    def close(self) -> None:
+        """Let go of what programs have open: there will be no more calls."""
+
 
 class NoMoreViews:
     """There are none."""
@@ -85,6 +88,9 @@ class NoMoreViews:
         """Return nothing."""
         del tid, directory
         return []
+
+    def close(self) -> None:
+        """Do nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
