@@ -22,8 +22,9 @@ def operator(directory: Path) -> Iterator[Ask]:
         channel = Operator(directory)
     except Unserved as error:
         raise Failure(f"{error}; `softsgx daemon` does") from error
-    except OSError as error:
-        raise Failure(f"{directory}: its daemon: {error.strerror}") from error
+    except PermissionError as error:
+        said = "only root and who runs its daemon may ask that"
+        raise Failure(f"{directory}: {said}") from error
     with closing(channel):
         yield channel.ask
 
