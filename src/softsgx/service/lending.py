@@ -111,7 +111,7 @@ class Lending(Supervisor):
     def _lost(self) -> None:
         """Take the listener back: the platform lost its power."""
         if not self.has_callers():
-            # Of a tree that is gone the daemon has nothing more to tell.
+            # The daemon, which saw it before, let us go.
             self._loop.forget(self._attachment.fd)
             self._attachment.close()
             self.is_done = True
