@@ -201,6 +201,21 @@ def test_a_reset_that_takes_too_long_is_told(
         other.terminate()
 
 
+def test_the_end_of_the_machine_is_that_of_its_guests(guests: Guests) -> None:
+    for name in ("one", "two", "off"):
+        guests.create(name, SMALL)
+    lock = str(guests.start("one").directory / "lock")
+    guests.start("two")
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, lock], stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout
+        other.stdout.readline()
+        guests.power_off()
+        assert other.wait() == -signal.SIGKILL
+    assert [guest.record.is_on for guest in guests.all()] == [False] * 3
+
+
 def test_what_happens_to_guests_is_written_down(guests: Guests) -> None:
     guests.create("one", SMALL)
     guests.start("one")

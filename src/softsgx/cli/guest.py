@@ -1,6 +1,7 @@
 """softsgx guest: virtual machines of a platform, as KVM makes them."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -31,6 +32,7 @@ from softsgx.platform.guest_record import (
 from softsgx.platform.guest_transfer import bring_in_guest, check_export, export_guest
 from softsgx.platform.guests import Guest, Guests
 from softsgx.platform.platform import Platform
+from softsgx.service.places import DATA, connect
 from softsgx.virt.kvm import Kvm
 
 _NAME = click.argument("name")
@@ -168,6 +170,18 @@ def _warn_of_launch_key(guest: Guest) -> None:
 def start(*, name: str, directory: Path) -> None:
     """Turn a guest on: its EPC is its own until it stops."""
     print(guest_line(Guests(Platform.open(directory)).start(name)))
+    if _has_daemon(directory):
+        why = "a daemon runs, which does not count it in until it is started again"
+        click.echo(f"softsgx: {name}: {why}", err=True)
+
+
+def _has_daemon(directory: Path) -> bool:
+    with suppress(OSError):
+        sock = connect(directory, DATA)
+        if sock is not None:
+            sock.close()
+            return True
+    return False
 
 
 @command.command

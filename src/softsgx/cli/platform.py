@@ -21,6 +21,7 @@ from softsgx.driver.device import nodes
 from softsgx.machine.model import Model
 from softsgx.platform.audit import Who
 from softsgx.platform.errors import PlatformError
+from softsgx.platform.guests import Guests
 from softsgx.platform.models import CPUS, DEFAULT_CPU, SHORT_NAMES, Named
 from softsgx.platform.platform import RECORD_NAME, Platform
 from softsgx.service.control import Operator, Unserved
@@ -137,9 +138,11 @@ def disable(*, directory: Path) -> None:
 def reset(*, directory: Path, kexec: bool) -> None:
     """Reset a platform, as a reboot does: locks open; keys and the policy stay.
 
-    All enclaves of its daemon, if it has one, are gone.
+    All enclaves of its daemon, if it has one, are gone, and its guests are off.
     """
     platform = Platform.open(directory)
+    if not kexec:
+        Guests(platform).power_off()
     try:
         operator = Operator(directory)
     except Unserved:

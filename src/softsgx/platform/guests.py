@@ -179,17 +179,16 @@ class Guests:
             if not guest.record.is_on:
                 raise PlatformError(f"guest {name} does not run")
             self._note("guest-reset", name)
-            path = guest.directory / _LOCK_NAME
-            latest = monotonic() + _PATIENCE_S
-            while holders := _holders(path) if path.exists() else []:
-                for pid in holders:
-                    with suppress(ProcessLookupError):
-                        os.kill(pid, signal.SIGKILL)
-                if monotonic() > latest:
-                    raise PlatformError(
-                        f"guest {name}: process {holders[0]} does not end"
-                    )
-                sleep(0.02)
+            _end_programs(guest)
+
+    def power_off(self) -> None:
+        """Turn all guests off by force, as the end of the machine that they run on."""
+        for guest in self.all():
+            if guest.record.is_on:
+                with self._changing():
+                    _end_programs(guest)
+                    self._note("guest-stop", guest.name)
+                    self._switch(guest, on=False)
 
     def delete(self, name: str) -> None:
         """Delete a guest that does not run."""
@@ -218,6 +217,19 @@ class Guests:
             except OSError as error:
                 where = error.filename or self._place
                 raise PlatformError(f"{where}: {error.strerror}") from error
+
+
+def _end_programs(guest: Guest) -> None:
+    path = guest.directory / _LOCK_NAME
+    latest = monotonic() + _PATIENCE_S
+    while holders := _holders(path) if path.exists() else []:
+        for pid in holders:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        if monotonic() > latest:
+            said = f"process {holders[0]} does not end"
+            raise PlatformError(f"guest {guest.name}: {said}")
+        sleep(0.02)
 
 
 def _lock(guest: Guest) -> int:
