@@ -215,7 +215,9 @@ def test_a_program_that_writes_over_its_counts_harms_its_own_alone(
         assert settled(served) == []
 
 
-def test_top_tells_how_often_things_happen(served: Served) -> None:
+def test_top_tells_how_often_things_happen(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert settled(served) == []
     with holding(served, 1, 0, 0) as one:
         words = say(served, "top", "--json", "--delay", "0.1", "-n", "2")
@@ -226,7 +228,9 @@ def test_top_tells_how_often_things_happen(served: Served) -> None:
             (row,) = sample["enclaves"]
             assert row["inside"] == 1
             assert row["per_second"]["entries"] == 0, "its thread stays inside"
+        monkeypatch.setenv("FORCE_COLOR", "1")
         text = say(served, "top", "--delay", "0.1", "-n", "1", "--sort", "calls")
+        assert "\x1b[?1049h" not in text, "a file has no other screen"
         assert text.startswith("EPC 1M: ")
         assert "1 enclave, 1 thread inside" in text
         assert one.end() == 0

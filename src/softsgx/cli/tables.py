@@ -47,7 +47,7 @@ def console() -> Console:
 def printed(*shown: RenderableType) -> None:
     """Print, for people or for a file: there no line ends in blanks."""
     output = console()
-    if output.is_terminal:
+    if sys.stdout.isatty():
         output.print(*shown)
         return
     with output.capture() as captured:

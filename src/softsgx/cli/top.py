@@ -117,10 +117,10 @@ def _printer(sort: str, *, as_json: bool) -> Iterator[Print]:
     if as_json:
         yield lambda words: print(json.dumps(words), flush=True)
         return
-    output = console()
-    if not output.is_terminal:
+    if not sys.stdout.isatty():
         yield lambda words: printed(_picture(words, sort))
         return
+    output = console()
     with Live(console=output, screen=True, auto_refresh=False) as live:
         yield lambda words: live.update(
             _picture(words, sort, most=output.height), refresh=True
