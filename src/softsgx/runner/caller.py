@@ -11,7 +11,7 @@ import os
 import signal
 
 from softsgx.native import lib
-from softsgx.runner.threads import pid_of
+from softsgx.runner.threads import pid_of, read_proc
 from softsgx.runner.turn import Aside, Turn, held
 
 _U64 = (1 << 64) - 1
@@ -90,14 +90,19 @@ class Caller:
         return status
 
     def link_of_fd(self, fd: int) -> str | None:
-        """Return what /proc calls a file that it has open; None if it does not say."""
+        """Return what /proc calls a file that it has open; None if it does not say.
+
+        Nor of what is open as a name alone (O_PATH): the kernel refuses what it is for.
+        """
         with self.aside():
             try:
                 link = os.readlink(f"/proc/{self.tid}/fd/{fd}")  # noqa: PTH115 -- no path
+                info = read_proc(f"/proc/{self.tid}/fdinfo/{fd}")
             except OSError:
                 return None
         self.check()
-        return link
+        flags = info.partition("flags:")[2].split(maxsplit=1)[0]
+        return None if int(flags, 8) & os.O_PATH else link
 
     def kill(self) -> None:
         """Kill its process, if it is the first thread of one."""
