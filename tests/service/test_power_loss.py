@@ -22,9 +22,12 @@ class Talk:
     def __init__(self, process: "subprocess.Popen[str]"):
         self._process = process
 
-    def hear(self, word: str) -> None:
+    def hears(self, word: str) -> bool:
         assert self._process.stdout
-        assert self._process.stdout.readline() == f"{word}\n", self._rest()
+        return self._process.stdout.readline() == f"{word}\n"
+
+    def hear(self, word: str) -> None:
+        assert self.hears(word), self._rest()
 
     def answer(self) -> None:
         assert self._process.stdin
@@ -134,3 +137,14 @@ def test_without_a_daemon_there_is_nothing_to_kexec(platform: Path) -> None:
     done = run(command, platform)
     assert done.code == 1
     assert done.stderr == f"softsgx: {platform}: no daemon serves this platform\n"
+
+
+def test_a_call_that_a_killed_daemon_had_ends(platform: Path) -> None:
+    program = Program("call_lost", "dynamic", PROGRAM.folder)
+    with daemon(platform) as served, talking(served.command(program.binary())) as talk:
+        if not talk.hears("waits"):
+            pytest.skip("userfaultfd is not for this user")
+        served.kill()
+        talk.answer()
+        talk.hear("done")
+        talk.end()

@@ -22,16 +22,26 @@ def passed_sockets(
     about = {name: environ.pop(name, "") for name in _ABOUT_SOCKETS}
     if about["LISTEN_PID"] != str(os.getpid()):
         return {}
-    names = {kind: name for name, kind in KINDS.items()}
-    found = {}
-    for fd in range(_FIRST, _FIRST + int(about["LISTEN_FDS"])):
-        os.set_inheritable(fd, False)  # noqa: FBT003 -- its own signature
-        sock = socket.socket(fileno=fd)
-        name = names.get(sock.type)
-        if sock.family != socket.AF_UNIX or name is None or name in found:
+    found: dict[str, socket.socket] = {}
+    count = int(about["LISTEN_FDS"]) if about["LISTEN_FDS"].isdecimal() else 0
+    for fd in range(_FIRST, _FIRST + count):
+        name = _name_of(fd)
+        if name is None or name in found:
             raise PlatformError(f"descriptor {fd} is no socket of ours")
-        found[name] = sock
+        os.set_inheritable(fd, False)  # noqa: FBT003 -- its own signature
+        found[name] = socket.socket(fileno=fd)
     return found
+
+
+def _name_of(fd: int) -> str | None:
+    """Return what we call a socket of that kind; None: it is something else."""
+    try:
+        with socket.socket(fileno=os.dup(fd)) as sock:
+            family, kind = sock.family, sock.type
+    except OSError:
+        return None
+    names = (name for name, ours in KINDS.items() if ours == kind)
+    return next(names, None) if family == socket.AF_UNIX else None
 
 
 def tell_manager(state: str, environ: MutableMapping[str, str] = os.environ) -> None:
