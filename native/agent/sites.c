@@ -11,7 +11,8 @@
  */
 #include "agent.h"
 
-#define NR_SITES 4096
+#define NR_SITES 4096 /* eight pages */
+#define MIX 0x9e3779b97f4a7c15ul
 #define INT3 0xcc
 #define HLT 0xf4
 #define NS 1000000000ul
@@ -43,9 +44,12 @@ int at_cpuid(u64 rip)
 	return code[0] == cpuid_bytes[0] && code[1] == cpuid_bytes[1];
 }
 
+/* Sites of one piece of code are in one page: most programs have no others. */
 static u64 slot_of(u64 address)
 {
-	return ((address * 0x9e3779b97f4a7c15ul) >> 52) & (NR_SITES - 1);
+	u64 page = ((address >> 16) * MIX) >> 61, at = ((address & 0xffff) * MIX) >> 55;
+
+	return page * (NR_SITES / 8) + at;
 }
 
 void site_add(u64 address, enum site_kind kind)

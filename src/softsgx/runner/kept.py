@@ -55,14 +55,16 @@ class Kept:
         if self._fd is None:
             return b""
         try:
-            if os.fstat(self._fd).st_size > _LARGEST:
+            size = os.fstat(self._fd).st_size
+            if size > _LARGEST:
                 os.ftruncate(self._fd, 0)
-            whole, end, torn = os.pread(self._fd, _LARGEST, 0).rpartition(b"\n")
-            if torn:
+            lines = os.pread(self._fd, min(size, _LARGEST), 0)
+            if lines and not lines.endswith(b"\n"):
                 os.write(self._fd, b"\n")
+                lines = lines[: lines.rfind(b"\n") + 1]
         except OSError:
             return b""
-        return whole + end
+        return lines
 
 
 def _opened(name: str, environ: "Mapping[str, str]") -> int | None:
