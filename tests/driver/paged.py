@@ -43,8 +43,12 @@ class FakeTables:
     def watch(self, encl: Encl) -> None:
         pass
 
-    def changed(self) -> None:
-        pass
+    def changes(self, tid: int) -> bool:
+        del tid
+        return False
+
+    def changed(self, tid: int) -> None:
+        del tid
 
     def close(self) -> None:
         pass

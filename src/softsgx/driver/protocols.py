@@ -95,8 +95,14 @@ class Tables(Protocol):
     def unprotect(self, encl: "Encl", runs: list[tuple[int, int]]) -> None:
         """Let pages be written again; holes stay as they are."""
 
-    def changed(self) -> None:
-        """Take note that the process will change its mappings, as it was told."""
+    def changes(self, tid: int) -> bool:
+        """Take note that a thread was told to change mappings.
+
+        Return whether it is to say when it has: until then they may be any.
+        """
+
+    def changed(self, tid: int) -> None:
+        """Take note that a thread has changed mappings."""
 
     def close(self) -> None:
         """Let go of them: the process is gone, or has others."""
@@ -116,7 +122,12 @@ class NoTables:
     def unprotect(self, encl: "Encl", runs: list[tuple[int, int]]) -> None:
         """Do nothing, for the same reason."""
 
-    def changed(self) -> None:
+    def changes(self, tid: int) -> bool:
+        """Do not ask."""
+        del tid
+        return False
+
+    def changed(self, tid: int) -> None:
         """Do nothing."""
 
     def close(self) -> None:

@@ -53,6 +53,7 @@ class Answer:
     """One of the operations makes a mapping, or takes one away."""
     secs: Secs | None = None
     """Of the enclave that an ENCLAVE operation among them is about."""
+    _mapped: set[Encl] = field(default_factory=set)
     _changes: list[Changed] = field(default_factory=list)
 
     def note_changes(self, driver: Driver) -> None:
@@ -81,6 +82,7 @@ class Answer:
             inside = encl.created and encl.base <= low and high <= encl.end
             offset = low - encl.base if inside else 0
             native = prot if inside else 0
+            self._mapped.add(encl)
             self._add(OpKind.MAP, low, high, native, offset, _file(encl, fd))
 
     def _native(self, driver: Driver, start: int, end: int) -> Iterator[Extent]:
@@ -91,6 +93,7 @@ class Answer:
         if encl.created and encl not in self.process.aliased:
             self.process.aliased[encl] = encl.base
             self.secs = driver.secs(encl)
+            self._mapped.add(encl)
             self._add(OpKind.ENCLAVE, encl.base, encl.end, file=_file(encl, fd))
 
     def detach_unmapped(self) -> None:
@@ -117,12 +120,15 @@ class Answer:
             if context:
                 caller.write(address, context)
             return
+        more = bool(later)
         if self.is_mapping:
-            self.process.mm.tables.changed()
+            # The agent says when it is done: it asks for more.
+            more |= self.process.mm.tables.changes(caller.tid)
+            self.process.mapping.setdefault(caller.tid, set()).update(self._mapped)
         secs = self.secs
         tail = _TAIL.pack(
             len(now),
-            bool(later),
+            more,
             int(secs.attributes.flags) if secs else 0,
             secs.attributes.xfrm if secs else 0,
             secs.ssaframesize if secs else 0,

@@ -208,7 +208,7 @@ class Calls:
     def _moved(self, task: UserTask, args: tuple[int, ...]) -> Result:
         """Watch the holes in a mapping again."""
         start, length = args[:2]
-        task.mm.tables.changed()
+        task.mm.tables.changed(task.tid)
         vmas = task.mm.overlapping(start, start + length)
         _watch_evicted(task.mm, {vma.encl for vma in vmas})
         return 0
@@ -255,7 +255,11 @@ class Calls:
 
     def _moreops(self, task: UserTask, args: tuple[int, ...]) -> Result:
         ops = task.process.pending.pop(task.tid, [])
-        Answer(task.process, self.sites.code, ops).send(task.caller, args[0])
+        answer = Answer(task.process, self.sites.code, ops, is_mapping=bool(ops))
+        answer.send(task.caller, args[0])
+        if not ops:
+            task.mm.tables.changed(task.tid)
+            _watch_evicted(task.mm, task.process.mapping.pop(task.tid, ()))
         return 0
 
 

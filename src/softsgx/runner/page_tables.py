@@ -7,7 +7,6 @@ from then on an access to it is a SIGBUS, which the agent asks us about.
 import errno
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from time import monotonic
 
 from softsgx.arch.addr import PAGE_SHIFT
 from softsgx.driver.encl import Encl
@@ -17,12 +16,10 @@ from softsgx.native.userfault import Userfault
 from softsgx.runner.caller import Caller
 from softsgx.runner.files import Inherit
 from softsgx.runner.mappings import Mapping, mappings
+from softsgx.runner.threads import is_thread_of
 
 _GONE = frozenset({errno.ESRCH, errno.ENOENT, errno.EINVAL})
 """The process, or the mapping, is there no more: so are its pages."""
-
-_SOON = 0.1
-"""Seconds after which an agent has done what it was told."""
 
 
 def page_tables(pid: int, caller: Caller, fd: int, inherit: Inherit) -> Tables:
@@ -44,7 +41,8 @@ class PageTables:
         self._disinherit = disinherit
         self._userfault = userfault
         self._mappings: dict[int, list[Mapping]] = {}
-        self._settled = 0.0
+        self._changing: set[int] = set()
+        """Threads that were told to change mappings and have not said that they did."""
 
     def watch(self, encl: Encl) -> None:
         """Have an access to a hole of its memory be a SIGBUS."""
@@ -90,7 +88,8 @@ class PageTables:
         """Return the mappings of an enclave's memory, its holes watched."""
         if not isinstance(encl.memory, SharedMemory):
             raise TypeError("an enclave of no process")
-        if monotonic() < self._settled:
+        if self._changing:
+            self._changing = {n for n in self._changing if is_thread_of(n, self._pid)}
             self._mappings.clear()
         inode = encl.memory.inode
         known = self._mappings.get(inode)
@@ -109,10 +108,18 @@ class PageTables:
             with _ignoring_the_gone():
                 self._userfault.register(mapping.start, length)
 
-    def changed(self) -> None:
-        """Take note that the agent will change mappings."""
+    def changes(self, tid: int) -> bool:
+        """Take note that a thread was told to change mappings; it says when it has.
+
+        How long that takes nobody knows: others may have the processors.
+        """
+        self._changing.add(tid)
+        return True
+
+    def changed(self, tid: int) -> None:
+        """Take note that a thread's agent has changed mappings."""
+        self._changing.discard(tid)
         self._mappings.clear()
-        self._settled = monotonic() + _SOON
 
     def close(self) -> None:
         """Let go of them."""

@@ -40,6 +40,8 @@ class Process:
     """Addresses of breakpoints outside enclaves, and what kind they are."""
     pending: dict[int, list[bytes]] = field(default_factory=dict)
     """Operations that did not fit in an answer, by thread."""
+    mapping: dict[int, set[Encl]] = field(default_factory=dict)
+    """Enclaves of which a thread's agent makes mappings just now."""
 
     def __post_init__(self) -> None:
         self.membership = Membership(self.pid)
