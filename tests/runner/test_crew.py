@@ -176,13 +176,23 @@ def test_idle_when_told(errands: Errands) -> None:
     assert ours.leave()
 
 
-def test_a_defect_reaches_the_main_thread(errands: Errands) -> None:
+@pytest.mark.parametrize(
+    ("failure", "what"),
+    [
+        (ValueError("ours"), ValueError),
+        # An OSError would tell of a program that could not be started.
+        (FileNotFoundError(2, "ours"), RuntimeError),
+    ],
+)
+def test_a_defect_reaches_the_main_thread(
+    errands: Errands, failure: Exception, what: type[Exception]
+) -> None:
     def wrong() -> None:
-        raise ValueError("ours")
+        raise failure
 
     errands.do[1] = wrong
     ours = crew(errands)
     errands.send(1)
     assert os.eventfd_read(ours.over_fd)
-    with pytest.raises(ValueError, match="ours"):
+    with pytest.raises(what, match="ours"):
         ours.raise_failure()

@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from softsgx.runner import quick
+from softsgx.runner.loop import Loop
+from softsgx.runner.run import OutOfDate, plain_sgx
+from softsgx.runner.turn import Turn
 
 SHOW = """
 import os, sys
@@ -117,3 +120,12 @@ def test_a_configuration_that_was_cut_short_is_not_used(
     path = next((tmp_path / "softsgx").iterdir())
     path.write_bytes(path.read_bytes()[:-3] + b"\n")
     assert quick.quick_run(["true"]) is None
+
+
+def test_what_was_kept_of_another_machine_is_not_used(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    turn = Turn()
+    with pytest.raises(OutOfDate, match="run again"):
+        plain_sgx(Loop(last=0), turn, b"of another machine")

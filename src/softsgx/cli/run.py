@@ -26,7 +26,7 @@ from softsgx.native.images import NotBuilt
 from softsgx.platform.errors import PlatformError
 from softsgx.platform.platform import Platform
 from softsgx.runner.options import MASK_PF_SGX, RunOptions
-from softsgx.runner.run import run
+from softsgx.runner.run import OutOfDate, run
 from softsgx.service.attachment import Attachment
 from softsgx.service.lending import run_attached
 
@@ -147,7 +147,7 @@ _START_CODES = {errno.ENOEXEC: NOT_EXECUTABLE, errno.ENOENT: NOT_FOUND}
 
 def not_started(program: str, error: Exception) -> Exception:
     """Return an error as the user is to read it, if it is about the start."""
-    if isinstance(error, NotBuilt):
+    if isinstance(error, (NotBuilt, OutOfDate)):
         return Failure(str(error), NOT_STARTED)
     if not isinstance(error, OSError):
         return error

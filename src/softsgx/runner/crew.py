@@ -100,9 +100,17 @@ class Crew:
             return bool(self._late or self._pulse.beat & 1) and not self._is_over
 
     def raise_failure(self) -> None:
-        """Raise what a thread of ours died of, if one did."""
-        if self._failure is not None:
-            raise self._failure
+        """Raise what a thread of ours died of, if one did.
+
+        An OSError becomes a RuntimeError: it is our defect, not the program's start's.
+        """
+        failure = self._failure
+        if failure is None:
+            return
+        if isinstance(failure, OSError):
+            failure = RuntimeError(f"while serving: {failure}")
+            failure.__cause__ = self._failure
+        raise failure
 
     # ---- threads ----
 

@@ -1,6 +1,5 @@
 """Run one program on a platform: start it, serve it, end as it ended."""
 
-import errno
 import sys
 from functools import partial
 from typing import TYPE_CHECKING
@@ -17,6 +16,10 @@ from softsgx.runner.turn import Turn
 
 if TYPE_CHECKING:
     from softsgx.runner.tracing import Tracer
+
+
+class OutOfDate(Exception):  # noqa: N818 -- a state, not a defect
+    """The agent's configuration was kept on another machine than this one."""
 
 
 def run(argv: list[str], options: RunOptions) -> int:
@@ -50,14 +53,14 @@ def run(argv: list[str], options: RunOptions) -> int:
 def plain_sgx(loop: Loop, turn: Turn, kept: bytes) -> Sgx:
     """Make the machine of a run without any options.
 
-    *kept* is the agent's configuration that the run began with; OSError: it was wrong.
+    *kept* is the agent's configuration that the run began with; OutOfDate.
     """
     options = RunOptions(platform=Platform.ephemeral(MODELS[DEFAULT_CPU]))
     machinery = Machinery(options.platform, complain)
     config = machinery.config(exact=False)
     if config != kept:
         keep_config(config, rewrite_cpuid=machinery.rewrite_cpuid)
-        raise OSError(errno.ESTALE, "what earlier runs kept is out of date, run again")
+        raise OutOfDate("what earlier runs kept is out of date, run again")
     return machinery.serving(loop, turn, options).alone(loop)
 
 
