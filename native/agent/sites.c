@@ -178,14 +178,15 @@ void site_unwind(struct frame *f)
 		f->uc->mc.rip--;
 }
 
-/* Have the supervisor replace an instruction that just trapped. */
+/* Have the supervisor replace an instruction that just trapped.  It is noted before: who
+ * did it may be killed before we hear of it, and nobody else knows. */
 void site_patch(u64 address, enum site_kind kind)
 {
 	/* Before it uses SGX, the process may have blocked SIGSEGV. */
 	if (!(A.config.flags & CONFIGFLAG_PATCH) || A.config.tier < 2)
 		return;
-	if (call_supervisor(CALL_PATCH, address, kind, 0, 0, 0) == 0)
-		site_add(address, kind);
+	site_add(address, kind);
+	call_supervisor(CALL_PATCH, address, kind, 0, 0, 0);
 }
 
 static int overlay_fits(const struct abi_overlay *o, u32 leaf, u32 subleaf)
