@@ -24,11 +24,11 @@ from softsgx.driver.driver import Driver
 from softsgx.driver.encl import Encl
 from softsgx.machine.model import Model
 from softsgx.platform.platform import Platform
-from softsgx.runner.files import Files
 from softsgx.runner.insiders import Insiders
 from softsgx.runner.loop import Loop
 from softsgx.runner.options import RunOptions
 from softsgx.runner.run import run
+from softsgx.runner.task.files import Files
 from softsgx.runner.tree import Tree
 from tests.driver.invariants import assert_sound
 from tests.fuzz.build import fuzzer

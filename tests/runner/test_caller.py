@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from softsgx.runner.caller import Caller
-from softsgx.runner.turn import Turn
+from softsgx.runner.task.caller import Caller
+from softsgx.runner.task.turn import Turn
 
 ME = os.getpid()
 

@@ -17,17 +17,18 @@ from softsgx.machine.machine import Machine
 from softsgx.native.abi import ANY_INODE
 from softsgx.platform.models import MODELS
 from softsgx.platform.platform import Platform
-from softsgx.runner import cgroup_files, cgroups, lookup
 from softsgx.runner.answers import NOT_OURS
-from softsgx.runner.caller import Caller
-from softsgx.runner.cgroup_files import CgroupFiles
-from softsgx.runner.cgroups import MountedHierarchy
-from softsgx.runner.files import Files
-from softsgx.runner.lookup import AT_FDCWD, Lookup
-from softsgx.runner.marks import mark_memory
-from softsgx.runner.process import Process, UserTask
-from softsgx.runner.views import Kind, View, ViewFile, Views
-from softsgx.runner.written import WRITE, WRITEV
+from softsgx.runner.task import cgroups
+from softsgx.runner.task.caller import Caller
+from softsgx.runner.task.cgroups import MountedHierarchy
+from softsgx.runner.task.files import Files
+from softsgx.runner.task.marks import mark_memory
+from softsgx.runner.task.process import Process, UserTask
+from softsgx.runner.vfs import cgroup_files, lookup
+from softsgx.runner.vfs.cgroup_files import CgroupFiles
+from softsgx.runner.vfs.lookup import AT_FDCWD, Lookup
+from softsgx.runner.vfs.views import Kind, View, ViewFile, Views
+from softsgx.runner.vfs.written import WRITE, WRITEV
 
 ME = os.getpid()
 NAMES = ["misc.max", "misc.current", "misc.peak", "misc.events", "misc.events.local"]

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from softsgx.driver.epc_cgroup import EpcCgroups
-from softsgx.runner import cgroups
-from softsgx.runner.cgroups import (
+from softsgx.runner.task import cgroups
+from softsgx.runner.task.cgroups import (
     Membership,
     Mount,
     MountedHierarchy,

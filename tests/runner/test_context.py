@@ -13,10 +13,10 @@ from softsgx.machine.processor import Processor, Regs
 from softsgx.native import abi, lib
 from softsgx.native.abi import MAX_OPS, Op, OpKind, Outcome
 from softsgx.runner.answers import TAIL_OFFSET, Answer
-from softsgx.runner.caller import Caller
-from softsgx.runner.context import Context
-from softsgx.runner.enclave_code import EnclaveCode
-from softsgx.runner.process import Process
+from softsgx.runner.code.enclave_code import EnclaveCode
+from softsgx.runner.task.caller import Caller
+from softsgx.runner.task.context import Context
+from softsgx.runner.task.process import Process
 from tests.support import make_secs
 
 TID = 7

@@ -9,7 +9,7 @@ import pytest
 
 from softsgx.runner.crew import Crew, Work
 from softsgx.runner.loop import Loop
-from softsgx.runner.turn import Turn
+from softsgx.runner.task.turn import Turn
 
 SOON = 10.0
 

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from softsgx.driver.encl import Encl
 from softsgx.driver.mapping import Extent
 from softsgx.native.abi import Trap
-from softsgx.runner import enclave_code
-from softsgx.runner.enclave_code import MOST_SWAPS, EnclaveCode
-from softsgx.runner.host_code import INT3
+from softsgx.runner.code import enclave_code
+from softsgx.runner.code.enclave_code import MOST_SWAPS, EnclaveCode
+from softsgx.runner.code.host_code import INT3
 from tests.driver.fakes import BASE, PAGE, RWX, World
 
 R, W, X = 1, 2, 4

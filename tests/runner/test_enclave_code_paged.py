@@ -1,7 +1,7 @@
 """Code in enclaves of which some pages are out of the EPC."""
 
-from softsgx.runner.enclave_code import EnclaveCode
-from softsgx.runner.host_code import INT3
+from softsgx.runner.code.enclave_code import EnclaveCode
+from softsgx.runner.code.host_code import INT3
 from tests.driver.fakes import BASE, PAGE
 from tests.driver.paged import evict as evict_pages
 from tests.runner.test_enclave_code import (

@@ -19,8 +19,8 @@ from softsgx.driver import uapi
 from softsgx.driver.driver import Driver
 from softsgx.driver.encl import Encl
 from softsgx.native.memory import SharedMemory, Watch
-from softsgx.runner.caller import Caller
-from softsgx.runner.files import Files
+from softsgx.runner.task.caller import Caller
+from softsgx.runner.task.files import Files
 from tests.driver.fakes import ARGS, SCRATCH, FakeTask, secs
 from tests.driver.invariants import assert_sound
 from tests.support import make_machine

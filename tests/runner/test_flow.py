@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from softsgx.arch.addr import PAGE_SIZE
-from softsgx.runner.flow import MARGIN, SUSPECT, Wanted, called_places, judge
-from softsgx.runner.text import LONGEST
+from softsgx.runner.code.flow import MARGIN, SUSPECT, Wanted, called_places, judge
+from softsgx.runner.code.text import LONGEST
 
 NOP, RET = b"\x90", b"\xc3"
 LEAF_7 = b"\xb8\x07\0\0\0\x31\xc9"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from softsgx.runner.host_code import TextScanner
+from softsgx.runner.code.host_code import TextScanner
 from softsgx.runner.kept import Kept
 from tests.runner.test_text import built
 

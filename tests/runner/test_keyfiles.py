@@ -20,13 +20,13 @@ from softsgx.platform.models import MODELS
 from softsgx.platform.platform import Platform
 from softsgx.platform.policies import Policies
 from softsgx.runner.answers import NOT_OURS
-from softsgx.runner.caller import Caller
-from softsgx.runner.files import Files
-from softsgx.runner.keyfiles import SECURITY, KeyFile, key_views
-from softsgx.runner.marks import mark_memory
-from softsgx.runner.process import Process, UserTask
-from softsgx.runner.views import Kind, Views
-from softsgx.runner.written import WRITE, WRITEV
+from softsgx.runner.task.caller import Caller
+from softsgx.runner.task.files import Files
+from softsgx.runner.task.marks import mark_memory
+from softsgx.runner.task.process import Process, UserTask
+from softsgx.runner.vfs.keyfiles import SECURITY, KeyFile, key_views
+from softsgx.runner.vfs.views import Kind, Views
+from softsgx.runner.vfs.written import WRITE, WRITEV
 from tests.crypto.signer import Owner
 
 ME = os.getpid()

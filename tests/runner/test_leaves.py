@@ -17,11 +17,11 @@ from softsgx.machine.processor import RFLAGS_TF
 from softsgx.native import abi, lib
 from softsgx.native.abi import Debug, OpKind, Outcome
 from softsgx.runner.answers import Answer
-from softsgx.runner.caller import Caller
-from softsgx.runner.context import Context
-from softsgx.runner.enclave_code import EnclaveCode
+from softsgx.runner.code.enclave_code import EnclaveCode
 from softsgx.runner.leaves import Leaves
-from softsgx.runner.process import Process, UserTask
+from softsgx.runner.task.caller import Caller
+from softsgx.runner.task.context import Context
+from softsgx.runner.task.process import Process, UserTask
 from tests.driver.fakes import BASE, PAGE, RW, SIZE, World
 from tests.support import changed
 

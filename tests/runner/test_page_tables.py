@@ -11,7 +11,7 @@ from softsgx.driver.encl import Encl
 from softsgx.machine.model import Model
 from softsgx.native.memory import SharedMemory
 from softsgx.native.userfault import Userfault
-from softsgx.runner.page_tables import PageTables
+from softsgx.runner.task.page_tables import PageTables
 from tests.driver.fakes import PAGE, make_machine
 
 SIZE = 4 * PAGE

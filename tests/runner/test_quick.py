@@ -10,7 +10,7 @@ import pytest
 from softsgx.runner import quick
 from softsgx.runner.loop import Loop
 from softsgx.runner.run import OutOfDate, plain_sgx
-from softsgx.runner.turn import Turn
+from softsgx.runner.task.turn import Turn
 
 SHOW = """
 import os, sys

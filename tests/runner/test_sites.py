@@ -12,11 +12,11 @@ import pytest
 
 from softsgx.driver.mm import Vma
 from softsgx.native import lib
-from softsgx.runner.caller import Caller
-from softsgx.runner.files import Files
-from softsgx.runner.host_code import HLT
-from softsgx.runner.process import Process, UserTask
-from softsgx.runner.sites import CPUID, ENCLU, Sites
+from softsgx.runner.code.host_code import HLT
+from softsgx.runner.code.sites import CPUID, ENCLU, Sites
+from softsgx.runner.task.caller import Caller
+from softsgx.runner.task.files import Files
+from softsgx.runner.task.process import Process, UserTask
 from tests.driver.fakes import BASE, PAGE, RWX, World
 
 ENCLU_BYTES = b"\x0f\x01\xd7"

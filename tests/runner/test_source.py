@@ -11,10 +11,10 @@ import pytest
 from softsgx.driver.mm import Mm
 from softsgx.driver.uapi import TASK_SIZE
 from softsgx.native import lib
-from softsgx.runner import process
-from softsgx.runner.caller import Caller
-from softsgx.runner.mappings import Mapping, mappings
-from softsgx.runner.process import Process, UserTask
+from softsgx.runner.task import process
+from softsgx.runner.task.caller import Caller
+from softsgx.runner.task.mappings import Mapping, mappings
+from softsgx.runner.task.process import Process, UserTask
 
 PLAIN, NOEXEC = "/lib/plain", "/noexec/file"
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from softsgx.runner import text
-from softsgx.runner.host_code import TextScanner
-from softsgx.runner.text import CPUID
+from softsgx.runner.code import text
+from softsgx.runner.code.host_code import TextScanner
+from softsgx.runner.code.text import CPUID
 
 SOURCE = r"""
 #include <cpuid.h>

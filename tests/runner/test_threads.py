@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from softsgx.runner.credentials import Credentials
-from softsgx.runner.mappings import mappings
 from softsgx.runner.newborns import _made_at
-from softsgx.runner.threads import is_signalled, parent_of, pid_of, tracer_of
+from softsgx.runner.task.mappings import mappings
+from softsgx.runner.task.threads import is_signalled, parent_of, pid_of, tracer_of
+from softsgx.runner.vfs.credentials import Credentials
 from tests.conformance.run import SOFTSGX, run
 
 ME = os.getpid()

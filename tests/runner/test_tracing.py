@@ -17,7 +17,7 @@ from softsgx.arch.secs import AttributeFlags
 from softsgx.driver import isgx_uapi, uapi
 from softsgx.machine.trace import AsynchronousExit, LeafExecuted
 from softsgx.runner import words
-from softsgx.runner.process import UserTask
+from softsgx.runner.task.process import UserTask
 from softsgx.runner.tracing import Tracer
 from tests.driver import isgx
 from tests.driver.fakes import ARGS, BASE, PAGE, SCRATCH, SIZE, TCS, World, tcs_bytes

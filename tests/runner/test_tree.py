@@ -16,11 +16,11 @@ from softsgx.driver.driver import Driver
 from softsgx.driver.encl import Encl
 from softsgx.driver.mm import Vma
 from softsgx.native.pulse import Pulse
-from softsgx.runner.caller import Caller
-from softsgx.runner.files import Files
 from softsgx.runner.insiders import Insiders
 from softsgx.runner.loop import Loop
-from softsgx.runner.mappings import mappings
+from softsgx.runner.task.caller import Caller
+from softsgx.runner.task.files import Files
+from softsgx.runner.task.mappings import mappings
 from softsgx.runner.tree import Tree
 from tests.support import make_machine
 

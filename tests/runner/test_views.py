@@ -14,15 +14,21 @@ from softsgx.driver.mm import Mm
 from softsgx.machine.machine import Machine
 from softsgx.platform.models import MODELS
 from softsgx.platform.platform import Platform
-from softsgx.runner.caller import Caller
-from softsgx.runner.cpuinfo import cpuinfo
-from softsgx.runner.credentials import R_OK, W_OK, X_OK, Credentials
-from softsgx.runner.files import Files
-from softsgx.runner.lookup import AT_FDCWD, Lookup
-from softsgx.runner.marks import mark_directory, mark_memory, marked_path
-from softsgx.runner.process import Process, UserTask
-from softsgx.runner.stats import dirents, native_stat, native_statx, stat_of, statx_of
-from softsgx.runner.views import Kind, Views
+from softsgx.runner.task.caller import Caller
+from softsgx.runner.task.files import Files
+from softsgx.runner.task.marks import mark_directory, mark_memory, marked_path
+from softsgx.runner.task.process import Process, UserTask
+from softsgx.runner.vfs.cpuinfo import cpuinfo
+from softsgx.runner.vfs.credentials import R_OK, W_OK, X_OK, Credentials
+from softsgx.runner.vfs.lookup import AT_FDCWD, Lookup
+from softsgx.runner.vfs.stats import (
+    dirents,
+    native_stat,
+    native_statx,
+    stat_of,
+    statx_of,
+)
+from softsgx.runner.vfs.views import Kind, Views
 
 ME = os.getpid()
 CPUINFO = """\
@@ -181,7 +187,7 @@ def test_file_systems_that_somebody_serves_are_not_walked(
     path = f"{tmp_path}/sgx/enclave"
     assert lookup(VIEWS).path(AT_FDCWD, path, follow=True)
     line = f"30 1 0:30 / {tmp_path} rw,nosuid shared:7 - fuse.sshfs there rw\n"
-    monkeypatch.setattr("softsgx.runner.lookup.read_proc", lambda _: line)
+    monkeypatch.setattr("softsgx.runner.vfs.lookup.read_proc", lambda _: line)
     assert lookup(VIEWS).path(AT_FDCWD, path, follow=True) is None
     assert lookup(VIEWS).path(AT_FDCWD, "/dev/sgx_enclave", follow=True)
 

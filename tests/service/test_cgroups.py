@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from softsgx.runner.cgroups import MountedHierarchy
+from softsgx.runner.task.cgroups import MountedHierarchy
 from tests.conformance.run import SOFTSGX, Outcome, run
 from tests.conformance_sgx.build import Program
 from tests.service.serving import Served, daemon, new_platform

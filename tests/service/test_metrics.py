@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from softsgx.driver.core import Core
-from softsgx.runner.turn import Turn
+from softsgx.runner.task.turn import Turn
 from softsgx.service.metrics import serve
 from tests.driver.fakes import PAGE, FakeMemory, World
 from tests.driver.paged import Paged

@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from softsgx.platform.errors import PlatformError
-from softsgx.runner.turn import Turn
+from softsgx.runner.task.turn import Turn
 from softsgx.service import watch
 from softsgx.service.channel import Peer, Words
 from tests.driver.fakes import PAGE, FakeMemory, World

@@ -12,7 +12,7 @@ import click
 from softsgx.cli.options import platform_option, size
 from softsgx.cli.words import plain
 from softsgx.driver.misc_files import RESOURCE
-from softsgx.runner.cgroups import mounted_path
+from softsgx.runner.task.cgroups import mounted_path
 from softsgx.service.control import Operator
 
 _COLUMNS = ("max", "current", "peak", "events", "events_local")

@@ -10,9 +10,9 @@ from softsgx.driver.encl import Encl
 from softsgx.driver.mapping import Extent
 from softsgx.native import abi
 from softsgx.native.abi import MAX_OPS, OpFlag, OpKind
-from softsgx.runner.caller import Caller
-from softsgx.runner.enclave_code import EnclaveCode
-from softsgx.runner.process import Process
+from softsgx.runner.code.enclave_code import EnclaveCode
+from softsgx.runner.task.caller import Caller
+from softsgx.runner.task.process import Process
 
 _, _OP = abi.packer(abi.Op)
 TAIL_OFFSET, _TAIL = abi.packer(abi.Context, "nops")

@@ -17,14 +17,14 @@ from softsgx.driver.encl import Encl
 from softsgx.driver.mm import Mm
 from softsgx.native.numbers import Call
 from softsgx.runner.answers import NOT_IMPLEMENTED, NOT_OURS, Answer, NewFd, Result
-from softsgx.runner.context import Context
-from softsgx.runner.files import Files
+from softsgx.runner.code.sites import Sites
 from softsgx.runner.leaves import Leaves
-from softsgx.runner.page_tables import page_tables
-from softsgx.runner.paths import Paths
-from softsgx.runner.process import Process, UserTask
-from softsgx.runner.sites import Sites
-from softsgx.runner.views import Views
+from softsgx.runner.task.context import Context
+from softsgx.runner.task.files import Files
+from softsgx.runner.task.page_tables import page_tables
+from softsgx.runner.task.process import Process, UserTask
+from softsgx.runner.vfs.paths import Paths
+from softsgx.runner.vfs.views import Views
 
 if TYPE_CHECKING:
     from softsgx.runner.tracing import Tracer

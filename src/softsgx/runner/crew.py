@@ -16,7 +16,7 @@ from softsgx.native.pulse import Due, Pulse
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # what takes long to import is not, here
     from softsgx.runner.loop import Loop
-    from softsgx.runner.turn import Turn
+    from softsgx.runner.task.turn import Turn
 
 _MOMENT = 0.001
 _MOST = 64

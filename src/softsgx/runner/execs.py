@@ -8,9 +8,9 @@ from contextlib import suppress
 from softsgx.native import lib, plain
 from softsgx.native.notify import Listener, Notification
 from softsgx.native.numbers import AGENT_BASE, Call
-from softsgx.runner.caller import Caller
-from softsgx.runner.host_code import HostCode
-from softsgx.runner.threads import pid_of
+from softsgx.runner.code.host_code import HostCode
+from softsgx.runner.task.caller import Caller
+from softsgx.runner.task.threads import pid_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # without typing, which takes long to import

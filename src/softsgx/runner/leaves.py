@@ -31,10 +31,10 @@ from softsgx.machine.fields import TCS_AEP, TCS_STAGE
 from softsgx.machine.processor import Processor
 from softsgx.native.abi import Debug, Outcome
 from softsgx.runner.answers import Answer
-from softsgx.runner.context import Context
 from softsgx.runner.insiders import Insiders
-from softsgx.runner.process import UserTask
-from softsgx.runner.seen import LookFirst, Seen
+from softsgx.runner.task.context import Context
+from softsgx.runner.task.process import UserTask
+from softsgx.runner.task.seen import LookFirst, Seen
 
 _SIGILL, _SIGSEGV = 4, 11
 _ILL_ILLOPN, _SI_KERNEL = 2, 0x80

@@ -15,19 +15,19 @@ from softsgx.machine.xsave import XsaveLayout
 from softsgx.native import host, lib, userfault
 from softsgx.platform.platform import GUESTS_NAME, Platform
 from softsgx.runner.calls import Calls
-from softsgx.runner.cgroup_files import CgroupFiles
-from softsgx.runner.cgroups import MountedHierarchy
+from softsgx.runner.code.sites import Sites
 from softsgx.runner.debuggers import Memory
-from softsgx.runner.files import Files, nobody
 from softsgx.runner.injection import Abilities, agent_config
 from softsgx.runner.leaves import Leaves
 from softsgx.runner.loop import Loop
 from softsgx.runner.options import MASK_PF_SGX, RunOptions
 from softsgx.runner.serving import Serving
-from softsgx.runner.sites import Sites
+from softsgx.runner.task.cgroups import MountedHierarchy
+from softsgx.runner.task.files import Files, nobody
+from softsgx.runner.task.turn import Turn
 from softsgx.runner.tree import Tree
-from softsgx.runner.turn import Turn
-from softsgx.runner.views import View, Views
+from softsgx.runner.vfs.cgroup_files import CgroupFiles
+from softsgx.runner.vfs.views import View, Views
 
 if TYPE_CHECKING:
     from softsgx.platform.guests import Guest
@@ -176,7 +176,7 @@ def _key_files(platform: Platform, machine: Machine) -> Iterator[View]:
     """Yield the owner's lists as files, where there is a driver to have them."""
     if platform.directory is None or not nodes(machine):
         return
-    from softsgx.runner.keyfiles import key_views  # noqa: PLC0415 -- few runs have them
+    from softsgx.runner.vfs.keyfiles import key_views  # noqa: PLC0415 -- few runs have them
 
     yield from key_views(platform.policies(), platform.directory.stat().st_uid)
 

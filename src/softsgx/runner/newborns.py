@@ -19,8 +19,8 @@ from softsgx.native.numbers import (
     FORK_OFFSET,
     Call,
 )
-from softsgx.runner.caller import Caller
-from softsgx.runner.threads import parent_of, pid_of, read_proc, tracer_of
+from softsgx.runner.task.caller import Caller
+from softsgx.runner.task.threads import parent_of, pid_of, read_proc, tracer_of
 
 _AT_BASE, _AT_ENTRY = 7, 9
 _E_ENTRY_OFFSET = 24

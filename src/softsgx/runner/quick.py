@@ -20,11 +20,14 @@ if TYPE_CHECKING:  # what takes long to import is not, here
     from softsgx.runner.execs import Execs
     from softsgx.runner.loop import Loop
     from softsgx.runner.supervisor import Sgx, Supervisor
-    from softsgx.runner.turn import Turn
+    from softsgx.runner.task.turn import Turn
 
 _KEPT = "agent-config-1"
 _CGROUPS = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")
-_ROOMS = ("arch", "machine", "native", "platform", "runner")
+_ROOMS = (
+    *("arch", "machine", "native", "platform"),
+    *("runner", "runner/code", "runner/task", "runner/vfs"),
+)
 _DIRECTORIES = ("/", "/dev", "/proc", "/sys", *_CGROUPS)
 _WITHOUT_APIC_ID = 0x00FF_FFFF
 

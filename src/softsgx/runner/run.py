@@ -12,7 +12,7 @@ from softsgx.runner.options import RunOptions
 from softsgx.runner.quick import keep_config
 from softsgx.runner.start import complain, start
 from softsgx.runner.supervisor import Sgx, Supervisor
-from softsgx.runner.turn import Turn
+from softsgx.runner.task.turn import Turn
 
 if TYPE_CHECKING:
     from softsgx.runner.tracing import Tracer

@@ -7,12 +7,12 @@ from softsgx.driver.protocols import NotYetError
 from softsgx.native.notify import Listener, Notification
 from softsgx.native.numbers import Call
 from softsgx.runner.answers import NewFd
-from softsgx.runner.caller import Caller
 from softsgx.runner.calls import Calls
 from softsgx.runner.debuggers import CALLS, Memory
 from softsgx.runner.loop import Loop
-from softsgx.runner.process import UserTask
 from softsgx.runner.supervisor import Sgx
+from softsgx.runner.task.caller import Caller
+from softsgx.runner.task.process import UserTask
 from softsgx.runner.tree import Tree
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from softsgx.runner.crew import Crew
 from softsgx.runner.kept import CPUID_SITES, Kept
 from softsgx.runner.loop import Loop
 from softsgx.runner.plain_tree import PlainTree
-from softsgx.runner.turn import Turn
+from softsgx.runner.task.turn import Turn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # what takes long to import is not, here
@@ -56,7 +56,8 @@ def start(
     def make() -> "Supervisor":
         # Imported when there is more to do than to begin programs.
         from softsgx.native import notify  # noqa: PLC0415 -- see above
-        from softsgx.runner import execs, host_code  # noqa: PLC0415 -- see above
+        from softsgx.runner import execs  # noqa: PLC0415 -- see above
+        from softsgx.runner.code import host_code  # noqa: PLC0415 -- see above
 
         scanner = host_code.TextScanner(kept, files) if kept else None
         code = host_code.HostCode(scanner)

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from softsgx.native import plain
 from softsgx.native.notify import NOTIF, Listener, Notification
 from softsgx.native.numbers import AGENT_BASE, CALL_NR, VDSO_OFFSET, Call
-from softsgx.runner.caller import Caller
 from softsgx.runner.crew import Work
 from softsgx.runner.execs import EXECS, Execs
 from softsgx.runner.loop import Loop, is_hung_up
-from softsgx.runner.threads import pid_of
-from softsgx.runner.turn import Turn
+from softsgx.runner.task.caller import Caller
+from softsgx.runner.task.threads import pid_of
+from softsgx.runner.task.turn import Turn
 
 NOT_OURS = 4095
 """The agent's error for: this is none of softsgx's, let the kernel do it."""

@@ -9,7 +9,7 @@ from softsgx.driver.device import File
 from softsgx.driver.driver import Driver
 from softsgx.machine.trace import AsynchronousExit, Event, LeafExecuted
 from softsgx.runner import words
-from softsgx.runner.process import UserTask
+from softsgx.runner.task.process import UserTask
 
 _INTERRUPT = 0x100
 """The vector of an exit for an interrupt or a signal, which no exception has."""

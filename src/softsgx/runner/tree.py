@@ -10,12 +10,12 @@ from softsgx.driver.driver import Driver
 from softsgx.driver.encl import Encl
 from softsgx.driver.mm import Mm, Vma
 from softsgx.native import lib
-from softsgx.runner.files import Files
 from softsgx.runner.insiders import Insiders
 from softsgx.runner.loop import Loop
-from softsgx.runner.mappings import mappings
-from softsgx.runner.process import Process
-from softsgx.runner.threads import is_thread_of, parent_of, pid_of
+from softsgx.runner.task.files import Files
+from softsgx.runner.task.mappings import mappings
+from softsgx.runner.task.process import Process
+from softsgx.runner.task.threads import is_thread_of, parent_of, pid_of
 
 _THREADS_KNOWN = 10000
 """Most threads whose process is remembered; the others are looked up again."""

@@ -20,11 +20,11 @@ from softsgx.native import host, lib
 from softsgx.native.pulse import Pulse
 from softsgx.platform.errors import PlatformError
 from softsgx.platform.platform import Platform
-from softsgx.runner.host_code import HostCode, TextScanner
+from softsgx.runner.code.host_code import HostCode, TextScanner
 from softsgx.runner.kept import CPUID_SITES, Kept
 from softsgx.runner.loop import Loop
 from softsgx.runner.machinery import Machinery
-from softsgx.runner.turn import Turn
+from softsgx.runner.task.turn import Turn
 from softsgx.service.channel import Channel, Peer, peer_of
 from softsgx.service.control import ControlRoom
 from softsgx.service.manager import tell_manager

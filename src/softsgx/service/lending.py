@@ -12,12 +12,12 @@ from softsgx.native.ledger import unanswered
 from softsgx.native.notify import NOTIF, Listener, Notification
 from softsgx.native.numbers import Call
 from softsgx.platform.errors import PlatformError
-from softsgx.runner.caller import Caller
 from softsgx.runner.execs import Execs
 from softsgx.runner.loop import Loop
 from softsgx.runner.start import complain, start
 from softsgx.runner.supervisor import Supervisor
-from softsgx.runner.turn import Turn
+from softsgx.runner.task.caller import Caller
+from softsgx.runner.task.turn import Turn
 from softsgx.service.attachment import Attachment
 from softsgx.service.lost import no_driver
 

@@ -9,7 +9,7 @@ from softsgx.runner.machinery import Machinery
 from softsgx.runner.options import RunOptions
 from softsgx.runner.start import complain
 from softsgx.runner.supervisor import Sgx
-from softsgx.runner.turn import Turn
+from softsgx.runner.task.turn import Turn
 
 
 def no_driver(loop: Loop, turn: Turn) -> Sgx:

@@ -18,7 +18,7 @@ from softsgx.arch.addr import PAGE_SHIFT
 from softsgx.driver.census import EnclaveUse
 from softsgx.driver.core import Core
 from softsgx.driver.counts import Counts
-from softsgx.runner.turn import Turn
+from softsgx.runner.task.turn import Turn
 from softsgx.service.watch import look
 
 _COUNTS = {

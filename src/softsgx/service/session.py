@@ -18,7 +18,7 @@ from softsgx.runner.loop import Loop
 from softsgx.runner.options import RunOptions
 from softsgx.runner.serving import Serving
 from softsgx.runner.supervisor import Sgx, Supervisor
-from softsgx.runner.turn import Turn
+from softsgx.runner.task.turn import Turn
 from softsgx.service.channel import VERSION, Channel, ChannelError, Message, Words
 
 if TYPE_CHECKING:

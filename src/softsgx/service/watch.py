@@ -21,7 +21,7 @@ from softsgx.driver.counts import Counts
 from softsgx.driver.encl import Encl
 from softsgx.platform.audit import Who
 from softsgx.platform.errors import PlatformError
-from softsgx.runner.turn import Turn
+from softsgx.runner.task.turn import Turn
 from softsgx.service.channel import Peer, Words
 
 if TYPE_CHECKING:

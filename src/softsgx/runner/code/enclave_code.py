@@ -25,8 +25,8 @@ from softsgx.driver.mapping import Extent
 from softsgx.driver.uapi import PROT_EXEC, PROT_WRITE
 from softsgx.machine.epc import Epc
 from softsgx.native.abi import Trap
-from softsgx.runner.enclave_marks import Marks, Window
-from softsgx.runner.flow import (
+from softsgx.runner.code.enclave_marks import Marks, Window
+from softsgx.runner.code.flow import (
     MARGIN,
     SUSPECT,
     SUSPECT_SIZE,
@@ -35,8 +35,8 @@ from softsgx.runner.flow import (
     called_places,
     judge,
 )
-from softsgx.runner.host_code import HLT, INT3
-from softsgx.runner.surroundings import (
+from softsgx.runner.code.host_code import HLT, INT3
+from softsgx.runner.code.surroundings import (
     ends_in_suspect,
     executable_around,
     is_in,

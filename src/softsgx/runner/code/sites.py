@@ -11,10 +11,10 @@ from softsgx.driver.driver import Driver
 from softsgx.driver.encl import Encl
 from softsgx.native import lib
 from softsgx.native.abi import Trap
-from softsgx.runner.enclave_code import EnclaveCode
-from softsgx.runner.host_code import CPUID_BYTES, HLT, stands_in_file
-from softsgx.runner.process import UserTask
-from softsgx.runner.threads import read_proc
+from softsgx.runner.code.enclave_code import EnclaveCode
+from softsgx.runner.code.host_code import CPUID_BYTES, HLT, stands_in_file
+from softsgx.runner.task.process import UserTask
+from softsgx.runner.task.threads import read_proc
 
 ENCLU, CPUID, WINDOW, STATE = 1, 2, 3, 4
 """Kinds of breakpoints.  WINDOW ends what `enclave_code` calls one; STATE stands for

@@ -7,8 +7,8 @@ from pathlib import Path
 from softsgx.driver.device import ENCLAVE, ISGX
 from softsgx.driver.mm import Vma
 from softsgx.native.numbers import AGENT_BASE, VDSO_OFFSET
-from softsgx.runner.threads import read_proc
-from softsgx.runner.views import FIRST_INODE
+from softsgx.runner.task.threads import read_proc
+from softsgx.runner.vfs.views import FIRST_INODE
 
 VDSO = AGENT_BASE + VDSO_OFFSET
 """Where AT_SYSINFO_EHDR leads in every program of the tree."""

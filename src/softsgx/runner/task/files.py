@@ -16,8 +16,8 @@ from softsgx.driver.driver import Driver
 from softsgx.driver.encl import Encl
 from softsgx.native.loss import lose_power
 from softsgx.native.memory import SharedMemory, Watch
-from softsgx.runner.caller import Caller
-from softsgx.runner.marks import mark_memory, marked_path
+from softsgx.runner.task.caller import Caller
+from softsgx.runner.task.marks import mark_memory, marked_path
 
 _UNKNOWN = object()
 

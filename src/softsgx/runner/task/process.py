@@ -15,12 +15,12 @@ from softsgx.driver.protocols import Backing, EnclMemory, Source
 from softsgx.driver.uapi import TASK_SIZE
 from softsgx.native import lib
 from softsgx.runner.backing_file import BackingFile
-from softsgx.runner.caller import Caller
-from softsgx.runner.cgroups import Membership
-from softsgx.runner.files import Files
-from softsgx.runner.mappings import Mapping, is_modified, mappings
-from softsgx.runner.marks import marked_path
-from softsgx.runner.threads import is_signalled, read_proc
+from softsgx.runner.task.caller import Caller
+from softsgx.runner.task.cgroups import Membership
+from softsgx.runner.task.files import Files
+from softsgx.runner.task.mappings import Mapping, is_modified, mappings
+from softsgx.runner.task.marks import marked_path
+from softsgx.runner.task.threads import is_signalled, read_proc
 
 _READ_IMPLIES_EXEC = 0x0400000
 _NOT_ANYWHERE = os.O_PATH | os.O_APPEND | os.O_DIRECT

@@ -4,7 +4,7 @@ import errno
 from dataclasses import dataclass
 from typing import Self
 
-from softsgx.runner.threads import read_proc
+from softsgx.runner.task.threads import read_proc
 
 R_OK, W_OK, X_OK = 4, 2, 1
 

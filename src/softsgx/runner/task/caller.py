@@ -11,8 +11,8 @@ import os
 import signal
 
 from softsgx.native import lib
-from softsgx.runner.threads import pid_of, read_proc
-from softsgx.runner.turn import Aside, Turn, held
+from softsgx.runner.task.threads import pid_of, read_proc
+from softsgx.runner.task.turn import Aside, Turn, held
 
 _U64 = (1 << 64) - 1
 

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Protocol
 
 from softsgx.driver.cpu import Cpu
 from softsgx.driver.device import ENCLAVE, ISGX, PROVISION, nodes
-from softsgx.runner.cpuinfo import cpuinfo
+from softsgx.runner.vfs.cpuinfo import cpuinfo
 
 if TYPE_CHECKING:
-    from softsgx.runner.process import UserTask
+    from softsgx.runner.task.process import UserTask
 
 MISC_MAJOR = 10
 MINORS = {ENCLAVE: 125, PROVISION: 126, ISGX: 124}

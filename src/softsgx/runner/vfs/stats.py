@@ -5,7 +5,7 @@ import stat
 from collections.abc import Iterable
 from struct import Struct
 
-from softsgx.runner.views import MISC_MAJOR, Kind, View
+from softsgx.runner.vfs.views import MISC_MAJOR, Kind, View
 
 _STAT = Struct("<QQQIIIIQqqq6Q24x")
 _STATX = Struct("<IIQIIIHxxQQQQ qIi qIi qIi qIi IIII 112x")

@@ -7,7 +7,7 @@ from softsgx.arch.secinfo import PageType
 from softsgx.driver.encl import Encl
 from softsgx.driver.mapping import Extent
 from softsgx.driver.uapi import PROT_EXEC
-from softsgx.runner.flow import SUSPECT, SUSPECT_SIZE, Wanted
+from softsgx.runner.code.flow import SUSPECT, SUSPECT_SIZE, Wanted
 
 NEARBY = 128
 """Pages before and behind one that are searched for calls into it."""

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 
 from softsgx.driver.epc_cgroup import Cgroup, EpcCgroups
-from softsgx.runner.threads import read_proc
+from softsgx.runner.task.threads import read_proc
 
 CGROUP_ROOT = "/sys/fs/cgroup"
 """Where cgroups are mounted, if they are."""

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from softsgx.runner.flow import Site
+from softsgx.runner.code.flow import Site
 
 
 @dataclass

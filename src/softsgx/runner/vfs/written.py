@@ -3,7 +3,7 @@
 import errno
 from struct import Struct
 
-from softsgx.runner.process import UserTask
+from softsgx.runner.task.process import UserTask
 
 WRITE, PWRITE, WRITEV = 1, 18, 20
 """Numbers of the system calls, as syscalls(2) has them."""

@@ -11,7 +11,7 @@ from contextlib import suppress
 from softsgx.native import lib
 from softsgx.native.plain import KnownFiles
 from softsgx.runner.kept import Kept
-from softsgx.runner.mappings import code_mappings, mappings
+from softsgx.runner.task.mappings import code_mappings, mappings
 
 CPUID_BYTES = b"\x0f\xa2"
 INT3, HLT = 0xCC, 0xF4
@@ -40,7 +40,7 @@ class TextScanner:
 
     def _scan(self, path: str) -> tuple[int, ...]:
         # Imported when a file is met that was not seen in any run.
-        from softsgx.runner.text import scan  # noqa: PLC0415 -- see above
+        from softsgx.runner.code.text import scan  # noqa: PLC0415 -- see above
 
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         try:

@@ -18,7 +18,7 @@ from functools import lru_cache
 from itertools import islice
 from typing import NamedTuple
 
-from softsgx.runner.text import CPUID, LONGEST, SETS_EAX, USES_RESULT, decoder
+from softsgx.runner.code.text import CPUID, LONGEST, SETS_EAX, USES_RESULT, decoder
 
 
 class Wanted(IntFlag):

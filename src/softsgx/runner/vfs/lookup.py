@@ -10,11 +10,11 @@ import re
 from dataclasses import dataclass
 from functools import cached_property, partial
 
-from softsgx.runner.maps import auxv, maps
-from softsgx.runner.marks import marked_path
-from softsgx.runner.process import UserTask
-from softsgx.runner.threads import read_proc
-from softsgx.runner.views import Kind, View, Views
+from softsgx.runner.task.marks import marked_path
+from softsgx.runner.task.process import UserTask
+from softsgx.runner.task.threads import read_proc
+from softsgx.runner.vfs.maps import auxv, maps
+from softsgx.runner.vfs.views import Kind, View, Views
 
 AT_FDCWD = -100
 PATH_MAX = 4096

@@ -13,10 +13,10 @@ from softsgx.driver.encl import Encl
 from softsgx.driver.protocols import NoTables, Tables
 from softsgx.native.memory import SharedMemory
 from softsgx.native.userfault import Userfault
-from softsgx.runner.caller import Caller
-from softsgx.runner.files import Inherit
-from softsgx.runner.mappings import Mapping, mappings
-from softsgx.runner.threads import is_thread_of
+from softsgx.runner.task.caller import Caller
+from softsgx.runner.task.files import Inherit
+from softsgx.runner.task.mappings import Mapping, mappings
+from softsgx.runner.task.threads import is_thread_of
 
 _GONE = frozenset({errno.ESRCH, errno.ENOENT, errno.EINVAL})
 """The process, or the mapping, is there no more: so are its pages."""

@@ -16,12 +16,12 @@ from pathlib import Path
 from softsgx.driver.device import ENCLAVE, ISGX
 from softsgx.native.memory import sealed
 from softsgx.runner.answers import IN_PART_OURS, NOT_OURS, NewFd, Result
-from softsgx.runner.credentials import R_OK, W_OK, X_OK, Credentials
-from softsgx.runner.files import Files
-from softsgx.runner.lookup import AT_FDCWD, Lookup, read_path
-from softsgx.runner.marks import mark_directory, mark_memory
-from softsgx.runner.process import UserTask
-from softsgx.runner.stats import (
+from softsgx.runner.task.files import Files
+from softsgx.runner.task.marks import mark_directory, mark_memory
+from softsgx.runner.task.process import UserTask
+from softsgx.runner.vfs.credentials import R_OK, W_OK, X_OK, Credentials
+from softsgx.runner.vfs.lookup import AT_FDCWD, Lookup, read_path
+from softsgx.runner.vfs.stats import (
     dirents,
     dots,
     native_stat,
@@ -29,7 +29,7 @@ from softsgx.runner.stats import (
     stat_of,
     statx_of,
 )
-from softsgx.runner.views import Kind, View, Views
+from softsgx.runner.vfs.views import Kind, View, Views
 
 _AT_SYMLINK_NOFOLLOW = 0x100
 _AT_EACCESS = 0x200

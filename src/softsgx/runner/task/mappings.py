@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 
 from softsgx.native import lib
-from softsgx.runner.threads import read_proc
+from softsgx.runner.task.threads import read_proc
 
 
 class Mapping:

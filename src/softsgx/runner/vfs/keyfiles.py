@@ -25,11 +25,11 @@ from softsgx.platform.audit import Who
 from softsgx.platform.errors import PlatformError
 from softsgx.platform.policies import Policies, Rule
 from softsgx.runner.answers import NOT_OURS
-from softsgx.runner.marks import mark_memory
-from softsgx.runner.process import UserTask
-from softsgx.runner.threads import pid_of
-from softsgx.runner.views import Kind, View
-from softsgx.runner.written import PWRITE, pieces_of
+from softsgx.runner.task.marks import mark_memory
+from softsgx.runner.task.process import UserTask
+from softsgx.runner.task.threads import pid_of
+from softsgx.runner.vfs.views import Kind, View
+from softsgx.runner.vfs.written import PWRITE, pieces_of
 
 SECURITY = "/sys/kernel/security"
 """Where securityfs is mounted."""

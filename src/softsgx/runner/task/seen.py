@@ -7,7 +7,7 @@ memory is copied while others have their turn, and the leaf is executed from its
 
 import errno
 
-from softsgx.runner.process import UserTask
+from softsgx.runner.task.process import UserTask
 
 
 class LookFirst(BaseException):

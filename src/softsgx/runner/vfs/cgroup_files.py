@@ -21,12 +21,12 @@ from softsgx.driver.misc_files import (
 from softsgx.native.abi import ANY_INODE
 from softsgx.native.memory import SharedMemory, sealed
 from softsgx.runner.answers import NOT_OURS
-from softsgx.runner.cgroups import CGROUP_ROOT, MountedHierarchy, mounted_path
-from softsgx.runner.marks import mark_memory
-from softsgx.runner.process import UserTask
-from softsgx.runner.threads import read_proc
-from softsgx.runner.views import Kind, View
-from softsgx.runner.written import pieces_of
+from softsgx.runner.task.cgroups import CGROUP_ROOT, MountedHierarchy, mounted_path
+from softsgx.runner.task.marks import mark_memory
+from softsgx.runner.task.process import UserTask
+from softsgx.runner.task.threads import read_proc
+from softsgx.runner.vfs.views import Kind, View
+from softsgx.runner.vfs.written import pieces_of
 
 _MOST_WRITERS = 64
 _OURS = 1 << 63

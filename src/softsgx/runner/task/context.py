@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from softsgx.machine.processor import Processor, Regs
 from softsgx.native import abi
 from softsgx.native.abi import Debug, Outcome
-from softsgx.runner.caller import Caller
+from softsgx.runner.task.caller import Caller
 
 _, _FORMAT = abi.packer(abi.Context)
 _REGS = 20

@@ -1,0 +1,1 @@
+"""Code in memory: which instructions must trap, and what stands in their place."""

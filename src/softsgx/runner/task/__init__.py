@@ -1,0 +1,1 @@
+"""A process and a call of its, as the kernel tells of them."""

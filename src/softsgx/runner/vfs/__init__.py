@@ -1,0 +1,1 @@
+"""Files that a machine with SGX has: which, at which paths, and what calls say."""
