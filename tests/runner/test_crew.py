@@ -196,3 +196,17 @@ def test_a_defect_reaches_the_main_thread(
     assert os.eventfd_read(ours.over_fd)
     with pytest.raises(what, match="ours"):
         ours.raise_failure()
+
+
+def test_a_crew_for_which_there_are_no_threads_is_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def none(*_: object) -> int:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("softsgx.runner.crew.start_new_thread", none)
+    work = Errands()
+    idle = Crew(work.turn, work.loop, work)
+    with pytest.raises(OSError, match="no thread"):
+        idle.start()
+    assert idle.close()

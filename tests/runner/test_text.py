@@ -3,6 +3,7 @@
 import os
 import struct
 import subprocess
+import tracemalloc
 from functools import cache
 from pathlib import Path
 
@@ -173,3 +174,53 @@ def endless(path: Path, size: int, filling: bytes) -> Path:
 def test_a_file_without_end_is_given_up_on(tmp_path: Path) -> None:
     assert scan(endless(tmp_path / "sparse", 1 << 40, b"")) == ()
     scan(endless(tmp_path / "full", 1 << 22, CPUID * (1 << 20)))
+
+
+def many_times(path: Path, kind: str) -> Path:
+    """Write an ELF of a mebibyte that says the same of itself again and again."""
+    size = 1 << 20
+    head = bytearray(64)
+    head[:5] = b"\x7fELF\x02"
+    segment = struct.pack("<IIQQQQQQ", 1, 5, 0, 0, 0, size, size, 4096)
+    symbol = struct.pack("<IBBHQQ", 0, 2, 0, 0, 1, 1)
+    section = struct.pack("<IIQQQQ", 0, 2, 0, 0, 1 << 15, len(symbol) * 2000)
+    segments, sections = (4, 0) if kind == "segments" else (1, 300)
+    struct.pack_into("<QQ", head, 32, 64, 1024)
+    struct.pack_into("<HH", head, 54, 56, segments)
+    struct.pack_into("<HH", head, 58, 64, sections)
+    raw = bytearray(CPUID * (size // 2))
+    raw[:64] = head
+    raw[64 : 64 + 56 * segments] = segment * segments
+    raw[1024 : 1024 + 64 * sections] = section.ljust(64, b"\0") * sections
+    raw[1 << 15 : (1 << 15) + len(symbol) * 2000] = symbol * 2000
+    path.write_bytes(raw)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["segments", "sections"])
+def test_what_a_file_repeats_takes_no_memory(tmp_path: Path, kind: str) -> None:
+    path = many_times(tmp_path / kind, kind)
+    text.decoder()
+    tracemalloc.start()
+    try:
+        scan(path)
+        assert tracemalloc.get_traced_memory()[1] < 24 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_what_is_no_regular_file_is_not_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    opened: list[int] = []
+    real = os.open
+
+    def spy(path: str, flags: int) -> int:
+        opened.append(flags)
+        return real(path, flags)
+
+    monkeypatch.setattr(os, "open", spy)
+    assert scan(tmp_path / "pipe") == ()
+    assert opened
+    assert all(flags & os.O_PATH for flags in opened)

@@ -61,7 +61,11 @@ class Crew:
         """Begin to serve; OSError(EAGAIN) if there can be no threads."""
         self._loop.on_readable(self._bell, lambda: _hear(self._bell))
         with self._turn:
-            self._add()
+            try:
+                self._add()
+            except OSError:
+                self._gone.release()
+                raise
             self._add()
 
     def retire(self) -> None:

@@ -130,7 +130,7 @@ class Newborns:
                 if not _has_executed(pid):
                     return False, 0
                 if _is_64_bit(pid):
-                    self._cover(newborn)
+                    self._cover(newborn, caller)
         except OSError:
             self._by_pid.pop(pid, None)
             return False, 0
@@ -138,10 +138,13 @@ class Newborns:
             self._by_pid.pop(pid, None)
         return bool(newborn.covered), pid
 
-    def _cover(self, newborn: Newborn) -> None:
+    def _cover(self, newborn: Newborn, caller: Caller) -> None:
         pid = newborn.pid
         newborn.entry = _first_instruction(pid)
         with Path(f"/proc/{pid}/mem").open("r+b", buffering=0) as memory:
+            # The number may be another's by now, but not of whom our caller traces.
+            if tracer_of(pid) != caller.tid or not caller.is_waiting():
+                raise OSError(errno.ESRCH, "not the caller's tracee")
             covered = os.pread(memory.fileno(), len(STUB), newborn.entry)
             os.pwrite(memory.fileno(), STUB[: len(covered)], newborn.entry)
         newborn.covered = covered

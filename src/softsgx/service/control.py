@@ -88,7 +88,12 @@ class ControlRoom:
                 sock.close()
                 return
             sock.settimeout(_PATIENCE)
-            threading.Thread(target=self._converse, args=(sock,), daemon=True).start()
+            thread = threading.Thread(target=self._converse, args=(sock,), daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # there can be no more
+                self._places.release()
+                sock.close()
 
     def _converse(self, sock: socket.socket) -> None:
         try:

@@ -210,9 +210,15 @@ class Attached:
         self.serving: Serving | None = None
 
     def start(self) -> None:
-        """Begin to serve."""
-        self._daemon.loop.on_readable(self._crew.over_fd, self._over)
-        self._crew.start()
+        """Begin to serve; a client for whom there are no threads is let go."""
+        try:
+            self._crew.start()
+        except OSError as error:
+            with self._daemon.turn:
+                self._session.say(f"the daemon cannot serve: {error.strerror}")
+            self._daemon.leaving.append(self)
+        else:
+            self._daemon.loop.on_readable(self._crew.over_fd, self._over)
 
     def execs(self) -> Execs:
         """Return what follows its execves."""

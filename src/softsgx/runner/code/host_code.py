@@ -5,6 +5,7 @@ only where the two bytes of CPUID stand in the process's memory too.
 """
 
 import os
+import stat
 import time
 from contextlib import suppress
 
@@ -42,7 +43,9 @@ class TextScanner:
         # Imported when a file is met that was not seen in any run.
         from softsgx.runner.code.text import scan  # noqa: PLC0415 -- see above
 
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        fd = _open_regular(path)
+        if fd is None:
+            return ()
         try:
             status = os.fstat(fd)
             sites = scan(fd, status.st_size)
@@ -54,6 +57,21 @@ class TextScanner:
         if self._kept and time.time_ns() - status.st_ctime_ns > _SETTLED_NS:
             self._kept.keep(_key(identity), ",".join(map(str, sites)) or "none")
         return sites
+
+
+def _open_regular(path: str) -> int | None:
+    """Open a file to read; None: it is none, but what may do things when opened.
+
+    A program names it, which may have no right to open it, as a device of root's.
+    """
+    named = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(named).st_mode):
+            return None
+        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+        return os.open(f"/proc/self/fd/{named}", flags)
+    finally:
+        os.close(named)
 
 
 def _identity(status: os.stat_result) -> Identity:

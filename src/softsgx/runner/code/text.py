@@ -13,6 +13,7 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator
 from functools import cache
+from itertools import islice
 from typing import Any
 
 CPUID = b"\x0f\xa2"
@@ -29,6 +30,9 @@ _LARGEST_TABLE = 1 << 26
 _MOST_TEXT = 1 << 30
 _MOST_DECODED = 1 << 21
 """Bytes of a file that are looked at and decoded: a hostile file may have no end."""
+_MOST_CANDIDATES = 1 << 16
+_MOST_SEGMENTS = 64
+"""Program headers that are looked at: several may be of the same bytes."""
 _PIECE = 1 << 20
 _EH_FRAME_HDR = 0x6474E550
 _PF_X = 1
@@ -59,13 +63,14 @@ def scan(fd: int, size: int) -> tuple[int, ...]:
     for offset, _, filesz, flags in segments:
         if flags & _PF_X:
             here = min(filesz, max(0, size - offset), left)
-            candidates += _candidates(fd, offset, here)
+            most = _MOST_CANDIDATES - len(candidates)
+            candidates += islice(_candidates(fd, offset, here), most)
             left -= here
     if not candidates:
         return ()
     functions: _Functions | _Symbols = _Functions(fd, segments)
     functions = functions or _Symbols(fd, segments)
-    return tuple(_instructions(fd, candidates, functions))
+    return tuple(_instructions(fd, sorted(set(candidates)), functions))
 
 
 def _instructions(
@@ -84,7 +89,7 @@ def _instructions(
         function = functions.around(at)
         if function is None or function[1] - function[0] > _LARGEST:
             continue
-        left -= at - function[0]
+        left -= at - function[0] + LONGEST
         if _is_instruction(fd, at, *function):
             yield at
 
@@ -109,19 +114,17 @@ def _segments(fd: int) -> list[_Segment]:
 def _program_headers(head: bytes) -> tuple[int, int, int]:
     (phoff,) = struct.unpack_from("<Q", head, 32)
     phentsize, phnum = struct.unpack_from("<HH", head, 54)
-    return phoff, phentsize, phnum
+    return phoff, phentsize, min(phnum, _MOST_SEGMENTS)
 
 
-def _candidates(fd: int, offset: int, size: int) -> list[int]:
-    found = []
+def _candidates(fd: int, offset: int, size: int) -> Iterator[int]:
     for start in range(offset, offset + size, _PIECE):
         length = min(_PIECE + 1, offset + size - start)
         piece = _read_at(fd, length, start)
         at = piece.find(CPUID)
         while at >= 0:
-            found.append(start + at)
+            yield start + at
             at = piece.find(CPUID, at + 1)
-    return sorted(set(found))
 
 
 class _Functions:
@@ -144,6 +147,7 @@ class _Functions:
                 self._base = vaddr
                 pairs = _search_table(_read_at(fd, filesz, offset))
                 self._starts, self._frames = pairs[::2], pairs[1::2]
+                return
 
     def __bool__(self) -> bool:
         return bool(self._starts)
@@ -202,6 +206,7 @@ class _Symbols:
             _, kind, _, _, offset, size = struct.unpack_from("<IIQQQQ", raw)
             if kind == _SHT_SYMTAB and size <= _LARGEST_TABLE:
                 self._read(_read_at(fd, size, offset), segments)
+                break  # an ELF has one
         self._functions.sort()
 
     def __bool__(self) -> bool:
@@ -223,6 +228,7 @@ class _Symbols:
                 if flags & _PF_X and vaddr <= value < vaddr + filesz:
                     start = value - vaddr + offset
                     self._functions.append((start, start + size))
+                    break
 
 
 def _is_instruction(fd: int, at: int, start: int, end: int) -> bool:
