@@ -163,3 +163,13 @@ def test_a_process_that_is_gone_stays_where_it_was() -> None:
     assert member.cgroup(tree) is was
     member.close()
     assert member.cgroup(tree) is was
+
+
+def test_who_is_let_go_is_not_opened_again() -> None:
+    member = Membership(os.getpid())
+    known = EpcCgroups()
+    before = len(os.listdir("/proc/self/fd"))
+    found = member.cgroup(known)
+    member.close()
+    assert member.cgroup(known) is found
+    assert len(os.listdir("/proc/self/fd")) == before

@@ -92,6 +92,7 @@ class Membership:
     def __init__(self, pid: int):
         self._pid = pid
         self._fd = -1
+        self._is_closed = False
         self._raw = b""
         self._cgroup: Cgroup | None = None
 
@@ -104,14 +105,15 @@ class Membership:
         return self._cgroup
 
     def close(self) -> None:
-        """Let go of the process."""
+        """Let go of the process; a call of its last thread may still look."""
+        self._is_closed = True
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
 
     def _read(self) -> bytes:
         try:
-            if self._fd < 0:
+            if self._fd < 0 and not self._is_closed:
                 name = f"/proc/{self._pid}/cgroup"
                 self._fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
             return os.pread(self._fd, _MOST_READ, 0)
