@@ -166,10 +166,10 @@ def test_a_process_that_is_gone_stays_where_it_was() -> None:
 
 
 def test_who_is_let_go_is_not_opened_again() -> None:
-    member = Membership(os.getpid())
+    one = Membership(os.getpid())
     known = EpcCgroups()
-    before = len(os.listdir("/proc/self/fd"))
-    found = member.cgroup(known)
-    member.close()
-    assert member.cgroup(known) is found
-    assert len(os.listdir("/proc/self/fd")) == before
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    found = one.cgroup(known)
+    one.close()
+    assert one.cgroup(known) is found
+    assert len(list(Path("/proc/self/fd").iterdir())) == before

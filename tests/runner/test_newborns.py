@@ -5,8 +5,8 @@ import subprocess
 from pathlib import Path
 
 from softsgx.native import lib
-from softsgx.runner.caller import Caller
 from softsgx.runner.newborns import STUB, Newborn, Newborns, _first_instruction
+from softsgx.runner.task.caller import Caller
 
 
 def test_a_number_that_came_again_is_not_written_to() -> None:

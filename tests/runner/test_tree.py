@@ -233,3 +233,10 @@ def test_an_execve_closes_no_watch_twice(grove: Grove) -> None:
     grove.turn(1000)
     with pytest.raises(OSError, match="gone"):
         grove.tree.of(pid)
+
+
+def test_at_the_end_of_a_tree_nothing_is_left_open(grove: Grove) -> None:
+    before = set(os.listdir("/proc/self/fd"))  # noqa: PTH208 -- names
+    grove.me.membership.cgroup(grove.tree._driver.cgroups)
+    grove.tree.end()
+    assert not set(os.listdir("/proc/self/fd")) - before  # noqa: PTH208 -- names

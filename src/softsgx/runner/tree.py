@@ -97,6 +97,7 @@ class Tree:
             else:
                 self._unwatch(pid)
         for process in self._processes.values():
+            process.membership.close()
             self._driver.mm_gone(process.mm)
         self._processes.clear()
 
