@@ -10,4 +10,5 @@ __attribute__((used)) const u64 agent_layout[12] = {
 	BLOCKS,			       offsetof(struct thread, inside),
 	offsetof(struct thread, tcs),  offsetof(struct thread, aep),
 	offsetof(struct thread, ursp), offsetof(struct thread, urbp),
+	offsetof(struct enclave, attributes), offsetof(struct enclave, ssaframesize),
 };

@@ -18,7 +18,7 @@ PACKAGE = Path(__file__).resolve().parents[1]
 _KNOWN = json.loads((PACKAGE / "native" / "images.json").read_text())
 _LAYOUT = int(_KNOWN["agent_layout"], 16)
 _LAYOUT_WORDS = struct.Struct("<12Q")
-_ENCLAVE = struct.Struct("<QQQQQQIII")
+_RANGE = struct.Struct("<QQ")
 
 
 def read(address: int, size: int) -> bytes:
@@ -63,15 +63,17 @@ def _layout() -> tuple[int, ...]:
 def enclaves() -> list[Enclave]:
     """Return the enclaves of the program; none without an agent."""
     try:
-        table, count, step = _layout()[:3]
+        table, count, step, *_, attributes, frame = _layout()
         raw = read(table, count * step)
     except gdb.MemoryError:
         return []
     found = []
     for at in range(0, len(raw), step):
-        base, size, _, _, attributes, _, frame, _, _ = _ENCLAVE.unpack_from(raw, at)
+        base, size = _RANGE.unpack_from(raw, at)
         if size:
-            found.append(Enclave(base, size, attributes, frame))
+            words = raw[at + attributes :][:8], raw[at + frame :][:4]
+            flags, pages = (int.from_bytes(word, "little") for word in words)
+            found.append(Enclave(base, size, flags, pages))
     return sorted(found, key=lambda one: one.base)
 
 
@@ -87,7 +89,7 @@ def inside_threads() -> Iterator[Inside]:
         tids = struct.unpack(f"<{blocks}I", read(owners, 4 * blocks))
     except gdb.MemoryError:
         return
-    inside, tcs, aep, ursp, urbp, _ = fields[:6]
+    inside, tcs, aep, ursp, urbp = fields[:5]
     for index, tid in enumerate(tids):
         if not tid:
             return
