@@ -27,6 +27,8 @@ static int find_vdso(const uint64_t *words, size_t n, uint64_t *at, uint64_t *va
 {
 	size_t i = 1 + words[0] + 1;
 
+	if (words[0] >= n)
+		return 0;
 	while (i < n && words[i])
 		i++;
 	for (i++; i + 1 < n && words[i] != AT_NULL; i += 2) {

@@ -200,3 +200,21 @@ def test_a_store_keeps_what_it_cannot_write(fd: int, gate: Gate) -> None:
     store.reserve()
     assert is_written(fd, [IMAGES[7], IMAGES[1]])
     store.close()
+
+
+def test_without_a_thread_pages_wait_and_are_told_of(
+    file: BackingFile, fd: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_thread(*_: object) -> int:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("softsgx.runner.backing_file.start_new_thread", no_thread)
+    file.write(FIRST, IMAGES)
+    with pytest.raises(OSError, match="no thread"):
+        file.reserve()
+    assert read(file, FIRST, 40) == (IMAGES, 0)
+    monkeypatch.undo()
+    with pytest.raises(OSError, match="no thread"):
+        file.reserve()
+    soon(lambda: is_written(fd, IMAGES))
+    file.reserve()

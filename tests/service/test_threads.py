@@ -1,7 +1,8 @@
-"""A daemon that can have no more threads goes on for those that it serves."""
+"""A daemon without threads or descriptors to spare goes on for those that it serves."""
 
 import json
 import os
+import resource
 import socket
 import threading
 from pathlib import Path
@@ -71,3 +72,29 @@ def test_an_operator_for_whom_there_are_none_can_come_again(
             sock.sendall(b'{"method": "ping"}\n')
             answer = json.loads(sock.makefile().readline())
             assert answer["result"]["programs"] == 0
+
+
+def test_a_client_for_whom_there_is_no_descriptor_is_turned_away(
+    daemon: Daemon, tmp_path: Path
+) -> None:
+    kind = socket.SOCK_SEQPACKET
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with (
+        socket.socket(socket.AF_UNIX, kind) as listening,
+        socket.socket(socket.AF_UNIX, kind) as first,
+        socket.socket(socket.AF_UNIX, kind) as second,
+    ):
+        listening.bind(str(tmp_path / "s"))
+        listening.listen()
+        first.connect(str(tmp_path / "s"))
+        free = os.dup(0)
+        os.close(free)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+        daemon._accept(listening)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert first.recv(1) == b""
+        assert not daemon.sessions
+        second.connect(str(tmp_path / "s"))
+        daemon._accept(listening)
+        (admitted,) = daemon.sessions
+        admitted.hang_up()

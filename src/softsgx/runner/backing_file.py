@@ -5,6 +5,7 @@ who has the turn: a thread of its own writes, and who needs a page that is not h
 leaves the turn and asks again.
 """
 
+import errno
 import os
 import signal
 from _thread import allocate_lock, start_new_thread
@@ -87,9 +88,14 @@ class BackingFile(BackingStore):
     # ---- the thread ----
 
     def _start(self) -> None:
-        if self._kept and not self._is_writing:
-            self._is_writing = True
+        if not self._kept or self._is_writing:
+            return
+        try:
             start_new_thread(self._work, ())
+        except RuntimeError:
+            self._failure = OSError(errno.EAGAIN, "no thread can be made")
+        else:
+            self._is_writing = True
 
     def _work(self) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())

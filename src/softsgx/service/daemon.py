@@ -1,5 +1,6 @@
 """The daemon: owns one platform, and serves any number of trees of programs on it."""
 
+import errno
 import os
 import pwd
 import resource
@@ -60,6 +61,7 @@ class Daemon:
         self._here = threading.local()
         self._may_look_at_all = host.may_trace_all()
         self._is_over = False
+        self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         self._recheck_at: float | None = None
         self._errands: deque[Callable[[], None]] = deque()
         """What other threads want the main thread to do."""
@@ -237,8 +239,19 @@ class Daemon:
         self._is_over = True
 
     def _accept(self, data: socket.socket) -> None:
-        with suppress(OSError), self.turn:
-            self.admit(data.accept()[0])
+        try:
+            with self.turn:
+                self.admit(data.accept()[0])
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                self._turn_away(data)
+
+    def _turn_away(self, data: socket.socket) -> None:
+        """Take a connection off the queue, where there is no descriptor for it."""
+        os.close(self._spare)
+        with suppress(OSError):
+            data.accept()[0].close()
+        self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
 
     def _timeout_ms(self) -> int | None:
         waits = [self.machinery.files.watch.recheck_ms]

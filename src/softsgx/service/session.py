@@ -106,8 +106,16 @@ class Session:
         if not is_listener(fd):
             os.close(fd)
             raise ChannelError("that is no listener")
-        listener = NotedListener(fd)
-        self.tree = Attached(self._daemon, self, listener, options)
+        try:
+            listener = NotedListener(fd)
+        except OSError:
+            os.close(fd)
+            raise
+        try:
+            self.tree = Attached(self._daemon, self, listener, options)
+        except OSError:
+            listener.close()
+            raise
         self._offer({"serves": True}, [listener.ledger_fd])
 
     # ---- what it is told ----
