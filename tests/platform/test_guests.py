@@ -198,6 +198,7 @@ def test_a_reset_that_takes_too_long_is_told(
         other.stdout.readline()
         with refused(f"guest one: process {other.pid} does not end"):
             guests.reset("one")
+        monkeypatch.undo()
         other.terminate()
 
 
