@@ -3,8 +3,6 @@
 import ctypes
 import errno
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from struct import pack
 
@@ -29,6 +27,7 @@ from softsgx.runner.vfs.cgroup_files import CgroupFiles
 from softsgx.runner.vfs.lookup import AT_FDCWD, Lookup
 from softsgx.runner.vfs.views import Kind, View, ViewFile, Views
 from softsgx.runner.vfs.written import WRITE, WRITEV
+from tests.runner.view_files import fails, opened
 
 ME = os.getpid()
 NAMES = ["misc.max", "misc.current", "misc.peak", "misc.events", "misc.events.local"]
@@ -96,22 +95,6 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(cgroups, "read_proc", lambda _: lines[0])
     (tmp_path / "a" / "b").mkdir(parents=True)
     return World(tmp_path, lines)
-
-
-@contextmanager
-def opened(file: ViewFile, flags: int) -> Iterator[int]:
-    fd = file.open(flags)
-    try:
-        yield fd
-    finally:
-        os.close(fd)
-
-
-@contextmanager
-def fails(number: int) -> Iterator[None]:
-    with pytest.raises(OSError, match=r".") as caught:
-        yield
-    assert caught.value.errno == number
 
 
 def test_each_directory_has_them_and_the_root_others(world: World) -> None:

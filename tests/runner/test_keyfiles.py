@@ -3,8 +3,6 @@
 import ctypes
 import errno
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from struct import pack
 
@@ -28,6 +26,7 @@ from softsgx.runner.vfs.keyfiles import SECURITY, KeyFile, key_views
 from softsgx.runner.vfs.views import Kind, Views
 from softsgx.runner.vfs.written import WRITE, WRITEV
 from tests.crypto.signer import Owner
+from tests.runner.view_files import fails, opened
 
 ME = os.getpid()
 KEY = b"Ab" * 32 + b"\n"
@@ -60,22 +59,6 @@ def write(file: KeyFile, fd: int, data: bytes) -> int:
 
 def task() -> UserTask:
     return UserTask(Caller(ME), Process(ME, Mm(owner=ME)), Files(Driver(machine())))
-
-
-@contextmanager
-def opened(file: KeyFile, flags: int) -> Iterator[int]:
-    fd = file.open(flags)
-    try:
-        yield fd
-    finally:
-        os.close(fd)
-
-
-@contextmanager
-def fails(number: int) -> Iterator[None]:
-    with pytest.raises(OSError, match=r".") as caught:
-        yield
-    assert caught.value.errno == number
 
 
 def content(file: KeyFile) -> bytes:

@@ -5,7 +5,6 @@ by what a process has mounted.  See decision records 20 and 39.
 """
 
 import errno
-import fcntl
 import os
 from dataclasses import dataclass
 
@@ -26,7 +25,7 @@ from softsgx.runner.task.marks import mark_memory
 from softsgx.runner.task.process import UserTask
 from softsgx.runner.task.threads import read_proc
 from softsgx.runner.vfs.views import Kind, View
-from softsgx.runner.vfs.written import pieces_of
+from softsgx.runner.vfs.written import open_sealed, pieces_of, taken
 
 _MOST_WRITERS = 64
 _OURS = 1 << 63
@@ -180,13 +179,7 @@ class CgroupFiles:
             raise OSError(errno.ENFILE, "too many open files of cgroups")
         mode = flags & os.O_ACCMODE
         text = os.fsencode(self.text(place)) if mode == os.O_RDWR else b""
-        memory = SharedMemory(mark_memory(path))
-        try:
-            memory.seal(text, 0o644)
-            fd = memory.reopen(mode)
-        except OSError:
-            memory.close()
-            raise
+        memory, fd = open_sealed(path, text, 0o644, mode)
         native = _open_native(place.native) if place.native else -1
         cgroup = self._cgroup(place)
         self._writers[memory.place] = _Writer(memory, place, cgroup, native)
@@ -229,18 +222,10 @@ class CgroupFiles:
 
     def _writer(self, task: UserTask, number: int) -> _Writer:
         """Return what a descriptor is open on, if it is one to write."""
-        try:
-            fd = task.caller.take_fd(number)
-        except OSError as error:
-            raise OSError(NOT_OURS, "not open") from error
-        try:
-            status = os.fstat(fd)
-            mode = fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE
-        finally:
-            os.close(fd)
-        # A program can make a memfd of the same name.
-        writer = self._writers.get((status.st_dev, status.st_ino))
-        if writer is None or mode == os.O_RDONLY:
+        with taken(task, number) as (_, place, access):
+            # A program can make a memfd of the same name.
+            writer = self._writers.get(place)
+        if writer is None or access == os.O_RDONLY:
             raise OSError(NOT_OURS, "not open to write")
         return writer
 

@@ -5,7 +5,6 @@ each write, and a write is a change of the platform's policy.  See decision reco
 """
 
 import errno
-import fcntl
 import os
 from collections.abc import Iterator
 
@@ -25,11 +24,10 @@ from softsgx.platform.audit import Who
 from softsgx.platform.errors import PlatformError
 from softsgx.platform.policies import Policies, Rule
 from softsgx.runner.answers import NOT_OURS
-from softsgx.runner.task.marks import mark_memory
 from softsgx.runner.task.process import UserTask
 from softsgx.runner.task.threads import pid_of
 from softsgx.runner.vfs.views import Kind, View
-from softsgx.runner.vfs.written import PWRITE, pieces_of
+from softsgx.runner.vfs.written import PWRITE, open_sealed, pieces_of, taken
 
 SECURITY = "/sys/kernel/security"
 """Where securityfs is mounted."""
@@ -74,14 +72,7 @@ class KeyFile:
         # Who only writes finds its end at 0, as in securityfs.
         is_read = mode != os.O_WRONLY
         text = render(rule.policy.lists[self._name]) if is_read else b""
-        memory = SharedMemory(mark_memory(self._path))
-        try:
-            memory.seal(text, 0o600)
-            fd = memory.reopen(mode)
-        except OSError:
-            memory.close()
-            raise
-        self._memory = memory
+        self._memory, fd = open_sealed(self._path, text, 0o600, mode)
         return fd
 
     def write(self, task: UserTask, number: int, args: tuple[int, ...]) -> int:
@@ -109,21 +100,14 @@ class KeyFile:
 
     def _position(self, task: UserTask, number: int) -> int:
         """Return the position of a descriptor, if it is one to write this file."""
-        try:
-            fd = task.caller.take_fd(number)
-        except OSError as error:
-            raise OSError(NOT_OURS, "not open") from error
-        try:
-            status = os.fstat(fd)
+        with taken(task, number) as (fd, place, access):
             memory = self._memory
             # A program can make a memfd of the same name.
-            if memory is None or (status.st_dev, status.st_ino) != memory.place:
+            if memory is None or place != memory.place:
                 raise OSError(NOT_OURS, "not ours")
-            if fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+            if access == os.O_RDONLY:
                 raise OSError(NOT_OURS, "not to write")
             return os.lseek(fd, 0, os.SEEK_CUR)
-        finally:
-            os.close(fd)
 
     def _write(self, task: UserTask, pid: int, data: bytes, position: int) -> None:
         try:
