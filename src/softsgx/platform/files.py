@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from softsgx.platform.errors import PlatformError
+
 
 def write_durably(path: Path, data: bytes, mode: int = 0o644) -> None:
     """Replace the file at *path*: write beside it, fsync, rename, fsync the place.
@@ -39,6 +41,14 @@ def open_own(path: Path) -> int:
         os.close(fd)
         raise OSError(errno.EINVAL, "not a regular file", str(path))
     return fd
+
+
+def open_lock(path: Path) -> int:
+    """Open a lock of ours as `open_own` does; PlatformError says why not."""
+    try:
+        return open_own(path)
+    except OSError as error:
+        raise PlatformError(f"{path}: {error.strerror}") from error
 
 
 def name_beside(path: Path) -> Path:

@@ -18,7 +18,7 @@ from softsgx.crypto.sha256 import sha256
 from softsgx.launch.guests import GUEST_NAME, Launch
 from softsgx.platform.audit import Who
 from softsgx.platform.errors import PlatformError
-from softsgx.platform.files import appearing, name_beside, open_own, write_durably
+from softsgx.platform.files import appearing, name_beside, open_lock, write_durably
 from softsgx.platform.guest_record import (
     OWN,
     GuestRecord,
@@ -234,10 +234,7 @@ def _end_programs(guest: Guest) -> None:
 
 def _lock(guest: Guest) -> int:
     path = guest.directory / _LOCK_NAME
-    try:
-        fd = open_own(path)
-    except OSError as error:
-        raise PlatformError(f"{path}: {error.strerror}") from error
+    fd = open_lock(path)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:

@@ -19,7 +19,7 @@ from softsgx.launch.policy import ListName, Policy
 from softsgx.launch.text import MAX_SIZE, PolicyError, decode_policy, encode_policy
 from softsgx.platform.audit import AuditLog, Who
 from softsgx.platform.errors import PlatformError
-from softsgx.platform.files import open_own, write_durably
+from softsgx.platform.files import open_lock, write_durably
 from softsgx.platform.state import State, decode_state, encode_state
 
 STATE_NAME = "state.json"
@@ -208,11 +208,7 @@ class Policies:
     @contextmanager
     def unchanging(self) -> Iterator[None]:
         """Let nothing of the policy change meanwhile."""
-        path = self._directory / LOCK_NAME
-        try:
-            fd = open_own(path)
-        except OSError as error:
-            raise PlatformError(f"{path}: {error.strerror}") from error
+        fd = open_lock(self._directory / LOCK_NAME)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)
             yield

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from softsgx.platform.errors import PlatformError
-from softsgx.platform.files import open_own
+from softsgx.platform.files import open_lock
 
 LOCK = "daemon.lock"
 
@@ -80,11 +80,7 @@ class Ownership:
     """The lock that makes a process the one daemon of a platform; PlatformError."""
 
     def __init__(self, directory: Path) -> None:
-        path = directory / LOCK
-        try:
-            self._fd = open_own(path)
-        except OSError as error:
-            raise PlatformError(f"{path}: {error.strerror}") from error
+        self._fd = open_lock(directory / LOCK)
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
