@@ -7,6 +7,7 @@ STAMP  := $(VENV)/.installed
 RUNS   ?= 3
 FUZZ_SECONDS ?= 60
 MINUTES ?= 10
+RUNS_AT_ONCE ?= 1 10 100
 
 # The last line of a run is the program's, not make's.
 MAKEFLAGS += --no-print-directory
@@ -22,7 +23,7 @@ help:
 	@echo 'make fuzz         random programs against softsgx for FUZZ_SECONDS (60)'
 	@echo 'make soak         the laws of the model over SOAK_STEPS steps (1000000: 20 minutes)'
 	@echo 'make soak-programs  programs on an EPC a tenth of their needs, killed at random, for MINUTES (10)'
-	@echo 'make scale        what a page costs in EPCs of 1 MiB to 1 TiB, among 1 to 5000 enclaves'
+	@echo 'make scale        what a page costs in EPCs of 1 MiB to 1 TiB, among 1 to 5000 enclaves, a run on a daemon'
 	@echo 'make selftest-20  the kernel selftests, 20 times each'
 	@echo 'make clean        remove what was built (not the environment)'
 
@@ -98,6 +99,7 @@ soak-programs: build
 
 scale: build
 	$(BIN)/python -m tests.scale.figures
+	$(BIN)/python -m tests.scale.runs $(RUNS_AT_ONCE)
 
 bench: build
 	$(BIN)/softsgx bench

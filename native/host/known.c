@@ -3,6 +3,10 @@
  * Files whose CPUIDs are known: by their identity, the places of CPUID in them.  What
  * earlier runs found is a text of lines (host_code.py writes it), read when it is asked
  * for; what this run finds is told by Python.  Several threads ask.
+ *
+ * A daemon's clients can have as many files as they like.  So there are two generations:
+ * when the young one has had its bytes the old one is forgotten, and it becomes the old
+ * one.  What is asked for becomes young again.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -11,7 +15,8 @@
 
 #include "known.h"
 
-#define BUCKETS 1024
+#define BUCKETS 4096
+#define MAX_YOUNG_BYTES (4u << 20)
 #define NS 1000000000ull
 #define MAX_DIGITS 18
 #define IDENTITY_WORDS (sizeof(struct identity) / sizeof(uint64_t))
@@ -24,7 +29,8 @@ struct line {
 
 struct softsgx_files {
 	pthread_mutex_t lock;
-	struct known *known[BUCKETS];
+	struct known *known[2][BUCKETS]; /* the young and the old */
+	size_t young_bytes;
 	struct line *lines[BUCKETS]; /* the last of a file first */
 	const char *end;	     /* of the text */
 };
@@ -82,19 +88,61 @@ static long read_places(const char *word, const char *end, uint64_t *places)
 	return n ? n : -1;
 }
 
-static struct known *add(struct softsgx_files *files, const struct identity *id,
-			 size_t count)
+static size_t bytes_of(const struct known *k)
 {
-	struct known **bucket = &files->known[id->ino % BUCKETS];
-	struct known *new = malloc(sizeof(*new) + count * sizeof(uint64_t));
+	return sizeof(*k) + k->count * sizeof(*k->places);
+}
+
+static void forget_old(struct softsgx_files *files)
+{
+	struct known *k, *next;
+
+	for (size_t i = 0; i < BUCKETS; i++)
+		for (k = files->known[1][i]; k; k = next) {
+			next = k->next;
+			free(k);
+		}
+	memcpy(files->known[1], files->known[0], sizeof(files->known[1]));
+	memset(files->known[0], 0, sizeof(files->known[0]));
+	files->young_bytes = 0;
+}
+
+static void enter(struct softsgx_files *files, struct known *k)
+{
+	struct known **bucket;
+
+	if (files->young_bytes + bytes_of(k) > MAX_YOUNG_BYTES)
+		forget_old(files);
+	files->young_bytes += bytes_of(k);
+	bucket = &files->known[0][k->id.ino % BUCKETS];
+	k->next = *bucket;
+	*bucket = k;
+}
+
+static struct known *add(struct softsgx_files *files, const struct identity *id,
+			 const uint64_t *places, size_t count)
+{
+	struct known *new = malloc(sizeof(*new) + count * sizeof(*places));
 
 	if (!new)
 		return NULL;
 	new->id = *id;
 	new->count = count;
-	new->next = *bucket;
-	*bucket = new;
+	memcpy(new->places, places, count * sizeof(*places));
+	enter(files, new);
 	return new;
+}
+
+static struct known *take(struct known **at, const struct identity *id)
+{
+	struct known *found;
+
+	while (*at && memcmp(&(*at)->id, id, sizeof(*id)))
+		at = &(*at)->next;
+	found = *at;
+	if (found)
+		*at = found->next;
+	return found;
 }
 
 static const struct known *recall_line(struct softsgx_files *files, const char *word)
@@ -109,9 +157,7 @@ static const struct known *recall_line(struct softsgx_files *files, const char *
 	if (word && places)
 		count = read_places(word, end, places);
 	if (count >= 0)
-		new = add(files, &id, count);
-	if (new)
-		memcpy(new->places, places, count * sizeof(*places));
+		new = add(files, &id, places, count);
 	free(places);
 	return new;
 }
@@ -131,15 +177,26 @@ static const struct known *recall(struct softsgx_files *files, const struct iden
 const struct known *known_find(struct softsgx_files *files, const struct identity *id)
 {
 	const struct known *found;
+	struct known *old;
 
 	pthread_mutex_lock(&files->lock);
-	found = files->known[id->ino % BUCKETS];
+	found = files->known[0][id->ino % BUCKETS];
 	while (found && memcmp(&found->id, id, sizeof(*id)))
 		found = found->next;
+	if (found)
+		return found;
+	old = take(&files->known[1][id->ino % BUCKETS], id);
+	if (old)
+		enter(files, old);
+	found = old ? old : recall(files, id);
 	if (!found)
-		found = recall(files, id);
-	pthread_mutex_unlock(&files->lock);
+		known_done(files);
 	return found;
+}
+
+void known_done(struct softsgx_files *files)
+{
+	pthread_mutex_unlock(&files->lock);
 }
 
 /* ---- what Python says and asks ---- */
@@ -184,9 +241,7 @@ long softsgx_know(struct softsgx_files *files, const uint64_t *id, const uint64_
 	struct known *new;
 
 	pthread_mutex_lock(&files->lock);
-	new = add(files, (const struct identity *)id, count);
-	if (new)
-		memcpy(new->places, places, count * sizeof(*places));
+	new = add(files, (const struct identity *)id, places, count);
 	pthread_mutex_unlock(&files->lock);
 	return new ? 0 : -ENOMEM;
 }
@@ -196,10 +251,12 @@ long softsgx_known(struct softsgx_files *files, const uint64_t *id, uint64_t *pl
 		   size_t max)
 {
 	const struct known *found = known_find(files, (const struct identity *)id);
+	size_t count;
 
 	if (!found)
 		return -ENOENT;
-	memcpy(places, found->places,
-	       (found->count < max ? found->count : max) * sizeof(*places));
-	return (long)found->count;
+	count = found->count;
+	memcpy(places, found->places, (count < max ? count : max) * sizeof(*places));
+	known_done(files);
+	return (long)count;
 }

@@ -20,5 +20,7 @@ struct known {
 };
 
 void identity_of(const struct stat *st, struct identity *id);
-/* NULL: nobody looked into that file yet.  What is found stays. */
+/* NULL: it is not known what is in that file.  What is found stays until known_done;
+ * nobody else can ask meanwhile. */
 const struct known *known_find(struct softsgx_files *files, const struct identity *id);
+void known_done(struct softsgx_files *files);

@@ -65,8 +65,10 @@ long places_of_program(struct softsgx_files *files, pid_t pid, struct places *p)
 		if (m->path[0] && m->path[0] != '/')
 			continue;
 		k = known_behind(files, pid, m);
-		ret = k ? places_add(p, k, m->start, m->end - m->start, m->offset) :
-			  -ENOENT;
+		if (!k)
+			return -ENOENT;
+		ret = places_add(p, k, m->start, m->end - m->start, m->offset);
+		known_done(files);
 	}
 	return ret;
 }

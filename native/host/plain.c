@@ -227,24 +227,36 @@ static int begin(const struct call *call)
 	return done && answer(call, 0);
 }
 
-static int text(const struct call *call)
+/* Where a file's code that was just mapped has CPUIDs: 0 if that is known. */
+static long places_of_text(const struct call *call, struct places *places)
 {
 	const uint64_t *args = (const uint64_t *)call->is->data.args;
 	struct softsgx_files *files = call->tree->files;
-	struct places places = {.count = 0};
 	const struct known *k;
 	char path[64];
+	long ret;
 
 	snprintf(path, sizeof(path), "/proc/%d/fd/%u", call->is->pid, (uint32_t)args[3]);
 	k = files ? known_at(files, path, 0) : NULL;
-	if (!k || places_add(&places, k, args[1], args[2], args[4]))
-		return 0;
+	if (!k)
+		return -ENOENT;
+	ret = places_add(places, k, args[1], args[2], args[4]);
 	if (!k->count)
 		note_bare(call->tree, k);
+	known_done(files);
+	return ret;
+}
+
+static int text(const struct call *call)
+{
+	struct places places = {.count = 0};
+
+	if (places_of_text(call, &places))
+		return 0;
 	if (places.count)
 		softsgx_rewrite_cpuid(call->listener, call->is->id, call->is->pid,
 				      places.at, places.count,
-				      args[5] ? SITE_HLT : SITE_INT3);
+				      call->is->data.args[5] ? SITE_HLT : SITE_INT3);
 	return answer(call, 0);
 }
 

@@ -31,6 +31,7 @@ struct places {
 	size_t count;
 	uint64_t at[MAX_NEW_PLACES];
 };
+/* As known_find. */
 const struct known *known_at(struct softsgx_files *files, const char *path,
 			     uint64_t inode);
 /* Add those of a file's code that is mapped from start on. */

@@ -8,6 +8,8 @@ import click
 import pytest
 
 from softsgx import __version__
+from softsgx import cli as cli_room
+from softsgx.cli import failure as failing_room
 from softsgx.cli import main
 from softsgx.cli.failure import Failure, exit_reporting
 from softsgx.cli.group import COMMANDS, cli
@@ -125,3 +127,38 @@ def test_the_command_line_imports_little() -> None:
     out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     ours = {name for name in out.split() if name.startswith("softsgx.")}
     assert ours == {"softsgx.cli"}
+
+
+@pytest.mark.parametrize(
+    ("words", "short"),
+    [
+        (["prog", "-c"], (None, ["prog", "-c"])),
+        (["--", "prog", "--", "x"], (None, ["prog", "--", "x"])),
+        (["--platform", "lab", "prog", "x"], ("lab", ["prog", "x"])),
+        (["--platform", "./lab", "--", "prog"], ("./lab", ["prog"])),
+    ],
+)
+def test_a_run_without_other_options_comes_the_short_way(
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+    short: tuple[str | None, list[str]],
+) -> None:
+    seen: list[object] = []
+    monkeypatch.setattr(cli_room, "_run_quickly", lambda *what: seen.append(what))
+    monkeypatch.setattr(failing_room, "exit_reporting", lambda *_: None)
+    main(["run", *words])
+    assert seen == [short]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [[], ["--exact", "prog"], ["--platform"], ["--platform", "lab", "--exact", "prog"]],
+)
+def test_any_other_run_comes_the_long_way(
+    monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    seen: list[object] = []
+    monkeypatch.setattr(cli_room, "_run_quickly", lambda *what: seen.append(what))
+    monkeypatch.setattr(failing_room, "exit_reporting", lambda *_: None)
+    main(["run", *words])
+    assert not seen

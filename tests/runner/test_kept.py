@@ -75,9 +75,20 @@ def test_a_line_that_was_cut_short_spoils_no_other(tmp_path: Path) -> None:
 
 
 def test_a_file_that_grew_too_large_begins_anew(tmp_path: Path) -> None:
-    kept(tmp_path).keep("key", "x" * (1 << 20))
+    kept(tmp_path).keep("key", "word")
+    path = tmp_path / "softsgx" / "lines"
+    path.write_bytes(path.read_bytes() + b"other " + b"x" * (1 << 20) + b"\n")
     assert kept(tmp_path).get("key") is None
-    assert (tmp_path / "softsgx" / "lines").stat().st_size == 0
+    assert path.stat().st_size == 0
+
+
+def test_nobody_fills_the_file_or_memory(tmp_path: Path) -> None:
+    many = kept(tmp_path)
+    for number in range(3000):
+        many.keep(str(number), "x" * 1000)
+    assert many.get("0") == "x" * 1000
+    assert many.get("2999") is None
+    assert (tmp_path / "softsgx" / "lines").stat().st_size <= 1 << 20
 
 
 def test_places_are_kept_for_a_file_that_has_settled(tmp_path: Path) -> None:

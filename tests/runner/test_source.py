@@ -2,7 +2,6 @@
 
 import errno
 import mmap
-import os
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,6 +14,7 @@ from softsgx.runner.task import process
 from softsgx.runner.task.caller import Caller
 from softsgx.runner.task.mappings import Mapping, mappings
 from softsgx.runner.task.process import Process, UserTask
+from tests.runner.children import forked
 
 PLAIN, NOEXEC = "/lib/plain", "/noexec/file"
 
@@ -75,8 +75,12 @@ def test_a_file_is_judged_once(task: UserTask, monkeypatch: pytest.MonkeyPatch) 
 def test_a_question_about_one_mapping_gives_what_the_text_gives(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    pid = os.getpid()
-    with Path(__file__).open("rb") as file, mmap.mmap(file.fileno(), 0, prot=1):
+    # Asked of a child that waits: our own mappings change while we ask.
+    with (
+        Path(__file__).open("rb") as file,
+        mmap.mmap(file.fileno(), 0, prot=1),
+        forked() as pid,
+    ):
         edges = {one.end + by for one in mappings(pid) for by in (-1, 0, 1)}
         asked = UserTask(Caller(pid), Process(pid, Mm()), cast(Any, None))
         by_one = {at: asked.source(at) for at in edges if at < TASK_SIZE}

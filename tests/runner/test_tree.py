@@ -3,10 +3,9 @@
 import errno
 import mmap
 import os
-import signal
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from softsgx.runner.task.caller import Caller
 from softsgx.runner.task.files import Files
 from softsgx.runner.task.mappings import mappings
 from softsgx.runner.tree import Tree
+from tests.runner.children import forked
 from tests.support import make_machine
 
 PAGE = 4096
@@ -65,28 +65,6 @@ class Grove:
 @pytest.fixture
 def grove() -> Grove:
     return Grove()
-
-
-@contextmanager
-def forked(do: Callable[[], object] = lambda: None) -> Iterator[int]:
-    """A child of fork that does something and waits to be killed."""
-    ready, told = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            do()
-            os.write(told, b"x")
-            signal.pause()
-        finally:
-            os._exit(0)
-    os.close(told)
-    os.read(ready, 1)
-    os.close(ready)
-    try:
-        yield pid
-    finally:
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
 
 
 def test_threads_are_of_their_process(grove: Grove) -> None:

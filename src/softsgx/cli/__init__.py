@@ -10,9 +10,11 @@ if TYPE_CHECKING:  # what takes long to import is not, here
 
 def main(args: "Sequence[str] | None" = None) -> None:
     """Run the command line and exit; prints every error in one line, on stderr."""
-    argv = _plain_run(list(sys.argv[1:] if args is None else args))
-    if argv:
-        _run_quickly(argv)
+    words = list(sys.argv[1:] if args is None else args)
+    if words[:1] == ["run"]:
+        platform, argv = _short_run(words[1:])
+        if argv:
+            _run_quickly(platform, argv)
     # The short way needs none of these, and they take longer than all of it.
     from softsgx.cli.failure import exit_reporting  # noqa: PLC0415 -- see above
     from softsgx.cli.group import cli  # noqa: PLC0415 -- see above
@@ -20,22 +22,23 @@ def main(args: "Sequence[str] | None" = None) -> None:
     exit_reporting(cli, args)
 
 
-def _plain_run(words: list[str]) -> list[str]:
-    """Return the program and its arguments of a `run` without options, or nothing."""
-    if words[:1] != ["run"]:
-        return []
-    argv = words[1:]
-    if argv[:1] == ["--"]:
-        return argv[1:]
-    return [] if argv and argv[0].startswith("-") else argv
+def _short_run(words: list[str]) -> "tuple[str | None, list[str]]":
+    """Return the platform, and the program with its arguments, of a `run`.
+
+    No program: there are other options.
+    """
+    platform = None
+    if words[:1] == ["--platform"]:
+        platform, words = "".join(words[1:2]), words[2:]
+    if words[:1] == ["--"]:
+        return platform, words[1:]
+    return platform, [] if words and words[0].startswith("-") else words
 
 
-def _run_quickly(argv: list[str]) -> None:
+def _run_quickly(platform: "str | None", argv: list[str]) -> None:
     """Run a program and exit as it does; return if it needs the long way."""
-    from softsgx.runner.quick import quick_run  # noqa: PLC0415 -- others need it not
-
     try:
-        code = quick_run(argv)
+        code = _run(platform, argv)
     except Exception as error:  # noqa: BLE001 -- nothing may reach the user raw
         from softsgx.cli.failure import exit_for  # noqa: PLC0415 -- as in main
         from softsgx.cli.run import not_started  # noqa: PLC0415 -- as in main
@@ -44,3 +47,13 @@ def _run_quickly(argv: list[str]) -> None:
     if code is not None:
         sys.stdout.flush()
         os._exit(code)
+
+
+def _run(platform: "str | None", argv: list[str]) -> "int | None":
+    if platform is None:
+        from softsgx.runner.quick import quick_run  # noqa: PLC0415 -- others need it not
+
+        return quick_run(argv)
+    from softsgx.service.quick import quick_attached  # noqa: PLC0415 -- the same
+
+    return quick_attached(platform, argv)

@@ -1,6 +1,5 @@
 """Options that several commands take."""
 
-import os
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,14 +12,13 @@ from softsgx.cli.failure import Failure
 from softsgx.machine.model import Model
 from softsgx.platform.errors import PlatformError
 from softsgx.platform.models import CPUS, DEFAULT_CPU, MODELS
+from softsgx.platform.names import PLATFORM_NAME, directory_of, platforms_place
 from softsgx.platform.platform import RECORD_NAME
 from softsgx.platform.record import check_model
 
 DEFAULT_NAME = "default"
 MOST_READ = 64 << 20
 """Bytes of a policy, a list or a key that are read."""
-
-_PLATFORM_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 _F = TypeVar("_F", bound=Callable[..., object])
 
@@ -73,12 +71,6 @@ def path_type(*, exists: bool = False) -> click.Path:
     return click.Path(path_type=Path, exists=exists, dir_okay=not exists)
 
 
-def platforms_place() -> Path:
-    """Return the directory that the platforms with a name are in."""
-    data = os.environ.get("XDG_DATA_HOME") or Path("~/.local/share").expanduser()
-    return Path(data) / "softsgx"
-
-
 def default_directory() -> Path:
     """Return where the platform without a name lives."""
     return platforms_place() / DEFAULT_NAME
@@ -88,13 +80,13 @@ def _place(
     context: click.Context, option: click.Parameter, word: str | None
 ) -> Path | None:
     """Return the directory of the platform NAME|DIR; a directory has a slash in it."""
-    if word is None or "/" in word:
-        return None if word is None else Path(word)
-    if not _PLATFORM_NAME.fullmatch(word):
+    if word is None:
+        return None
+    place = directory_of(word)
+    if place is None:
         said = f"{word!r} is no name; a directory has a slash in it"
         raise click.BadParameter(said, context, option)
-    place = platforms_place() / word
-    if not place.exists() and Path(word, RECORD_NAME).exists():
+    if "/" not in word and not place.exists() and Path(word, RECORD_NAME).exists():
         said = f"no platform is named {word}; for the directory, write ./{word}"
         raise click.BadParameter(said, context, option)
     return place
@@ -104,7 +96,7 @@ def _new_place(
     context: click.Context, option: click.Parameter, word: str | None
 ) -> Path | None:
     """Return the same for a platform that is to be made."""
-    if word is not None and _PLATFORM_NAME.fullmatch(word):
+    if word is not None and PLATFORM_NAME.fullmatch(word):
         return platforms_place() / word
     return _place(context, option, word)
 

@@ -13,7 +13,6 @@ from softsgx.cli.options import (
     model_options,
     new_platform_argument,
     platform_argument,
-    platforms_place,
 )
 from softsgx.cli.signer import signer_of
 from softsgx.cli.transfer import export_command, import_command
@@ -23,6 +22,7 @@ from softsgx.platform.audit import Who
 from softsgx.platform.errors import PlatformError
 from softsgx.platform.guests import Guests
 from softsgx.platform.models import CPUS, DEFAULT_CPU, SHORT_NAMES, Named
+from softsgx.platform.names import platforms_place
 from softsgx.platform.platform import RECORD_NAME, Platform
 from softsgx.service.control import Operator, Unserved
 from softsgx.service.places import Ownership

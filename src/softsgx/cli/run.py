@@ -18,12 +18,12 @@ from softsgx.cli.options import (
     model_of,
     model_options,
     path_type,
-    platforms_place,
     run_platform_option,
 )
 from softsgx.machine.model import Model
 from softsgx.native.images import NotBuilt
 from softsgx.platform.errors import PlatformError
+from softsgx.platform.names import platforms_place
 from softsgx.platform.platform import Platform
 from softsgx.runner.options import MASK_PF_SGX, RunOptions
 from softsgx.runner.run import OutOfDate, run

@@ -27,6 +27,7 @@ class Kept:
         """What was in the file, whole lines."""
 
         self._new: dict[str, str] = {}
+        self._room = _LARGEST - len(self.lines)
 
     def get(self, key: str) -> str | None:
         """Return the word that stands behind a key."""
@@ -42,7 +43,10 @@ class Kept:
         return None
 
     def keep(self, key: str, word: str) -> None:
-        """Write a line down; the last one of a key holds."""
+        """Write a line down, if there is room; the last one of a key holds."""
+        self._room -= len(key) + len(word) + 2
+        if self._room < 0:
+            return
         self._new[key] = word
         if self._fd is None:
             return

@@ -15,11 +15,10 @@ from softsgx.platform.errors import PlatformError
 from softsgx.runner.execs import Execs
 from softsgx.runner.loop import Loop
 from softsgx.runner.start import complain, start
-from softsgx.runner.supervisor import Supervisor
+from softsgx.runner.supervisor import Sgx, Supervisor
 from softsgx.runner.task.caller import Caller
 from softsgx.runner.task.turn import Turn
 from softsgx.service.attachment import Attachment
-from softsgx.service.lost import no_driver
 
 _MOMENT = 0.001
 
@@ -34,6 +33,13 @@ def run_attached(argv: list[str], attachment: Attachment) -> int:
     )
 
 
+def _no_driver(loop: Loop, turn: Turn) -> Sgx:
+    # Imported when the daemon is gone: it is the half of what a run could need.
+    from softsgx.service.lost import no_driver  # noqa: PLC0415 -- see above
+
+    return no_driver(loop, turn)
+
+
 class Lending(Supervisor):
     """A tree whose calls a daemon answers, from the first that needs SGX on."""
 
@@ -45,7 +51,7 @@ class Lending(Supervisor):
         turn: Turn,
         execs: Execs,
     ):
-        super().__init__(listener, loop, turn, execs, no_driver)
+        super().__init__(listener, loop, turn, execs, _no_driver)
         self._attachment = attachment
         self._is_lending = False
         self._is_told = False
