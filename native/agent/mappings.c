@@ -166,6 +166,7 @@ void do_mmap(struct frame *f)
 	at = ret < 0 ? ret : place(mc, (u64)ret);
 	ret = at < 0 && at > -4096 ? at : 0;
 	if (ret == 0) {
+		ans.ctx.address = mc->r9;
 		ret = call_supervisor(CALL_MMAP, (u64)at, mc->rsi,
 				      mc->rdx | flags << 32, mc->r8, (u64)&ans);
 		if (ret < 0 && !(flags & MAP_FIXED_))

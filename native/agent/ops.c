@@ -309,6 +309,8 @@ static long carry_out_one(const struct abi_op *op, const struct abi_context *ctx
 		return curtain_protect(op);
 	case OPKIND_MAP:
 		widen_hull(op->start, op->end);
+		if (op->flags & OPFLAG_OUTSIDE)
+			buffers_watch(op->start, op->end);
 		return curtain_map(op);
 	case OPKIND_ENCLAVE:
 		lock_enclaves();

@@ -43,7 +43,7 @@ static int is_name(const char *path, const char *name)
 		"10:126",      "signing_keys",	"launch_keys",	   "provisioning_keys",
 		"dynamic_keys", "isgx",		"intel_sgx",	   "10:124",
 		"misc.max",	"misc.current", "misc.peak",	   "misc.events",
-		"misc.capacity", "misc.events.local",
+		"misc.capacity", "misc.events.local", "sgx_vepc", "10:123",
 	};
 
 	for (u64 i = 0; i < ARRAY_SIZE(names); i++)
@@ -61,7 +61,7 @@ static int is_name(const char *path, const char *name)
 static int goes_through_node(const char *path)
 {
 	static const char nodes[][16] = {"sgx_enclave/", "sgx_provision/", "sgx/enclave/",
-					 "sgx/provision/", "isgx/"};
+					 "sgx/provision/", "isgx/", "sgx_vepc/"};
 
 	for (const char *at = path; *at; at++) {
 		if (at > path && at[-1] != '/')

@@ -134,6 +134,9 @@ def test_an_enclave_larger_than_the_reported_epc() -> None:
         (Model(flc=False, epc_bytes=0), None, ()),
         (Model(), FeatureControl(0), ()),
         (Model(sgx2=False), None, ("sgx_enclave", "sgx_provision")),
+        (Model(vmx=True), None, ("sgx_enclave", "sgx_provision", "sgx_vepc")),
+        (Model(vmx=True, flc=False), None, ("sgx_provision", "sgx_vepc")),
+        (Model(vmx=True), FeatureControl(0), ()),
     ],
 )
 def test_device_nodes(

@@ -6,15 +6,22 @@ from contextlib import contextmanager
 
 import pytest
 
+from softsgx.arch.faults import PFEC_I, PFEC_P, PFEC_SGX, PFEC_U, PFEC_W
 from softsgx.driver.core import Core
+from softsgx.driver.driver import Driver
+from softsgx.driver.fault import Abort, Signal
+from softsgx.driver.mm import Mm
 from softsgx.driver.uapi import (
     MAP_PRIVATE,
     MAP_SHARED,
     MAP_SHARED_VALIDATE,
+    PROT_EXEC,
+    PROT_READ,
     SGX_IOC_ENCLAVE_CREATE,
     SGX_IOC_VEPC_REMOVE_ALL,
 )
-from softsgx.driver.vepc import Vepc, VepcDevice
+from softsgx.driver.vepc import Vepc, VepcDevice, VepcFile
+from tests.driver.fakes import PAGE, RW, FakeMemory
 from tests.support import SIZE, TCS, Ring0, make_machine
 
 PAGES = 64
@@ -191,3 +198,88 @@ def test_a_virtual_epc_of_many_gibibytes_is_emptied_at_once() -> None:
     assert remove_all(vepc) == 0
     assert len(vepc.runs) == 1
     vepc.release()
+
+
+AT = 0x7000_0000
+READ = PFEC_U
+"""The error code of a read from outside, as the processor has it."""
+
+
+class Monitor:
+    """A program that has the node open, and its pages from the second on mapped."""
+
+    def __init__(self, prot: int = RW) -> None:
+        self.driver = Driver(make_machine(pages=8))
+        self.mm = Mm()
+        self.file = self.driver.open_vepc(FakeMemory())
+        where = AT, 8 * PAGE, PAGE
+        self.driver.mmap_vepc(self.mm, self.file, where, prot, MAP_SHARED)
+
+    def touch(self, page: int, code: int = READ, *, inside: bool = False) -> object:
+        at = AT + page * PAGE
+        return self.driver.fault(self.mm, at, code, from_enclave=inside)
+
+
+def test_a_page_comes_by_the_first_touch_and_is_an_abort_page() -> None:
+    # sgx_vepc_fault; the index is the offset's
+    monitor = Monitor()
+    assert monitor.touch(2) == Abort()
+    assert list(places(monitor.file.vepc)) == [3]
+    assert monitor.touch(2, PFEC_U | PFEC_W) == Abort()
+    assert monitor.driver.section.free == 7
+
+
+def test_without_an_epc_page_a_touch_is_sigbus() -> None:
+    # sgx_vepc_fault says what it is without a page
+    monitor = Monitor()
+    other = monitor.driver.open_vepc(FakeMemory())
+    other.vepc.fault(0, 8)
+    outcome = monitor.touch(0)
+    assert isinstance(outcome, Signal)
+    assert (outcome.signo, outcome.si_code, outcome.address) == (7, 2, AT)
+    monitor.driver.release(other)
+    assert monitor.touch(0) == Abort()
+
+
+def test_code_is_fetched_where_it_may_be_and_leaves_find_no_valid_page() -> None:
+    monitor = Monitor()
+    fetch = PFEC_U | PFEC_P | PFEC_I
+    denied = monitor.touch(0, fetch)
+    assert isinstance(denied, Signal)
+    assert (denied.signo, denied.error_code) == (11, fetch)
+    assert Monitor(PROT_READ | PROT_EXEC).touch(0, fetch) == Abort()
+    leaf = monitor.touch(0, inside=True)
+    assert isinstance(leaf, Signal)
+    assert (leaf.signo, leaf.error_code) == (11, PFEC_P | PFEC_U | PFEC_SGX)
+
+
+def test_a_mapping_that_is_cut_keeps_its_places() -> None:
+    monitor = Monitor()
+    monitor.driver.munmap(monitor.mm, AT + PAGE, PAGE)
+    monitor.driver.mprotect(monitor.mm, AT + 4 * PAGE, PAGE, PROT_READ)
+    for page in (0, 3, 4, 6):
+        assert monitor.touch(page) == Abort()
+    assert list(places(monitor.file.vepc)) == [1, 4, 5, 7]
+    assert not monitor.mm.fork().vmas
+
+
+@pytest.mark.parametrize(
+    ("flags", "offset", "number"),
+    [
+        (MAP_PRIVATE, 0, errno.EINVAL),
+        (MAP_SHARED, -PAGE, errno.EOVERFLOW),
+    ],
+)
+def test_what_mmap_refuses(flags: int, offset: int, number: int) -> None:
+    monitor = Monitor()
+    where = AT, PAGE, offset % (1 << 64)
+    with refused(number):
+        monitor.driver.mmap_vepc(monitor.mm, monitor.file, where, RW, flags)
+    assert isinstance(monitor.mm.vmas[0].encl, VepcFile)
+
+
+def test_pages_that_come_one_by_one_are_one_run(host: Host) -> None:
+    vepc = host.device.open()
+    for index in range(40):
+        vepc.fault(index)
+    assert len(vepc.runs) == 1

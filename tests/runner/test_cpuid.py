@@ -275,3 +275,11 @@ def test_the_counter_is_measured_as_the_clock_has_it() -> None:
     one, other = lib.tsc_khz(), lib.tsc_khz()
     assert one > 100_000
     assert abs(one - other) <= one / 10_000
+
+
+@pytest.mark.parametrize("model", [Model(), NAMED["icelake-server"]])
+def test_a_processor_for_guests_says_so(model: Model) -> None:
+    plain = view(model, 1, 0, amd)
+    there = view(replace(model, vmx=True), 1, 0, amd)
+    assert plain.ecx & 1 << 5 == 0
+    assert there == plain._replace(ecx=plain.ecx | 1 << 5)

@@ -12,6 +12,7 @@ import pytest
 from softsgx.driver.driver import Driver
 from softsgx.driver.mm import Mm
 from softsgx.machine.machine import Machine
+from softsgx.machine.model import Model
 from softsgx.platform.models import MODELS
 from softsgx.platform.platform import Platform
 from softsgx.runner.task.caller import Caller
@@ -91,6 +92,15 @@ def test_under_locked_launch_control_there_is_isgx_alone() -> None:
         found = lookup(views).path(AT_FDCWD, path, follow=True)
         assert found
         assert found.path == f"{device}/dev"
+
+
+def test_where_there_can_be_guests_their_epc_is_a_node_of_a_group() -> None:
+    views = Views(Platform.ephemeral(Model(vmx=True)).machine(), gid=7)
+    node = views.get("/dev/sgx_vepc")
+    assert node
+    assert (node.kind, node.mode, node.gid) == (Kind.NODE, 0o660, 7)
+    assert views.get("/sys/devices/virtual/misc/sgx_vepc/dev")
+    assert {view.name for view in views.entries("/dev/sgx")} == {"enclave", "provision"}
 
 
 def test_a_model_without_sgx_has_no_device() -> None:

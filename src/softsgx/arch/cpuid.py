@@ -9,9 +9,12 @@ from typing import NamedTuple
 
 from softsgx.arch.bits import Bits
 
+LEAF_VERSION = 0x01
 LEAF_FEATURES = 0x07
 LEAF_SGX = 0x12
-"""CPUID leaves (EAX) in which SGX shows."""
+"""CPUID leaves (EAX) in which SGX, or what it needs for guests, shows."""
+
+LEAF1_ECX_VMX = 1 << 5
 
 LEAF7_EBX_SGX = 1 << 2
 LEAF7_ECX_SGX_LC = 1 << 30

@@ -46,6 +46,7 @@ def command(  # noqa: PLR0913 -- one for each option
     cpu: str | None,
     epc: int | None,
     no_sgx2: bool,
+    vmx: bool,
     argv: tuple[str, ...],
 ) -> int:
     """Start gdb on PROG as if this machine had SGX.
@@ -70,7 +71,7 @@ def command(  # noqa: PLR0913 -- one for each option
     if attachment is not None:
         return run_program(gdb, lambda: run_attached(words, attachment))
     run_options = RunOptions(
-        platform=platform_of(directory, model_of(cpu, epc, no_sgx2=no_sgx2)),
+        platform=platform_of(directory, model_of(cpu, epc, no_sgx2=no_sgx2, vmx=vmx)),
         exact=exact,
     )
     return run_program(gdb, lambda: run(words, run_options))

@@ -35,8 +35,13 @@ def size(text: str) -> int:
 
 
 def model_options(command: _F) -> _F:
-    """Add --cpu, --epc and --no-sgx2."""
+    """Add --cpu, --epc, --no-sgx2 and --vmx."""
     for option in (
+        click.option(
+            "--vmx",
+            is_flag=True,
+            help="A processor for guests of its own: /dev/sgx_vepc is there.",
+        ),
         click.option(
             "--no-sgx2", is_flag=True, help="A processor without SGX2 (EDMM)."
         ),
@@ -52,13 +57,15 @@ def model_options(command: _F) -> _F:
     return command
 
 
-def model_of(cpu: str | None, epc: int | None, *, no_sgx2: bool) -> Model:
+def model_of(cpu: str | None, epc: int | None, *, no_sgx2: bool, vmx: bool) -> Model:
     """Return the model that the options describe."""
     model = MODELS[cpu or DEFAULT_CPU]
     if epc is not None:
         model = replace(model, epc_bytes=epc)
     if no_sgx2:
         model = replace(model, sgx2=False)
+    if vmx:
+        model = replace(model, vmx=True)
     try:
         check_model(model)
     except PlatformError as error:

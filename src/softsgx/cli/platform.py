@@ -56,6 +56,7 @@ def new(
     cpu: str | None,
     epc: int | None,
     no_sgx2: bool,
+    vmx: bool,
     launch_key: str | None,
 ) -> None:
     """Make a platform; it is off until `softsgx platform enable`.
@@ -63,7 +64,7 @@ def new(
     --launch-key is for processors whose launch control is locked; on the others Linux
     changes it at each launch.
     """
-    model = model_of(cpu, epc, no_sgx2=no_sgx2)
+    model = model_of(cpu, epc, no_sgx2=no_sgx2, vmx=vmx)
     key = signer_of(launch_key, "--launch-key") if launch_key else INTEL_LEPUBKEYHASH
     platform = Platform.create(directory, model, key)
     print(f"{directory}: {platform.identity}, off")

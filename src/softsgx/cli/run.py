@@ -37,6 +37,7 @@ _NOT_TRACED = (
     "--trace, --trace-file and -c need a machine of their own:"
     " stop the daemon, or leave out --platform"
 )
+_OF_A_PLATFORM = "--cpu, --epc, --no-sgx2 and --vmx do not go with --platform"
 _DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
 
 
@@ -72,6 +73,7 @@ def command(  # noqa: PLR0913 -- one for each option
     cpu: str | None,
     epc: int | None,
     no_sgx2: bool,
+    vmx: bool,
     inject: tuple[str, ...],
     argv: tuple[str, ...],
 ) -> int:
@@ -81,8 +83,8 @@ def command(  # noqa: PLR0913 -- one for each option
     """
     if guest is not None and directory is None:
         directory = default_directory()
-    if directory is not None and (cpu or epc is not None or no_sgx2):
-        raise click.UsageError("--cpu, --epc and --no-sgx2 do not go with --platform")
+    if directory is not None and (cpu or epc is not None or no_sgx2 or vmx):
+        raise click.UsageError(_OF_A_PLATFORM)
     check_program(argv[0])
     if guest is None:
         attachment = attach(directory, exact=exact, inject=inject)
@@ -90,7 +92,7 @@ def command(  # noqa: PLR0913 -- one for each option
             if trace or trace_file or counts:
                 raise Failure(_NOT_TRACED, NOT_STARTED)
             return run_program(argv[0], lambda: run_attached(list(argv), attachment))
-    platform = platform_of(directory, model_of(cpu, epc, no_sgx2=no_sgx2))
+    platform = platform_of(directory, model_of(cpu, epc, no_sgx2=no_sgx2, vmx=vmx))
     try:
         options = RunOptions(
             platform=platform,

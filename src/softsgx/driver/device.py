@@ -12,6 +12,7 @@ from softsgx.machine.package import OPTED_IN, OPTED_IN_FLEXIBLE
 
 ENCLAVE = "sgx_enclave"
 PROVISION = "sgx_provision"
+VEPC = "sgx_vepc"
 ISGX = "isgx"
 """Names under /dev; the last is that of the driver outside of Linux."""
 
@@ -47,10 +48,13 @@ def attributes_of(file: object) -> int:
 def nodes(cpu: Cpu) -> tuple[str, ...]:
     """Return the nodes: none without SGX1 and an EPC; Linux's if the hash is its own.
 
-    Where IA32_SGXLEPUBKEYHASH cannot be written, Linux has none, and isgx is there.
+    Where IA32_SGXLEPUBKEYHASH cannot be written Linux has none for enclaves.  isgx is
+    there then, unless guests are to have the EPC.
     """
     model, control = cpu.model, cpu.package.feature_control
     if not (model.sgx1 and model.epc_bytes and control & OPTED_IN == OPTED_IN):
         return ()
     flexible = model.flc and control & OPTED_IN_FLEXIBLE == OPTED_IN_FLEXIBLE
+    if model.vmx:
+        return (ENCLAVE, PROVISION, VEPC) if flexible else (PROVISION, VEPC)
     return (ENCLAVE, PROVISION) if flexible else (ISGX,)

@@ -13,7 +13,7 @@ from softsgx.arch.faults import PFEC_U, PFEC_W
 from softsgx.arch.secs import Secs
 from softsgx.driver import isgx, mapping, uapi
 from softsgx.driver.add_pages import ioc_enclave_add_pages
-from softsgx.driver.core import Core
+from softsgx.driver.core import Core, Guest
 from softsgx.driver.device import File, Isgx, Provision
 from softsgx.driver.edmm import (
     ioc_enclave_modify_types,
@@ -33,7 +33,9 @@ from softsgx.driver.ioctl import (
 from softsgx.driver.mapping import Extent
 from softsgx.driver.mm import Mm
 from softsgx.driver.paging import load_page, load_secs
-from softsgx.driver.protocols import EnclMemory, NotYetError, Task
+from softsgx.driver.protocols import EnclMemory, Hierarchy, NotYetError, Task
+from softsgx.driver.vepc import VepcDevice, VepcFile
+from softsgx.machine.machine import Machine
 
 Handler = Callable[[Core, Encl, Task, int], None]
 
@@ -51,7 +53,18 @@ IOCTLS: dict[int, Handler] = {
 
 
 class Driver(Core):
-    """The nodes of one machine: Linux's two, or isgx."""
+    """The nodes of one machine: Linux's, or isgx."""
+
+    def __init__(
+        self,
+        machine: Machine,
+        *,
+        pages: bool = False,
+        hierarchy: Hierarchy | None = None,
+        guest: Guest | None = None,
+    ):
+        super().__init__(machine, pages=pages, hierarchy=hierarchy, guest=guest)
+        self.vepc = VepcDevice(self)
 
     def open(self, memory: EnclMemory, mode: int = os.O_RDWR) -> Encl:
         """Give a new, empty enclave, one for each open file description."""
@@ -65,15 +78,27 @@ class Driver(Core):
         """Make what open(2) of /dev/isgx gives; *memory* stays as it is."""
         return Isgx(memory, mode)
 
+    def release(self, encl: Encl) -> None:
+        """End an enclave, or a guest's EPC: all that it has comes back."""
+        super().release(encl)
+        if isinstance(encl, VepcFile):
+            encl.vepc.release()
+
+    def open_vepc(self, memory: EnclMemory, mode: int = os.O_RDWR) -> VepcFile:
+        """Make what open(2) of /dev/sgx_vepc gives; *memory* stays as it is."""
+        return VepcFile(memory, mode, self.vepc.open())
+
     def ioctl(self, file: File, task: Task, cmd: int, arg: int) -> int:
         """Run an ioctl; OSError has the errno, ERESTARTSYS included.
 
-        Linux's return 0, isgx's may return an SGX error code.
+        Linux's return 0, isgx's may return an SGX error code, vepc's a number.
         """
         if isinstance(file, Provision):
             raise refuse(errno.ENOTTY, "/dev/sgx_provision has no ioctls")
         if isinstance(file, Isgx):
             return isgx.ioctl(self, task, cmd, arg)
+        if isinstance(file, VepcFile):
+            return file.vepc.ioctl(cmd & 0xFFFF_FFFF, arg)
         if file.busy:
             raise refuse(errno.EBUSY, "another ioctl runs on this enclave")
         handler = IOCTLS.get(cmd & 0xFFFF_FFFF)
@@ -121,7 +146,13 @@ class Driver(Core):
         if isinstance(file, Encl):
             check_map(self.gate, mm, prot)
         with noting_static(self.gate, mm):
-            mapping.mmap(mm, file, (start, length), prot, flags)
+            mapping.mmap(mm, file, (start, length, 0), prot, flags)
+
+    def mmap_vepc(
+        self, mm: Mm, file: VepcFile, where: mapping.Where, prot: int, flags: int
+    ) -> None:
+        """Map a guest's EPC, from an offset in the file on; the owner asks nothing."""
+        mapping.mmap(mm, file, where, prot, flags)
 
     def mprotect(self, mm: Mm, start: int, length: int, prot: int) -> None:
         """Change the enclave mappings in a range; the others in it are the caller's.

@@ -28,6 +28,7 @@ from softsgx.driver.uapi import (
     PROT_WRITE,
     TASK_SIZE,
 )
+from softsgx.driver.vepc import VepcFile
 
 SEGV_MAPERR = 1
 SEGV_ACCERR = 2
@@ -117,10 +118,31 @@ def resolve(
     if refused is not None:
         return refused
     if page is None:
-        return Resolved() if _eaug(core, vma, address) else access.sigbus()
+        return _absent(core, vma, access)
     if vma.prot & ~page.vm_max_prot:
         return access.sigbus()
     return _present(core, vma, page, access)
+
+
+def _absent(core: Core, vma: Vma, access: _Access) -> Outcome:
+    """Judge an access where the enclave has no page, or where it is a guest's EPC."""
+    if isinstance(vma.encl, VepcFile):
+        return _vepc(vma.encl, vma, access)
+    return Resolved() if _eaug(core, vma, access.address) else access.sigbus()
+
+
+def _vepc(file: VepcFile, vma: Vma, access: _Access) -> Outcome:
+    """Give a guest's page to a place: Linux's sgx_vepc_fault."""
+    denied = PFEC_P | PFEC_U | access.kind
+    if access.needed == PROT_EXEC and not vma.prot & PROT_EXEC:
+        return access.segv(SEGV_ACCERR, denied)
+    try:
+        file.vepc.fault((access.address - vma.origin) // PAGE_SIZE)
+    except OSError:
+        return access.sigbus()
+    if not access.from_enclave:
+        return Abort()
+    return access.segv(SEGV_ACCERR, denied | PFEC_SGX)
 
 
 def _refused(vma: Vma, page: EnclPage | None, access: _Access) -> Signal | None:

@@ -32,9 +32,14 @@ from softsgx.driver.uapi import (
 from softsgx.machine.epcm import EpcmBits
 from softsgx.machine.model import Model
 
+_ULONG_MAX = (1 << 64) - 1
 _USABLE = PageType.REG << 8 | int(EpcmBits.VALID)
 _OPEN = PROT_RWX | int(EpcmBits.PR)
 """EPCM's word for a page that can be accessed, and the bits of it that may differ."""
+
+
+Where = tuple[int, int, int]
+"""Start, length and offset in the file of a mapping, in bytes."""
 
 
 class Extent(NamedTuple):
@@ -84,11 +89,9 @@ def alignment(model: Model, file: File, length: int, flags: int) -> int:
     return length
 
 
-def mmap(
-    mm: Mm, file: Encl | Provision, where: tuple[int, int], prot: int, flags: int
-) -> None:
-    """Map *where*, a start and a length.  What it replaces goes only on success."""
-    start, length = where
+def mmap(mm: Mm, file: Encl | Provision, where: Where, prot: int, flags: int) -> None:
+    """Map *where* it is told.  What it replaces goes only on success."""
+    start, length, offset = where
     if flags & MAP_HUGETLB:
         raise refuse(errno.EINVAL, "MAP_HUGETLB")
     if not length:
@@ -102,6 +105,7 @@ def mmap(
         raise refuse(errno.ENOMEM, f"address {start:#x}")
     if start % PAGE_SIZE:
         raise refuse(errno.EINVAL, f"address {start:#x} is not page-aligned")
+    _check_offset(length, offset)
     _check_type(flags)
     if isinstance(file, Provision):
         raise refuse(errno.ENODEV, "/dev/sgx_provision cannot be mapped")
@@ -112,7 +116,8 @@ def mmap(
     check_may_map(file, start, start + length, prot, exec_implied=exec_implied)
     if exec_implied and prot & PROT_READ:
         prot |= PROT_EXEC
-    mm.add(Vma(start, start + length, prot & PROT_RWX, file, may_prot))
+    prot &= PROT_RWX
+    mm.add(Vma(start, start + length, prot, file, may_prot, start - offset))
 
 
 def mprotect(mm: Mm, start: int, length: int, prot: int) -> None:
@@ -217,6 +222,11 @@ def _append(out: list[Extent], extent: Extent) -> None:
             out[-1] = last._replace(end=extent.end)
             return
     out.append(extent)
+
+
+def _check_offset(length: int, offset: int) -> None:
+    if offset >> PAGE_SHIFT > (_ULONG_MAX - length) >> PAGE_SHIFT:
+        raise refuse(errno.EOVERFLOW, f"offset {offset:#x}")
 
 
 def _check_type(flags: int) -> None:

@@ -18,13 +18,17 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, eq=False)
 class Vma:
-    """A mapping of an enclave: addresses, protection, and the most mprotect may ask."""
+    """A mapping of an enclave: addresses, protection, and the most mprotect may ask.
+
+    *origin*: where the file would begin, of one whose pages are found by its offset.
+    """
 
     start: int
     end: int
     prot: int
     encl: Encl
     may_prot: int
+    origin: int = 0
 
 
 class Mm:

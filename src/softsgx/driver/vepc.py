@@ -1,19 +1,21 @@
 """/dev/sgx_vepc: EPC pages for a virtual machine, which its monitor maps and clears.
 
 Linux's driver never evicts them, and knows nothing of what the guest keeps there.  They
-are charged to the monitor's cgroup.
+are charged to the monitor's cgroup.  To the monitor itself they are abort pages.
 """
 
 import errno
 import os
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from softsgx.arch.errors import SgxError
 from softsgx.arch.faults import GeneralProtection
 from softsgx.driver.core import Core
+from softsgx.driver.encl import Encl
 from softsgx.driver.errnos import refuse
+from softsgx.driver.protocols import EnclMemory
 from softsgx.driver.section import Run
 from softsgx.driver.uapi import MAP_SHARED, SGX_IOC_VEPC_REMOVE_ALL
 
@@ -63,24 +65,37 @@ class Vepc:
         given = self._core.section.alloc_run(wanted, listed=False)
         for at, size in gaps:
             self._place(at, size, given)
-        self.runs.sort()
 
     def _place(self, at: int, size: int, given: list[Run]) -> None:
         """Put pages that were given into a gap; what is left stays in *given*."""
         while size:
             first, length = given.pop(0)
             part = min(size, length)
-            self.runs.append(Placed(at, first, part))
+            self._insert(Placed(at, first, part))
             at, size = at + part, size - part
             if part < length:
                 given.insert(0, (first + part, length - part))
 
+    def _insert(self, run: Placed) -> None:
+        """Keep a run, joined to the one before it if it goes on there."""
+        at = bisect_left(self.runs, run)
+        before = self.runs[at - 1] if at else Placed(-1, -1, 0)
+        end = before.index + before.count, before.first + before.count
+        if end == (run.index, run.first):
+            run = replace(before, count=before.count + run.count)
+            self.runs[at - 1] = run
+        else:
+            self.runs.insert(at, run)
+
     def _gaps(self, index: int, end: int) -> Iterator[tuple[int, int]]:
         """Yield the places of a range that have no page: where, and how many."""
-        for run in self.runs:
-            if run.index > index and index < end:
-                yield index, min(run.index, end) - index
+        at = max(bisect_right(self.runs, index, key=_index) - 1, 0)
+        while at < len(self.runs) and self.runs[at].index < end:
+            run = self.runs[at]
+            if run.index > index:
+                yield index, run.index - index
             index = max(index, run.index + run.count)
+            at += 1
         if index < end:
             yield index, end - index
 
@@ -140,3 +155,18 @@ class Vepc:
             at = page + 1
         if at < end:
             self._core.take_back(at, end - at)
+
+
+def _index(run: Placed) -> int:
+    return run.index
+
+
+class VepcFile(Encl):
+    """An open node as a program has it: mapped, and never made an enclave.
+
+    A page of it is found by its offset, and a fork does not copy its mappings.
+    """
+
+    def __init__(self, memory: EnclMemory, mode: int, vepc: Vepc):
+        super().__init__(memory, mode, by_address=True)
+        self.vepc = vepc

@@ -56,6 +56,8 @@ class Model:
     exinfo: bool = True
     enclv: bool = False
     oversub: bool = False
+    vmx: bool = False
+    """There can be guests: CPUID says so, whatever the machine's own says."""
     provisionkey: bool = True
     """In most guests it is not enumerated: no enclave may have that attribute."""
     xfrm: int = 0x7

@@ -83,6 +83,8 @@ class OpFlag(IntFlag):
     """The descriptor is what the call returns; the agent closes it afterwards."""
     PRIVATE = 2
     """A child of fork does not have it."""
+    OUTSIDE = 4
+    """EPC that no enclave is in: host code always finds ones there."""
 
 
 class Op(Layout, size=40):

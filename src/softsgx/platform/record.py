@@ -17,7 +17,7 @@ CPUSVN = bytes([1, 1] + [0] * 14)
 _HEAD = """\
 # A softsgx platform.  Change it with `softsgx platform`, or while nothing runs on it.
 """
-_LATER_FLAGS = ("enclv", "oversub")
+_LATER_FLAGS = ("enclv", "oversub", "vmx")
 _FLAGS = (
     *("sgx1", "sgx2", "kss", "flc", "aexnotify", "edeccssa", "exinfo"),
     *_LATER_FLAGS,
@@ -132,6 +132,7 @@ def _model(table: dict[str, object]) -> Model:
         exinfo=_flag(table, "exinfo"),
         enclv=_flag(table, "enclv"),
         oversub=_flag(table, "oversub"),
+        vmx=_flag(table, "vmx"),
         xfrm=_number(table, "xfrm", 1 << 63),
         max_size_64=_number(table, "max_size_64", 64),
         max_size_not64=_number(table, "max_size_not64", 64),

@@ -8,6 +8,7 @@ from softsgx.driver.core import Changed
 from softsgx.driver.driver import Driver
 from softsgx.driver.encl import Encl
 from softsgx.driver.mapping import Extent
+from softsgx.driver.vepc import VepcFile
 from softsgx.native import abi
 from softsgx.native.abi import MAX_OPS, OpFlag, OpKind
 from softsgx.runner.code.enclave_code import EnclaveCode
@@ -153,5 +154,6 @@ class Answer:
 
 def _file(encl: Encl, fd: int | None) -> tuple[int, int]:
     """Return an operation's descriptor, and its flags."""
-    private = OpFlag.PRIVATE if encl.by_address else 0
-    return fd or 0, private | (OpFlag.GIVEN if fd is None else 0)
+    flags = OpFlag.PRIVATE if encl.by_address else OpFlag(0)
+    flags |= OpFlag.OUTSIDE if isinstance(encl, VepcFile) else OpFlag(0)
+    return fd or 0, flags | (OpFlag.GIVEN if fd is None else 0)

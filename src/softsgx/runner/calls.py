@@ -15,6 +15,7 @@ from softsgx.driver.device import File, Isgx
 from softsgx.driver.driver import Driver
 from softsgx.driver.encl import Encl
 from softsgx.driver.mm import Mm
+from softsgx.driver.vepc import VepcFile
 from softsgx.native.numbers import Call
 from softsgx.runner.answers import NOT_IMPLEMENTED, NOT_OURS, Answer, NewFd, Result
 from softsgx.runner.code.sites import Sites
@@ -150,7 +151,11 @@ class Calls:
             return self._driver.alignment(file, length, flags)
         answer = Answer(task.process, self.sites.code)
         task.take_personality()
-        self._driver.mmap(task.mm, file, start, length, prot, flags)
+        if isinstance(file, VepcFile):
+            where = start, length, Context.read(task.caller, answer_at).address
+            self._driver.mmap_vepc(task.mm, file, where, prot, flags)
+        else:
+            self._driver.mmap(task.mm, file, start, length, prot, flags)
         end = start + -(-length // PAGE_SIZE) * PAGE_SIZE
         if isinstance(file, Encl):
             answer.attach(self._driver, file, fd & _U32)

@@ -4,10 +4,12 @@ from collections.abc import Callable, Iterator
 from struct import unpack
 
 from softsgx.arch.cpuid import (
+    LEAF1_ECX_VMX,
     LEAF7_EBX_SGX,
     LEAF7_ECX_SGX_LC,
     LEAF_FEATURES,
     LEAF_SGX,
+    LEAF_VERSION,
     VENDOR_INTEL,
     CpuidRegs,
     Identity,
@@ -24,7 +26,6 @@ _ALL = 0xFFFF_FFFF
 _KEEP_NONE = CpuidRegs()
 _EPC_SUBLEAVES = 4
 
-_LEAF_VERSION = 0x01
 _LEAF_DESCRIPTORS = 0x02
 _LEAF_CACHES = 0x04
 _LEAF_TOPOLOGY = 0x0B
@@ -71,7 +72,8 @@ def overlays(
     rate: list[Overlay] = []
     if model.identity is not None and tsc_khz and not _tells_rate(host):
         rate = list(_rate(tsc_khz, host))
-    return [*_sgx(model, host, rate), *rate, *_identity(model.identity, host)]
+    who = [*_version(model), *_identity(model.identity, host)]
+    return [*_sgx(model, host, rate), *rate, *who]
 
 
 def view(
@@ -137,12 +139,22 @@ def _sgx(model: Model, host: Host, rate: list[Overlay]) -> Iterator[Overlay]:
     yield _overlay(LEAF_SGX, CpuidRegs())
 
 
+def _version(model: Model) -> Iterator[Overlay]:
+    """Yield leaf 1: the identity's signature, and VMX if the model has that."""
+    add, keep = CpuidRegs(), CpuidRegs(_ALL, _ALL, _ALL, _ALL)
+    if model.identity is not None:
+        add, keep = CpuidRegs(eax=model.identity.signature), keep._replace(eax=0)
+    if model.vmx:
+        add = add._replace(ecx=LEAF1_ECX_VMX)
+        keep = keep._replace(ecx=_ALL & ~LEAF1_ECX_VMX)
+    if keep != CpuidRegs(_ALL, _ALL, _ALL, _ALL):
+        yield _overlay(LEAF_VERSION, add, keep)
+
+
 def _identity(identity: Identity | None, host: Host) -> Iterator[Overlay]:
     """Yield what makes the machine an Intel processor of that name."""
     if identity is None:
         return
-    version = CpuidRegs(eax=identity.signature)
-    yield _overlay(_LEAF_VERSION, version, CpuidRegs(0, _ALL, _ALL, _ALL))
     if not host(_LEAF_CACHES, 0)[0] & _CACHE_TYPE:
         yield _overlay(_LEAF_DESCRIPTORS, _SEE_CACHES)
         yield from _caches(host)
@@ -230,7 +242,7 @@ def _processors(host: Host) -> int:
     """Return the logical processors of a package."""
     if host(0, 0)[0] >= _LEAF_TOPOLOGY and host(_LEAF_TOPOLOGY, 1)[1]:
         return host(_LEAF_TOPOLOGY, 1)[1] & 0xFFFF
-    return host(_LEAF_VERSION, 0)[1] >> 16 & 0xFF
+    return host(LEAF_VERSION, 0)[1] >> 16 & 0xFF
 
 
 def _overlay(

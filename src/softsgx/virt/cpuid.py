@@ -59,5 +59,6 @@ def guest_model(
         flc=has_lc,
         enclv=bool(features & SgxFeatures.ENCLV),
         oversub=bool(features & SgxFeatures.OVERSUB),
+        vmx=False,
         epc_bytes=epc_bytes,
     )

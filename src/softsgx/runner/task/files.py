@@ -11,7 +11,7 @@ import resource
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from softsgx.driver.device import ENCLAVE, ISGX, PROVISION, File
+from softsgx.driver.device import ENCLAVE, ISGX, PROVISION, VEPC, File
 from softsgx.driver.driver import Driver
 from softsgx.driver.encl import Encl
 from softsgx.native.loss import lose_power
@@ -77,6 +77,12 @@ class Files:
         """Open /dev/isgx; ENFILE."""
         memory = self.new_memory()
         return self._opened(self._driver.open_isgx(memory, flags), memory, flags)
+
+    def open_vepc(self, flags: int) -> int:
+        """Open /dev/sgx_vepc; ENFILE."""
+        self._check_room()
+        memory = SharedMemory(mark_memory(f"/dev/{VEPC}"))
+        return self._opened(self._driver.open_vepc(memory, flags), memory, flags)
 
     def new_memory(self) -> SharedMemory:
         """Return memory of isgx that is nobody's yet; ENFILE."""

@@ -64,6 +64,8 @@ def _named(value: str, cpu: Cpu) -> dict[str, str]:
 def _flags(flags: list[str], cpu: Cpu) -> list[str]:
     model, control = cpu.model, cpu.package.feature_control
     flags = [flag for flag in flags if flag not in ("sgx", "sgx_lc")]
+    if model.vmx and "vmx" not in flags:
+        flags.append("vmx")
     if model.identity is not None:
         flags = [flag for flag in flags if flag not in _OF_AMD]
     if not model.sgx1 or control & OPTED_IN != OPTED_IN:

@@ -4,8 +4,9 @@ import os
 import struct
 from pathlib import Path
 
-from softsgx.driver.device import ENCLAVE, ISGX
+from softsgx.driver.device import ENCLAVE, ISGX, VEPC
 from softsgx.driver.mm import Vma
+from softsgx.driver.vepc import VepcFile
 from softsgx.native.numbers import AGENT_BASE, VDSO_OFFSET
 from softsgx.runner.task.threads import read_proc
 from softsgx.runner.vfs.views import FIRST_INODE
@@ -53,6 +54,9 @@ def _with_vdso(start: int, line: str) -> str:
 
 def _enclave_line(vma: Vma, device: str) -> str:
     letters = "".join(c if vma.prot & 1 << n else "-" for n, c in enumerate("rwx"))
-    head = f"{vma.start:08x}-{vma.end:08x} {letters}s 00000000 {device} {FIRST_INODE}"
-    name = ISGX if vma.encl.by_address else ENCLAVE
+    offset, name = 0, ISGX if vma.encl.by_address else ENCLAVE
+    if isinstance(vma.encl, VepcFile):
+        offset, name = vma.start - vma.origin, VEPC
+    span = f"{vma.start:08x}-{vma.end:08x} {letters}s"
+    head = f"{span} {offset:08x} {device} {FIRST_INODE}"
     return f"{head:<72} /dev/{name}"

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from softsgx.driver.device import ENCLAVE, ISGX
+from softsgx.driver.device import ENCLAVE, ISGX, VEPC
 from softsgx.native.memory import sealed
 from softsgx.runner.answers import IN_PART_OURS, NOT_OURS, NewFd, Result
 from softsgx.runner.task.files import Files
@@ -214,11 +214,12 @@ class Paths:
             with asked.task.caller.aside():
                 text = os.fsencode(view.text())
             return sealed(mark_memory(view.path), text)
-        if view.name == ENCLAVE:
-            return self._files.open_enclave(flags)
-        if view.name == ISGX:
-            return self._files.open_isgx(flags)
-        return self._files.open_provision(flags)
+        nodes = {
+            ENCLAVE: self._files.open_enclave,
+            ISGX: self._files.open_isgx,
+            VEPC: self._files.open_vepc,
+        }
+        return nodes.get(view.name, self._files.open_provision)(flags)
 
     def _write(self, asked: _Asked, number: int, args: Args) -> int:
         view = asked.opened(args[0])

@@ -14,15 +14,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from softsgx.driver.cpu import Cpu
-from softsgx.driver.device import ENCLAVE, ISGX, PROVISION, nodes
+from softsgx.driver.device import ENCLAVE, ISGX, PROVISION, VEPC, nodes
 from softsgx.runner.vfs.cpuinfo import cpuinfo
 
 if TYPE_CHECKING:
     from softsgx.runner.task.process import UserTask
 
 MISC_MAJOR = 10
-MINORS = {ENCLAVE: 125, PROVISION: 126, ISGX: 124}
-PROVISION_GROUP = "sgx_prv"
+MINORS = {ENCLAVE: 125, PROVISION: 126, VEPC: 123, ISGX: 124}
+GROUPS = {PROVISION: "sgx_prv", VEPC: "sgx"}
+"""Of the nodes that not everybody may open, by the udev rules."""
 
 _NODE0 = "/sys/devices/system/node/node0"
 _SYSFS_SIZE = 4096
@@ -133,8 +134,7 @@ class Views:
         found: MoreViews | None = None,
     ):
         self.found = found or NoMoreViews()
-        group = provision_group() if gid is None else gid
-        made = [*_devices(cpu, group), *_processor(cpu), *more]
+        made = [*_devices(cpu, gid), *_processor(cpu), *more]
         made += _absent(nodes(cpu))
         self._by_path = {
             view.path: View(**{**vars(view), "number": FIRST_INODE + number})
@@ -184,10 +184,10 @@ class Views:
         return sorted(p for p in parents if p not in self._by_path and self.entries(p))
 
 
-def provision_group() -> int:
-    """Return the group of /dev/sgx_provision: sgx_prv, or that of softsgx's user."""
+def group_of(name: str) -> int:
+    """Return a node's group: that of the udev rules, or that of softsgx's user."""
     try:
-        return grp.getgrnam(PROVISION_GROUP).gr_gid
+        return grp.getgrnam(GROUPS.get(name, "root")).gr_gid
     except KeyError:
         return os.getegid()
 
@@ -197,18 +197,18 @@ def _processor(cpu: Cpu) -> Iterator[View]:
     yield _text(path, lambda: cpuinfo(_native(path), cpu), size=0)
 
 
-def _devices(cpu: Cpu, group: int) -> Iterator[View]:
+def _devices(cpu: Cpu, gid: int | None) -> Iterator[View]:
     found = nodes(cpu)
     if not found:
         return
     for name in found:
-        yield from _device(name, group if name == PROVISION else 0)
+        yield from _device(name, group_of(name) if gid is None else gid)
     yield _text("/proc/misc", partial(_misc, found), size=0)
     if ISGX in found:
         yield _directory(_PLATFORM_DEVICE)
         yield _directory(f"{_PLATFORM_DEVICE}/misc")
         return
-    for name in found:
+    for name in (one for one in found if one != VEPC):
         yield _link(f"/dev/sgx/{name.removeprefix('sgx_')}", f"../{name}")
     yield _directory("/dev/sgx")
     yield _directory(f"{_NODE0}/x86")
@@ -218,8 +218,8 @@ def _devices(cpu: Cpu, group: int) -> Iterator[View]:
 
 def _device(name: str, group: int) -> Iterator[View]:
     minor = MINORS[name]
-    mode = 0o660 if name == PROVISION else 0o666
-    yield View(path=f"/dev/{name}", kind=Kind.NODE, mode=mode, gid=group, minor=minor)
+    mode, gid = (0o660, group) if name in GROUPS else (0o666, 0)
+    yield View(path=f"/dev/{name}", kind=Kind.NODE, mode=mode, gid=gid, minor=minor)
     number = f"{MISC_MAJOR}:{minor}"
     device = "devices/virtual/misc"
     if name == ISGX:
@@ -240,7 +240,7 @@ def _device(name: str, group: int) -> Iterator[View]:
 def _absent(found: tuple[str, ...]) -> list[View]:
     """Name what a machine with SGX shows, and the model has not."""
     paths = [f"/dev/{name}" for name in MINORS if name not in found]
-    if ENCLAVE not in found:
+    if PROVISION not in found:
         paths += ["/dev/sgx", f"{_NODE0}/x86"]
     return [
         View(path=path, kind=Kind.ABSENT) for path in paths if os.path.lexists(path)
