@@ -112,6 +112,7 @@ struct thread {
 	struct k_stack altstack; /* the program's own */
 	u32 guarded;		/* its system calls inside are dispatched to us */
 	u64 lifted;		/* an instruction whose breakpoint it met last */
+	u64 unread;		/* where code could not be had when it looked last */
 	u32 no_rdtsc;		/* RDTSC faults, by our doing */
 	struct detour detour;
 };
@@ -270,9 +271,7 @@ HIDDEN void forbid_calls(struct thread *th);
 HIDDEN void forbid_rdtsc(struct thread *th);
 HIDDEN int allow_rdtsc(struct thread *th);
 HIDDEN int at_rdtsc(u64 rip);
-#define LONGEST 15 /* bytes of an instruction */
 HIDDEN int is_prefix(u8 byte);
-HIDDEN void copy_instruction(u8 *code, u64 rip); /* LONGEST + 2 bytes */
 
 /* ---- registers.c, xsave.c: the state that an exit saves and ERESUME loads ---- */
 #define G(reg) (*(u64 *)(gpr + (reg)))

@@ -8,8 +8,7 @@
  * has for it, where the model is one without SGX2.  The rest are sites.
  */
 #include "agent.h"
-
-#define PAGE 4096ul
+#include "code.h"
 
 enum map { ONE_BYTE, TWO_BYTE };
 enum form { PLAIN, MODRM, MODRM_MEMORY, EXACT_MODRM };
@@ -77,20 +76,6 @@ static int is_among(const struct pattern *list, u64 length, enum map map, const 
 		if (list[i].map == map && fits(&list[i], code))
 			return 1;
 	return 0;
-}
-
-/* Copy what can be had of an instruction; zero behind it. */
-void copy_instruction(u8 *code, u64 rip)
-{
-	u64 here = PAGE - rip % PAGE;
-
-	memset(code, 0, LONGEST + 2);
-	if (here > LONGEST)
-		here = LONGEST;
-	if (agent_copy(code, (void *)rip, here))
-		memset(code, 0, here);
-	else if (agent_copy(code + here, (void *)(rip + here), LONGEST - here))
-		memset(code + here, 0, LONGEST - here);
 }
 
 static const u8 *opcode_of(const u8 *code, enum map *map)

@@ -4,6 +4,7 @@
  * interrupts.  Each but a resolved fault is an exit.
  */
 #include "agent.h"
+#include "code.h"
 
 #define VECTOR_DB 1
 #define VECTOR_BP 3
@@ -94,7 +95,7 @@ static int software_interrupt(const struct frame *f)
 	if (f->sig == SIGSYS)
 		return 1;
 	return (mc->trapno == VECTOR_BP || mc->trapno == VECTOR_OF) &&
-	       !agent_copy(code, (void *)(mc->rip - 2), 2) && code[0] == 0xcd &&
+	       !code_copy(code, mc->rip - 2, 2) && code[0] == 0xcd &&
 	       code[1] == mc->trapno;
 }
 
@@ -102,6 +103,16 @@ static int software_interrupt(const struct frame *f)
 static int before_instruction(u64 vector)
 {
 	return vector >= VECTOR_TS && vector <= VECTOR_AC;
+}
+
+/* The program took the code away before we looked.  Once more, and it is a page fault; but
+ * behind a trap nobody can say where its instruction began. */
+static int code_was_gone(const struct frame *f)
+{
+	const struct k_sigcontext *mc = &f->uc->mc;
+
+	return mc->trapno != VECTOR_DB && mc->trapno != VECTOR_BP &&
+	       f->th->unread == mc->rip;
 }
 
 /* A breakpoint may stand for an instruction that is forbidden, or for nothing any
@@ -132,20 +143,26 @@ static int our_breakpoint(struct frame *f)
 	return 1;
 }
 
+/* It may be ENCLU's, or that of the HLT in its place: which of them stands there by now
+ * does not matter. */
+static int by_enclu(const struct frame *f)
+{
+	return f->sig == SIGILL || (f->sig == SIGSEGV && f->info->code == SI_KERNEL);
+}
+
 void inside_signal(struct frame *f)
 {
 	struct k_sigcontext *mc = &f->uc->mc;
 	int sync = f->info->code > 0 && (SIGBIT(f->sig) & FAULT_SIGNALS);
 
+	f->th->unread = 0;
 	if (sync && enclave_lost(f->th->encl)) {
 		enclave_exit(f, NO_VECTOR, 0, 0); /* ERESUME finds nothing */
 	} else if (!sync) {
 		enclave_exit(f, NO_VECTOR, 0, 0);
 		deliver(f);
-	} else if (f->sig == SIGILL && at_enclu(mc->rip)) {
-		inside_enclu(f, 1);
-	} else if (f->sig == SIGSEGV && site_of(f) == SITE_ENCLU) {
-		inside_enclu(f, 0);
+	} else if (by_enclu(f) && at_enclu(mc->rip)) {
+		inside_enclu(f, f->sig == SIGILL);
 	} else if (state_site(f)) {
 		return;
 	} else if (software_interrupt(f)) {
@@ -157,7 +174,7 @@ void inside_signal(struct frame *f)
 		undefined(f);
 	} else if (mc->trapno == 14 && (f->sig == SIGSEGV || f->sig == SIGBUS)) {
 		page_fault(f);
-	} else {
+	} else if (!code_was_gone(f)) {
 		exception(f);
 	}
 }

@@ -7,6 +7,7 @@
  * puts the registers back.  Whatever comes meanwhile finds the thread at the site.
  */
 #include "agent.h"
+#include "code.h"
 
 #define HLT 0xf4
 #define OPCODE_XSAVE 0xae /* XRSTOR and XSAVEOPT too */
@@ -135,7 +136,7 @@ static int is_refused(const struct instruction *in, u64 area, u64 xfrm)
 
 	if (in->stub != STUB_XRSTOR && in->stub != STUB_XRSTOR + 1)
 		return 0;
-	if (agent_copy(header, (void *)(area + XSTATE_BV), sizeof(header)))
+	if (code_copy(header, area + XSTATE_BV, sizeof(header)))
 		return 0;
 	return (header[0] & ~xfrm) ||
 	       ((header[1] & XCOMP_COMPACTED) && (header[1] & ~(xfrm | XCOMP_COMPACTED)));

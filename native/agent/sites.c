@@ -10,6 +10,7 @@
  * which would take a breakpoint for its own.
  */
 #include "agent.h"
+#include "code.h"
 
 #define NR_SITES 4096 /* eight pages */
 #define MIX 0x9e3779b97f4a7c15ul
@@ -22,24 +23,24 @@ static u64 sites[NR_SITES]; /* address << 3 | kind, open addressing */
 static const u8 enclu_bytes[3] = {0x0f, 0x01, 0xd7};
 static const u8 cpuid_bytes[2] = {0x0f, 0xa2};
 
-static enum site_kind site_at(u64 address, u8 byte);
+static int is_site(u64 address, enum site_kind like);
 
 /* ENCLU, or what another thread put in its place since this one trapped there. */
 int at_enclu(u64 rip)
 {
 	u8 code[3];
 
-	if (agent_copy(code, (void *)rip, 3) || code[1] != enclu_bytes[1] ||
+	if (code_copy(code, rip, 3) || code[1] != enclu_bytes[1] ||
 	    code[2] != enclu_bytes[2])
 		return 0;
-	return code[0] == enclu_bytes[0] || site_at(rip, HLT) == SITE_ENCLU;
+	return code[0] == enclu_bytes[0] || (code[0] == HLT && is_site(rip, SITE_ENCLU));
 }
 
 int at_cpuid(u64 rip)
 {
 	u8 code[2];
 
-	if (agent_copy(code, (void *)rip, 2))
+	if (code_copy(code, rip, 2))
 		return 0;
 	return code[0] == cpuid_bytes[0] && code[1] == cpuid_bytes[1];
 }
@@ -116,31 +117,35 @@ enum site_kind site_lookup(u64 address)
 	return SITE_NONE;
 }
 
-/* What stood where now one of the two stands; a site of another process's making is
- * asked for. */
+/* A site of another process's making is asked for. */
+static int is_site(u64 address, enum site_kind like)
+{
+	enum site_kind kind = site_lookup(address);
+
+	if (kind != SITE_NONE)
+		return kind == like;
+	if (call_supervisor(CALL_SITE, address, like, 0, 0, 0) != 1)
+		return 0;
+	site_add(address, like);
+	return 1;
+}
+
+/* What stood where now one of the two stands. */
 static enum site_kind site_at(u64 address, u8 byte)
 {
 	u8 code[3] = {0};
-	enum site_kind kind, like;
-	long answer;
+	enum site_kind like;
 
-	if (agent_copy(code, (void *)address, 2) || code[0] != byte)
+	if (code_copy(code, address, 2) || code[0] != byte)
 		return SITE_NONE;
 	if (code[1] == cpuid_bytes[1])
 		like = SITE_CPUID;
 	else if (code[1] == enclu_bytes[1] &&
-		 !agent_copy(code, (void *)address, 3) && code[2] == enclu_bytes[2])
+		 !code_copy(code, address, 3) && code[2] == enclu_bytes[2])
 		like = SITE_ENCLU;
 	else
 		return SITE_NONE;
-	kind = site_lookup(address);
-	if (kind != SITE_NONE)
-		return kind == like ? kind : SITE_NONE;
-	answer = call_supervisor(CALL_SITE, address, like, 0, 0, 0);
-	if (answer != 1)
-		return SITE_NONE;
-	site_add(address, like);
-	return like;
+	return is_site(address, like) ? like : SITE_NONE;
 }
 
 /* The site that raised a signal, RIP at it. */
@@ -164,7 +169,7 @@ static int ends_window(const struct thread *th, u64 address)
 {
 	u8 code;
 
-	return th && th->inside && th->lifted && !agent_copy(&code, (void *)address, 1) &&
+	return th && th->inside && th->lifted && !code_copy(&code, address, 1) &&
 	       code == INT3 && call_supervisor(CALL_SITE, address, SITE_WINDOW, 0, 0, 0) == 1;
 }
 

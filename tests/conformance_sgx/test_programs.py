@@ -57,6 +57,8 @@ def test_the_program_sees_the_same_in_exact_mode(
         "edmm",
         "fork_shared",
         "parallel",
+        "code_evicted",
+        "code_unmapped",
     ],
 )
 def test_it_passes_with_an_epc_that_is_too_small(

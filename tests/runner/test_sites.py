@@ -18,6 +18,7 @@ from softsgx.runner.task.caller import Caller
 from softsgx.runner.task.files import Files
 from softsgx.runner.task.process import Process, UserTask
 from tests.driver.fakes import BASE, PAGE, RWX, World
+from tests.driver.paged import evict
 
 ENCLU_BYTES = b"\x0f\x01\xd7"
 CPUID_BYTES = b"\x0f\xa2"
@@ -148,6 +149,31 @@ def test_a_tcs_is_no_code(patient: Patient) -> None:
     patient.world.map(0, 1, 3)
     enclave_page(patient, 0)[64:67] = ENCLU_BYTES
     refused(patient, task, BASE + 64, ENCLU)
+
+
+def test_code_is_seen_as_it_stands_and_its_pages_come_for_it(patient: Patient) -> None:
+    task = patient.start(b"")
+    driver, encl = patient.world.driver, patient.world.encl
+    end = BASE + 2 * PAGE
+    enclave_page(patient, 1)[-4:] = b"\x90" + ENCLU_BYTES
+    enclave_page(patient, 2)[:2] = b"\x0f\x0b"
+    patient.sites.patch(task, end - 3, ENCLU)
+    for gone in ((), (1,), (2,), (1, 2)):
+        driver.drain()
+        assert evict(driver, encl, *gone) == len(gone)
+        seen = patient.sites.seen(task, end - 4, 6)
+        assert seen == b"\x90\xf4\x01\xd7\x0f\x0b"
+        assert not encl.evicted
+
+
+@pytest.mark.parametrize("index", [0, 4, 5, 200])
+def test_what_is_no_code_is_not_seen(patient: Patient, index: int) -> None:
+    """A TCS, what lies behind the last page on either side, and what is not mapped."""
+    task = patient.start(b"")
+    patient.world.map(0, 1, 3)
+    with pytest.raises(OSError) as caught:  # noqa: PT011 -- judged below
+        patient.sites.seen(task, BASE + (index + 1) * PAGE - 1, 1 + (index == 4))
+    assert caught.value.errno == errno.EFAULT
 
 
 def test_a_breakpoint_of_the_programs_own_is_not_ours(patient: Patient) -> None:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from softsgx.runner.tracing import Tracer
 
 _U32 = (1 << 32) - 1
+_MOST_CODE = 16
 _HIDDEN_AT_MOST = 1 << 20
 """Bytes of a buffer that are judged in one call."""
 
@@ -65,6 +66,7 @@ class Calls:
             Call.SITE: self._site,
             Call.TRAP: self._trap,
             Call.RESUMED: self._resumed,
+            Call.CODE: self._code,
             Call.MOREOPS: self._moreops,
             Call.COVERS: self._covers,
             Call.HIDDEN: self._hidden,
@@ -256,6 +258,11 @@ class Calls:
 
     def _resumed(self, task: UserTask, args: tuple[int, ...]) -> Result:
         self.sites.resumed(task, args[0])
+        return 0
+
+    def _code(self, task: UserTask, args: tuple[int, ...]) -> Result:
+        address, to, size = args[:3]
+        task.caller.write(to, self.sites.seen(task, address, min(size, _MOST_CODE)))
         return 0
 
     def _moreops(self, task: UserTask, args: tuple[int, ...]) -> Result:

@@ -9,6 +9,7 @@ import errno
 from softsgx.arch.addr import PAGE_SIZE
 from softsgx.driver.driver import Driver
 from softsgx.driver.encl import Encl
+from softsgx.driver.mapping import granted
 from softsgx.native import lib
 from softsgx.native.abi import Trap
 from softsgx.runner.code.enclave_code import EnclaveCode
@@ -26,6 +27,7 @@ class Sites:
     """All places in the tree where softsgx replaced an instruction."""
 
     def __init__(self, driver: Driver, *, cpuid: bool):
+        self._driver = driver
         self._xcr0 = lib.xcr0()
         self.code = EnclaveCode(
             driver.machine.epc,
@@ -81,6 +83,24 @@ class Sites:
         vma = task.mm.find(address)
         if vma is not None:
             self.code.resumed(vma.encl, address)
+
+    def seen(self, task: UserTask, address: int, size: int) -> bytes:
+        """Return what code has there, sites as they are; its pages come for it.
+
+        OSError(EFAULT): there is nothing that an enclave may read or execute.
+        NotYetError.
+        """
+        end, out = address + size, b""
+        while (at := address + len(out)) < end:
+            vma = task.mm.find(at)
+            page = self._driver.resident(vma.encl, at) if vma else None
+            self._driver.absorb()
+            if not vma or not page or not granted(vma.encl.word(at)):
+                raise OSError(errno.EFAULT, "no code of an enclave")
+            here = at % PAGE_SIZE
+            cell = self._driver.machine.epc.page(page.epc_page)
+            out += bytes(cell[here : here + end - at])
+        return out
 
     def forget(self, encl: Encl) -> None:
         """Drop what is known of an enclave that is gone."""
