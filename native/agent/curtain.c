@@ -9,14 +9,16 @@
  *
  * To close it at each last exit would make short calls several times slower.  So in
  * normal mode it falls at an exit that comes a while after the one before, or as long as
- * all this takes less than a fortieth of the time, with a credit for the first calls; in
- * exact mode always.
+ * all this takes less than a fortieth of the time, with a credit for the first calls, and
+ * a larger one each time that host code was seen looking; in exact mode always.
  */
 #include "agent.h"
 
 #define SHARE 40		/* one part of so many may be spent */
 #define CREDIT (1l << 25)	/* ticks: about ten milliseconds */
-#define MOST_PASSED (1l << 20)	/* between two exits: the rest others may have worked */
+#define CREDIT_SEEN (1l << 30)	/* after host code looked */
+#define MOST_CREDIT (1l << 32)
+#define MOST_PASSED (1l << 30)	/* between two exits: the rest others may have worked */
 #define TSC_REFUSED ((u64)-EFAULT_)
 #define CLOCK_THREAD_CPUTIME_ 3
 #define TICKS_A_NS 3		/* about */
@@ -147,8 +149,8 @@ static int affordable(struct curtain *c)
 	c->looked = now;
 	if (passed > 0)
 		c->credit += (passed < MOST_PASSED ? passed : MOST_PASSED) / SHARE;
-	if (c->credit > CREDIT)
-		c->credit = CREDIT;
+	if (c->credit > MOST_CREDIT)
+		c->credit = MOST_CREDIT;
 	return c->credit > 0 || passed > SHARE * c->opening;
 }
 
@@ -201,8 +203,8 @@ void curtain_forked(int torn)
 
 /* ---- faults; whoever calls the first has the lock of the enclaves ---- */
 
-/* The run whose rights a closed curtain keeps from host code; NULL. */
-const struct run *curtain_hides(u64 address, u64 needed)
+/* The run whose rights a closed curtain takes away; NULL. */
+static const struct run *hidden(u64 address, u64 needed)
 {
 	const struct enclave *e = enclave_of(address);
 	const struct run *run;
@@ -211,6 +213,23 @@ const struct run *curtain_hides(u64 address, u64 needed)
 		return 0;
 	run = runs_at(&e->curtain, address);
 	return run && (run->prot & needed) == needed ? run : 0;
+}
+
+/* Who looked once is likely to look again: it is to find the curtain closed. */
+static void looked_at(struct curtain *c)
+{
+	if (c->credit < CREDIT_SEEN)
+		c->credit = CREDIT_SEEN;
+}
+
+/* The run whose rights a closed curtain keeps from host code; NULL. */
+const struct run *curtain_met_outside(u64 address, u64 needed)
+{
+	const struct run *run = hidden(address, needed);
+
+	if (run)
+		looked_at(&enclave_of(address)->curtain);
+	return run;
 }
 
 static u64 needed_by(u64 error)
@@ -226,7 +245,7 @@ int curtain_met_inside(u64 address, u64 error)
 	int hides;
 
 	lock_enclaves();
-	hides = curtain_hides(address, needed_by(error)) != 0;
+	hides = hidden(address, needed_by(error)) != 0;
 	if (hides)
 		lift(enclave_of(address));
 	unlock_enclaves();

@@ -42,7 +42,7 @@ HIDDEN void curtain_drop(struct enclave *e);
 HIDDEN void curtain_open(struct enclave *e);
 HIDDEN void curtain_leave(struct enclave *e);
 HIDDEN int curtain_met_inside(u64 address, u64 error);
-HIDDEN const struct run *curtain_hides(u64 address, u64 needed);
+HIDDEN const struct run *curtain_met_outside(u64 address, u64 needed);
 HIDDEN void curtain_forked(int torn);
 /* Around a change of mappings that is not the supervisor's. */
 HIDDEN void curtain_change_begin(u64 start, u64 length);

@@ -94,13 +94,13 @@ static enum shown behind_curtain(const struct k_sigcontext *mc, u64 *end)
 
 	lock_enclaves();
 	if (mc->err & PF_FETCH) {
-		what = curtain_hides(mc->cr2, PROT_EXEC_) ? FETCHED : NOTHING;
+		what = curtain_met_outside(mc->cr2, PROT_EXEC_) ? FETCHED : NOTHING;
 	} else if (mc->err & PF_WRITE) {
-		run = curtain_hides(mc->cr2, PROT_WRITE_);
+		run = curtain_met_outside(mc->cr2, PROT_WRITE_);
 		what = run ? STEPPED : NOTHING;
 		*end = run ? run->end : 0;
 	} else {
-		run = curtain_hides(mc->cr2, PROT_READ_);
+		run = curtain_met_outside(mc->cr2, PROT_READ_);
 		if (run) /* where the process can map no more, a step has room */
 			what = abort_show(page, run->end - page) ? SHOWN : STEPPED;
 	}
