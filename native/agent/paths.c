@@ -118,6 +118,7 @@ static int where_of(const struct k_sigcontext *mc, struct where *w)
 {
 	switch (mc->rax) {
 	case NR_open:
+	case NR_creat:
 	case NR_stat:
 	case NR_lstat:
 	case NR_access:
@@ -126,7 +127,8 @@ static int where_of(const struct k_sigcontext *mc, struct where *w)
 	case NR_lgetxattr:
 	case NR_listxattr:
 	case NR_llistxattr:
-		*w = (struct where){(u64)AT_FDCWD_, mc->rdi, 0, mc->rax == NR_open};
+		*w = (struct where){(u64)AT_FDCWD_, mc->rdi, 0,
+				    mc->rax == NR_open || mc->rax == NR_creat};
 		return 1;
 	case NR_openat:
 	case NR_openat2:
@@ -149,6 +151,8 @@ static u64 open_flags(const struct k_sigcontext *mc)
 
 	if (mc->rax == NR_openat2)
 		agent_copy(&flags, (void *)mc->rdx, 8);
+	else if (mc->rax == NR_creat)
+		flags = O_CREAT_ | O_WRONLY_ | O_TRUNC_;
 	else
 		flags = (u32)(mc->rax == NR_open ? mc->rsi : mc->rdx);
 	return flags;
@@ -271,6 +275,51 @@ void do_execve(struct frame *f)
 		reissue(f);
 }
 
+#define NO_ARGUMENT 0xff
+
+/* Calls that make, move or take away a name, or change what is at one, and which of their
+ * arguments are such. */
+static const struct {
+	u16 nr;
+	u8 names[2];
+} naming[] = {
+	{NR_truncate, {0, NO_ARGUMENT}}, {NR_rename, {0, 1}},
+	{NR_mkdir, {0, NO_ARGUMENT}},	 {NR_rmdir, {0, NO_ARGUMENT}},
+	{NR_link, {0, 1}},		 {NR_unlink, {0, NO_ARGUMENT}},
+	{NR_symlink, {1, NO_ARGUMENT}},	 {NR_chmod, {0, NO_ARGUMENT}},
+	{NR_chown, {0, NO_ARGUMENT}},	 {NR_lchown, {0, NO_ARGUMENT}},
+	{NR_mknod, {0, NO_ARGUMENT}},	 {NR_mkdirat, {1, NO_ARGUMENT}},
+	{NR_mknodat, {1, NO_ARGUMENT}},	 {NR_fchownat, {1, NO_ARGUMENT}},
+	{NR_unlinkat, {1, NO_ARGUMENT}}, {NR_renameat, {1, 3}},
+	{NR_linkat, {1, 3}},		 {NR_symlinkat, {2, NO_ARGUMENT}},
+	{NR_fchmodat, {1, NO_ARGUMENT}}, {NR_utimensat, {1, NO_ARGUMENT}},
+	{NR_renameat2, {1, 3}},
+};
+
+static int naming_call(struct frame *f)
+{
+	struct k_sigcontext *mc = &f->uc->mc;
+	const u64 arguments[] = {mc->rdi, mc->rsi, mc->rdx, mc->r10};
+	long ret = -NOT_OURS_CODE;
+	u64 i = 0;
+
+	while (i < ARRAY_SIZE(naming) && naming[i].nr != mc->rax)
+		i++;
+	if (i == ARRAY_SIZE(naming))
+		return 0;
+	for (u64 k = 0; k < 2 && ret == -NOT_OURS_CODE; k++) {
+		u8 which = naming[i].names[k];
+
+		if (which != NO_ARGUMENT && likely_at(arguments[which]) == A_VIEW)
+			ret = ask(mc, 0);
+	}
+	if (ret == -NOT_OURS_CODE)
+		reissue(f);
+	else
+		mc->rax = (u64)ret;
+	return 1;
+}
+
 int path_syscall(struct frame *f)
 {
 	struct k_sigcontext *mc = &f->uc->mc;
@@ -294,7 +343,7 @@ int path_syscall(struct frame *f)
 		return 1;
 	}
 	if (!where_of(mc, &w))
-		return 0;
+		return naming_call(f);
 	do_path(f, &w);
 	return 1;
 }

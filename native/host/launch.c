@@ -105,6 +105,29 @@ static struct sock_filter first_filter[] = {
 	TRAP_ALWAYS(__NR_lgetxattr),
 	TRAP_ALWAYS(__NR_listxattr),
 	TRAP_ALWAYS(__NR_llistxattr),
+	/* names that are made, moved or taken away, and what is at them */
+	TRAP_ALWAYS(__NR_creat),
+	TRAP_ALWAYS(__NR_truncate),
+	TRAP_ALWAYS(__NR_rename),
+	TRAP_ALWAYS(__NR_mkdir),
+	TRAP_ALWAYS(__NR_rmdir),
+	TRAP_ALWAYS(__NR_link),
+	TRAP_ALWAYS(__NR_unlink),
+	TRAP_ALWAYS(__NR_symlink),
+	TRAP_ALWAYS(__NR_chmod),
+	TRAP_ALWAYS(__NR_chown),
+	TRAP_ALWAYS(__NR_lchown),
+	TRAP_ALWAYS(__NR_mknod),
+	TRAP_ALWAYS(__NR_mkdirat),
+	TRAP_ALWAYS(__NR_mknodat),
+	TRAP_ALWAYS(__NR_fchownat),
+	TRAP_ALWAYS(__NR_unlinkat),
+	TRAP_ALWAYS(__NR_renameat),
+	TRAP_ALWAYS(__NR_linkat),
+	TRAP_ALWAYS(__NR_symlinkat),
+	TRAP_ALWAYS(__NR_fchmodat),
+	TRAP_IF_ARG(__NR_utimensat, 1),
+	TRAP_ALWAYS(__NR_renameat2),
 	/* a debugger's requests that are about memory, or let its tracee go on */
 	IF_EQ(__NR_ptrace, 0, 8),
 	LOAD_LOW(0),
@@ -133,7 +156,7 @@ static struct sock_filter first_filter[] = {
 
 /* In front of it: what is in no row of it passes by its number alone, from wherever it is
  * made.  The kernel sees that before any call is made, and asks no filter about those. */
-#define MAX_NUMBERS 64
+#define MAX_NUMBERS 96
 static struct sock_filter numbers[MAX_NUMBERS + 4 + N(first_filter)] = {
 	LOAD(arch), IF_EQ(AUDIT_ARCH_X86_64, 1, 0), ALLOW, LOAD(nr),
 };

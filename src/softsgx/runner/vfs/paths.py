@@ -6,21 +6,29 @@ what turns out to be none.  Numbers are those of syscalls(2) for x86-64.
 
 import errno
 import os
-import stat
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from softsgx.driver.device import ENCLAVE, ISGX, VEPC
 from softsgx.native.memory import sealed
-from softsgx.runner.answers import IN_PART_OURS, NOT_OURS, NewFd, Result
+from softsgx.runner.answers import NOT_OURS, NewFd, Result
 from softsgx.runner.task.files import Files
 from softsgx.runner.task.marks import mark_directory, mark_memory
 from softsgx.runner.task.process import UserTask
+from softsgx.runner.vfs.asked import (
+    AT_EMPTY_PATH,
+    AT_SYMLINK_NOFOLLOW,
+    Args,
+    Asked,
+    Handler,
+    found,
+    signed,
+    with_inode,
+)
 from softsgx.runner.vfs.credentials import R_OK, W_OK, X_OK, Credentials
-from softsgx.runner.vfs.lookup import AT_FDCWD, Lookup, read_path
+from softsgx.runner.vfs.lookup import AT_FDCWD, Lookup
+from softsgx.runner.vfs.names import Names
 from softsgx.runner.vfs.stats import (
     dirents,
     dots,
@@ -31,95 +39,16 @@ from softsgx.runner.vfs.stats import (
 )
 from softsgx.runner.vfs.views import Kind, View, Views
 
-_AT_SYMLINK_NOFOLLOW = 0x100
 _AT_EACCESS = 0x200
-_AT_EMPTY_PATH = 0x1000
 _AT_NO_AUTOMOUNT = 0x800
 _AT_STATX_SYNC = 0x6000
 _STATX_RESERVED = 1 << 31
-_STAT_FLAGS = _AT_SYMLINK_NOFOLLOW | _AT_NO_AUTOMOUNT | _AT_EMPTY_PATH | _AT_STATX_SYNC
-_ACCESS_FLAGS = _AT_SYMLINK_NOFOLLOW | _AT_EACCESS | _AT_EMPTY_PATH
+_STAT_FLAGS = AT_SYMLINK_NOFOLLOW | _AT_NO_AUTOMOUNT | AT_EMPTY_PATH | _AT_STATX_SYNC
+_ACCESS_FLAGS = AT_SYMLINK_NOFOLLOW | _AT_EACCESS | AT_EMPTY_PATH
 _O_TMPFILE_BIT = 0o20000000
 _U32 = (1 << 32) - 1
+_CREAT = os.O_CREAT | os.O_WRONLY | os.O_TRUNC
 _ACCESS = {os.O_RDONLY: R_OK, os.O_WRONLY: W_OK, os.O_RDWR: R_OK | W_OK}
-
-Args = tuple[int, ...]
-Handler = Callable[["_Asked", Args], Result]
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """One call: the thread that makes it, and where it looks."""
-
-    task: UserTask
-    lookup: Lookup
-
-    def at(self, directory: int, address: int, *, follow: bool) -> View:
-        """Return the view at a path; OSError(NOT_OURS) if there is none."""
-        path = read_path(self.task, address)
-        with self.task.caller.aside():
-            view = self.lookup.path(_signed(directory), path, follow=follow)
-        return _found(view)
-
-    def at_or_open(self, directory: int, address: int, flags: int) -> View:
-        """Do so, or with AT_EMPTY_PATH and no path take what is open."""
-        follow = not flags & _AT_SYMLINK_NOFOLLOW
-        if not flags & _AT_EMPTY_PATH:
-            return self.at(directory, address, follow=follow)
-        if address and read_path(self.task, address):
-            return self.at(directory, address, follow=follow)
-        return _found(self.opened(directory))
-
-    def opened(self, fd: int) -> View | None:
-        """Return the view that a descriptor is open on."""
-        with self.task.caller.aside():
-            return self.lookup.opened(fd)
-
-    def entries(self, path: str) -> list[View]:
-        """Return what a directory has of views that have to be found."""
-        with self.task.caller.aside():
-            return self.lookup.entries(path)
-
-    def check_names_file(self, directory: int, address: int) -> None:
-        """Raise EISDIR where a file of ours is named like a directory that is made."""
-        path = read_path(self.task, address)
-        if path.endswith("/") and path.strip("/"):
-            file = path.rstrip("/")
-            _found(self.lookup.path(_signed(directory), file, follow=True))
-            raise OSError(errno.EISDIR, "a slash behind a file to be made")
-
-    def native(self, view: View) -> os.stat_result | None:
-        """Return the status of a directory of this machine that ours led to, as `..`.
-
-        None: the view has one of its own, or whoever serves the directory may wait.
-        """
-        if view.number or view.kind is not Kind.DIRECTORY:
-            return None
-        with self.task.caller.aside():
-            if self.lookup.is_served(view.path):
-                return None
-            try:
-                status = os.lstat(f"/proc/{self.task.tid}/root{view.path}/")
-            except OSError:
-                return None
-        return status if stat.S_ISDIR(status.st_mode) else None
-
-
-def _signed(number: int) -> int:
-    number &= _U32
-    return number - (1 << 32) if number >> 31 else number
-
-
-def _found(view: View | None) -> View:
-    if view is None:
-        raise OSError(NOT_OURS, "no view")
-    return view
-
-
-def _with_inode(view: View) -> View:
-    if not view.number:
-        raise OSError(IN_PART_OURS, "the kernel's own")
-    return view
 
 
 class Paths:
@@ -132,7 +61,7 @@ class Paths:
             1: lambda a, r: self._write(a, 1, r),
             2: lambda a, r: self._open(a, AT_FDCWD, r[0], r[1]),
             4: lambda a, r: self._stat(a, a.at(AT_FDCWD, r[0], follow=True), r[1]),
-            5: lambda a, r: self._stat(a, _found(a.opened(r[0])), r[1]),
+            5: lambda a, r: self._stat(a, found(a.opened(r[0])), r[1]),
             6: lambda a, r: self._stat(a, a.at(AT_FDCWD, r[0], follow=False), r[1]),
             18: lambda a, r: self._write(a, 18, r),
             20: lambda a, r: self._write(a, 20, r),
@@ -150,6 +79,8 @@ class Paths:
             332: self._statx,
             437: self._openat2,
             439: lambda a, r: self._access(a, r[0], r[1], r[2], r[3]),
+            85: lambda a, r: self._open(a, AT_FDCWD, r[0], _CREAT),
+            **Names(views).handlers(),
         }
 
     def carry_out(self, task: UserTask, args: Args) -> Result:
@@ -160,24 +91,24 @@ class Paths:
         handler = self._handlers.get(args[0] >> 32)
         if handler is None:
             raise OSError(NOT_OURS, "no call about paths")
-        return handler(_Asked(task, Lookup(self._views, task)), args[1:])
+        return handler(Asked(task, Lookup(self._views, task)), args[1:])
 
     # ---- open ----
 
-    def _openat2(self, asked: _Asked, args: Args) -> Result:
+    def _openat2(self, asked: Asked, args: Args) -> Result:
         how = asked.task.copy_from_user(args[2], 8)
         return self._open(asked, args[0], args[1], int.from_bytes(how, "little"))
 
-    def _open(self, asked: _Asked, directory: int, address: int, flags: int) -> NewFd:
+    def _open(self, asked: Asked, directory: int, address: int, flags: int) -> NewFd:
         if flags & os.O_CREAT and flags & os.O_DIRECTORY and _kernel_refuses_both():
             raise OSError(errno.EINVAL, "no directory is made so")
         exclusive = flags & os.O_CREAT and flags & os.O_EXCL
         follow = not (flags & os.O_NOFOLLOW or exclusive)
         if flags & os.O_CREAT:
             asked.check_names_file(directory, address)
-        view = asked.at(directory, address, follow=follow)
+        view = self._at_or_made(asked, directory, address, follow=follow)
         if view.kind is not Kind.TEXT:
-            _with_inode(view)
+            with_inode(view)
         if exclusive:
             raise OSError(errno.EEXIST, "there already")
         if flags & (os.O_DIRECTORY | _O_TMPFILE_BIT) and view.kind in _NO_DIRECTORY:
@@ -189,7 +120,23 @@ class Paths:
             fd = self._open_view(asked, view, flags)
         return NewFd(fd, flags & os.O_CLOEXEC)
 
-    def _check_open(self, asked: _Asked, view: View, flags: int) -> None:
+    def _at_or_made(
+        self, asked: Asked, directory: int, address: int, *, follow: bool
+    ) -> View:
+        """Return the view at a path, or a device's of which a program made a node."""
+        try:
+            return asked.at(directory, address, follow=follow)
+        except OSError as error:
+            view = None
+            if error.errno == NOT_OURS and follow:
+                path = asked.native_path(directory, address)
+                with asked.task.caller.aside():
+                    view = self._views.made(path)
+            if view is None:
+                raise
+            return view
+
+    def _check_open(self, asked: Asked, view: View, flags: int) -> None:
         wanted = _ACCESS.get(flags & os.O_ACCMODE, R_OK | W_OK)
         if flags & os.O_TRUNC:
             wanted |= W_OK
@@ -205,7 +152,7 @@ class Paths:
         if flags & os.O_DIRECT:
             raise OSError(errno.EINVAL, "nothing that is read directly")
 
-    def _open_view(self, asked: _Asked, view: View, flags: int) -> int:
+    def _open_view(self, asked: Asked, view: View, flags: int) -> int:
         if view.kind is Kind.DIRECTORY:
             return _open_directory(view)
         if view.file is not None:
@@ -221,7 +168,7 @@ class Paths:
         }
         return nodes.get(view.name, self._files.open_provision)(flags)
 
-    def _write(self, asked: _Asked, number: int, args: Args) -> int:
+    def _write(self, asked: Asked, number: int, args: Args) -> int:
         view = asked.opened(args[0])
         if view is None or view.file is None:
             raise OSError(NOT_OURS, "nothing that can be written")
@@ -229,19 +176,19 @@ class Paths:
 
     # ---- look ----
 
-    def _stat(self, asked: _Asked, view: View, buffer: int) -> int:
+    def _stat(self, asked: Asked, view: View, buffer: int) -> int:
         status = asked.native(view)
-        raw = native_stat(status) if status else stat_of(_with_inode(view))
+        raw = native_stat(status) if status else stat_of(with_inode(view))
         asked.task.copy_to_user(buffer, raw)
         return 0
 
-    def _newfstatat(self, asked: _Asked, args: Args) -> int:
+    def _newfstatat(self, asked: Asked, args: Args) -> int:
         directory, address, buffer, flags = args[:4]
         if flags & _U32 & ~_STAT_FLAGS:
             raise OSError(errno.EINVAL, "no such flag")
         return self._stat(asked, asked.at_or_open(directory, address, flags), buffer)
 
-    def _statx(self, asked: _Asked, args: Args) -> int:
+    def _statx(self, asked: Asked, args: Args) -> int:
         directory, address, flags, mask, buffer = args[:5]
         sync = flags & _AT_STATX_SYNC
         if (
@@ -252,12 +199,12 @@ class Paths:
             raise OSError(errno.EINVAL, "no such flag")
         view = asked.at_or_open(directory, address, flags)
         status = asked.native(view)
-        raw = native_statx(status) if status else statx_of(_with_inode(view))
+        raw = native_statx(status) if status else statx_of(with_inode(view))
         asked.task.copy_to_user(buffer, raw)
         return 0
 
     def _access(
-        self, asked: _Asked, directory: int, address: int, mode: int, flags: int
+        self, asked: Asked, directory: int, address: int, mode: int, flags: int
     ) -> int:
         if mode & _U32 & ~(R_OK | W_OK | X_OK) or flags & _U32 & ~_ACCESS_FLAGS:
             raise OSError(errno.EINVAL, "no such mode, or flag")
@@ -266,16 +213,16 @@ class Paths:
         if status is not None:
             facts = status.st_mode, status.st_gid, status.st_uid
         else:
-            facts = _with_inode(view).mode, view.gid, view.uid
+            facts = with_inode(view).mode, view.gid, view.uid
         who = Credentials.of(asked.task.tid, real=not flags & _AT_EACCESS)
         if not who.may(mode, *facts):
             raise OSError(errno.EACCES, "the mode forbids it")
         return 0
 
     def _readlink(
-        self, asked: _Asked, directory: int, address: int, buffer: int, size: int
+        self, asked: Asked, directory: int, address: int, buffer: int, size: int
     ) -> int:
-        if _signed(size) <= 0:
+        if signed(size) <= 0:
             raise OSError(errno.EINVAL, "no room")
         view = asked.at(directory, address, follow=False)
         if view.kind is not Kind.LINK:
@@ -284,21 +231,21 @@ class Paths:
         asked.task.copy_to_user(buffer, target)
         return len(target)
 
-    def _getxattr(self, asked: _Asked, address: int, *, follow: bool) -> int:
+    def _getxattr(self, asked: Asked, address: int, *, follow: bool) -> int:
         view = asked.at(AT_FDCWD, address, follow=follow)
         if asked.native(view) is None:
-            _with_inode(view)
+            with_inode(view)
         raise OSError(errno.ENODATA, "no attribute")
 
-    def _listxattr(self, asked: _Asked, address: int, *, follow: bool) -> int:
+    def _listxattr(self, asked: Asked, address: int, *, follow: bool) -> int:
         view = asked.at(AT_FDCWD, address, follow=follow)
         if asked.native(view) is None:
-            _with_inode(view)
+            with_inode(view)
         return 0
 
     # ---- list ----
 
-    def _getdents(self, asked: _Asked, args: Args) -> int:
+    def _getdents(self, asked: Asked, args: Args) -> int:
         """Write what a directory has of ours: all of a view, or what else it has."""
         fd, buffer, size, position = args[:4]
         view = asked.opened(fd)

@@ -4,10 +4,12 @@ Device nodes as Linux makes them and Intel's udev rules name them, what sysfs an
 say of them, and /proc/cpuinfo.  See decision record 20.
 """
 
+import errno
 import grp
 import os
+import stat
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from functools import partial
 from pathlib import Path
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from softsgx.driver.cpu import Cpu
 from softsgx.driver.device import ENCLAVE, ISGX, PROVISION, VEPC, nodes
+from softsgx.runner.answers import NOT_OURS
 from softsgx.runner.vfs.cpuinfo import cpuinfo
 
 if TYPE_CHECKING:
@@ -149,6 +152,31 @@ class Views:
     def get(self, path: str) -> View | None:
         """Return what stands at a path without links in it."""
         return self._by_path.get(path)
+
+    def change(self, view: View, changed: View) -> None:
+        """Give a file of ours another mode or owner; OSError: it is the kernel's."""
+        if view.path not in self._by_path:
+            raise OSError(NOT_OURS, "found, or the kernel's")
+        self._by_path[view.path] = changed
+
+    def made(self, path: str) -> View | None:
+        """Return the device of a node that a program made; OSError(EACCES)."""
+        try:
+            status = os.stat(path)  # noqa: PTH116 -- a string
+            flags = os.statvfs(path).f_flag
+        except OSError:
+            return None
+        if not stat.S_ISCHR(status.st_mode) or os.major(status.st_rdev) != MISC_MAJOR:
+            return None
+        for node in self._by_path.values():
+            if node.kind is Kind.NODE and node.minor == os.minor(status.st_rdev):
+                break
+        else:
+            return None
+        if flags & os.ST_NODEV:
+            raise OSError(errno.EACCES, "no devices are opened there")
+        mode = stat.S_IMODE(status.st_mode)
+        return replace(node, mode=mode, uid=status.st_uid, gid=status.st_gid)
 
     def entries(self, directory: str) -> list[View]:
         """Return what a directory has that this machine's has not."""
