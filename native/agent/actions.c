@@ -6,6 +6,7 @@
  * uses SGX: a handler must never run on an enclave's stack or see its registers.
  */
 #include "agent.h"
+#include "shortcut.h"
 
 /* Signals stay open in the agent that its copies from the program may raise. */
 #define AGENT_MASK (~(SIGBIT(SIGSEGV) | SIGBIT(SIGBUS)))
@@ -98,8 +99,10 @@ static long set_native(int sig, struct k_sigaction *act, struct k_sigaction *old
 	u64 stripped = act ? masks_hidden(act->mask) : 0;
 	long ret;
 
-	if (act)
+	if (act) {
 		act->mask = masks_real(act->mask);
+		shortcut_mask(act->mask);
+	}
 	ret = sys(NR_rt_sigaction, sig, act, old, 8);
 	if (ret < 0)
 		return ret;
@@ -155,6 +158,7 @@ long do_sigprocmask(struct frame *f)
 		new &= ~(SIGBIT(SIGKILL) | SIGBIT(SIGSTOP));
 		masks_set(new);
 		f->uc->sigmask = masks_real(new);
+		shortcut_mask(f->uc->sigmask);
 	}
 	if (mc->rdx && agent_copy((void *)mc->rdx, &old, 8))
 		return -EFAULT_;

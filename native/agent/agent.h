@@ -235,6 +235,7 @@ HIDDEN void do_madvise(struct frame *f);
 
 /* ---- memfile.c: /proc/PID/mem ---- */
 HIDDEN void memory_opens(u64 path);
+HIDDEN int memory_watches(u64 path);
 HIDDEN void do_transfer(struct frame *f);
 
 /* ---- tracer.c, born.c: debuggers, and programs that begin under one ---- */

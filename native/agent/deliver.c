@@ -4,6 +4,7 @@
  * Linux would have chosen, and returns through the agent.
  */
 #include "agent.h"
+#include "shortcut.h"
 
 #define HANDLER_FLAGS_CLEAR 0x10500ul /* TF, DF, RF */
 
@@ -141,6 +142,7 @@ static void enter_handler(struct frame *f, const struct k_sigaction *act, u64 ma
 	jump.mc.rip = act->handler;
 	jump.mc.rflags &= ~HANDLER_FLAGS_CLEAR;
 	jump.sigmask = masks_real(now);
+	shortcut_mask(jump.sigmask);
 	note_return(f, to, mask);
 	masks_set(now);
 	agent_sigreturn(&jump);

@@ -42,6 +42,12 @@ agent_start:
 agent_gate:
 	jmp agent_restorer
 
+/* Stubs in the program's code lead here, see shortcut.S. */
+	.balign 64
+	.globl agent_shortcut_gate
+agent_shortcut_gate:
+	jmp agent_shortcut
+
 /* The kernel calls us with RDI = signal, RSI = siginfo, RDX = context and RSP at a
  * return address that nobody uses: the frame to return through lies above it. */
 	.globl agent_entry

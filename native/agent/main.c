@@ -3,6 +3,7 @@
  * Where the agent starts, and where every signal arrives.
  */
 #include "agent.h"
+#include "shortcut.h"
 
 struct agent_data A __attribute__((section(".bss.first")));
 
@@ -195,7 +196,7 @@ static void while_agent_works(struct frame *f)
 		f->info->code = SI_KERNEL;
 		f->info->addr = 0;
 		deliver(f);
-	} else if (f->sig == SIGSEGV || f->sig == SIGBUS) {
+	} else if (f->sig == SIGSEGV || f->sig == SIGBUS || in_shortcut(f)) {
 		defer(f->info);
 		if (is_within(f->uc->mc.rip, agent_tail, agent_tail_end))
 			f->uc->mc.rip = (u64)agent_tail;
@@ -241,6 +242,8 @@ __attribute__((used)) HIDDEN int agent_signal(int sig, struct k_siginfo *info,
 		uc->mc.rip = (u64)agent_copy_fault;
 		return 1;
 	}
+	if (info->code > 0 && shortcut_probe(&f))
+		return 1;
 	notice_fork();
 	if (state_ended(&f))
 		return 0;
@@ -271,6 +274,7 @@ static void __attribute__((noreturn)) begin_program(void)
 	uc.mc.cs = USER64_CS;
 	uc.mc.ss = USER64_SS;
 	uc.sigmask = masks_real(A.config.blocked);
+	shortcut_mask(uc.sigmask);
 	if (A.config.flags & CONFIGFLAG_WATCHED)
 		born_under_tracer();
 	agent_sigreturn(&uc);

@@ -42,15 +42,25 @@ static u32 memory_of(const char *name, u64 length)
 	return pid ? pid : 1;
 }
 
+/* Is it the first of these files that is to be opened? */
+int memory_watches(u64 path)
+{
+	char name[NAME_MAX_];
+	long length;
+
+	if (installed)
+		return 0;
+	length = agent_copy_string(name, (const char *)path, sizeof(name) - 1);
+	return length > 0 && length < (long)sizeof(name) - 1 &&
+	       memory_of(name, (u64)length);
+}
+
 /* A file is about to be opened. */
 void memory_opens(u64 path)
 {
 	static const struct k_fprog prog = {ARRAY_SIZE(memory_filter), memory_filter};
-	char name[NAME_MAX_];
-	long length = agent_copy_string(name, (const char *)path, sizeof(name) - 1);
 
-	if (installed || length <= 0 || length >= (long)sizeof(name) - 1 ||
-	    !memory_of(name, (u64)length))
+	if (!memory_watches(path))
 		return;
 	installed = 1;
 	install_filter(&prog);

@@ -5,6 +5,7 @@
  * knows the rest, and says when it is the kernel's after all.
  */
 #include "agent.h"
+#include "shortcut.h"
 
 #define PATH_SIZE 256
 #define IN_PART_OURS_CODE 4094
@@ -200,14 +201,19 @@ static void directory_call(struct frame *f, const struct where *w)
 	mc->rax = (u64)ret;
 }
 
+static int may_be_fstat(const struct k_sigcontext *mc)
+{
+	u64 flags = mc->rax == NR_newfstatat ? mc->r10 : mc->rdx;
+
+	return (mc->rax == NR_newfstatat || mc->rax == NR_statx) && flags & AT_EMPTY_PATH_;
+}
+
 /* AT_EMPTY_PATH with no path is about a descriptor; the filter of views traps it. */
 static int is_fstat(const struct k_sigcontext *mc)
 {
-	u64 flags = mc->rax == NR_newfstatat ? mc->r10 : mc->rdx;
 	char first = 0;
 
-	if ((mc->rax != NR_newfstatat && mc->rax != NR_statx) ||
-	    !(flags & AT_EMPTY_PATH_))
+	if (!may_be_fstat(mc))
 		return 0;
 	return !mc->rsi || (!agent_copy(&first, (void *)mc->rsi, 1) && !first);
 }
@@ -230,6 +236,17 @@ static void do_path(struct frame *f, const struct where *w)
 			memory_opens(w->path);
 		reissue_path(f, (int)w->has_directory);
 	}
+}
+
+u8 *path_gate(const struct k_sigcontext *mc)
+{
+	struct where w;
+
+	if (!where_of(mc, &w) || may_be_fstat(mc) || likely_at(w.path) != NO_VIEW)
+		return 0;
+	if (w.opens && (open_flags(mc) & O_DIRECTORY_ || memory_watches(w.path)))
+		return 0;
+	return w.has_directory ? agent_reissue_at : agent_reissue_path;
 }
 
 /* A link of the program's own may lead to a view, and a view may be the directory that

@@ -9,6 +9,7 @@
  * so an errno becomes a trap too, with the errno in its data, and our filters come first.
  */
 #include "agent.h"
+#include "shortcut.h"
 #include "filter.h"
 
 #define OP_STRICT 0
@@ -121,6 +122,7 @@ static long install(struct sock_filter *code, u32 length, u64 flags)
 	struct program program = {(u16)length, code};
 	long ret;
 
+	shortcuts_off = 1;
 	filter_first();
 	ret = sys(NR_seccomp, OP_FILTER, flags, &program);
 	if (ret >= 0 && !borrowed_memory())

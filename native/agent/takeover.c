@@ -5,6 +5,7 @@
  * mappings.
  */
 #include "agent.h"
+#include "shortcut.h"
 #include "curtain.h"
 #include "filter.h"
 
@@ -202,5 +203,6 @@ void become_sgx_user(struct frame *f)
 	action_own(SIGTRAP, A.actions[SIGTRAP].flags);
 	pages_offer();
 	abort_prepare();
+	shortcuts_off = 1;
 	__atomic_store_n(&A.config.tier, 2, __ATOMIC_RELEASE);
 }

@@ -8,6 +8,7 @@
  * Compilers read a thousand links for each file.
  */
 #include "agent.h"
+#include "shortcut.h"
 #include "filter.h"
 
 #define RESERVE 512	/* bytes of our entries, at most */
@@ -77,6 +78,7 @@ static void writes_filter(void)
 
 void views_watch(void)
 {
+	shortcuts_off = 1;
 	if (borrowed_memory())
 		return;
 	__atomic_store_n(&views_watched, 1, __ATOMIC_RELEASE);

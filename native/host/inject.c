@@ -199,7 +199,7 @@ static int open_memory(pid_t pid)
 
 /* The memory of a thread that waits for us: a descriptor stays that of its memory,
  * whoever has its number later. */
-static int open_waiting(int listener, uint64_t id, pid_t pid)
+int open_waiting(int listener, uint64_t id, pid_t pid)
 {
 	int mem = open_memory(pid);
 

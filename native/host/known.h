@@ -16,7 +16,7 @@ struct known {
 	struct identity id;
 	struct known *next;
 	size_t count;
-	uint64_t places[]; /* file offsets of CPUIDs, rising */
+	uint64_t places[]; /* file offsets of CPUIDs, rising; then shortcuts */
 };
 
 void identity_of(const struct stat *st, struct identity *id);

@@ -1,20 +1,35 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Where a process has CPUIDs: in the code of files that are known.
+ * Where a process has CPUIDs and shortcuts: in the code of files that are known.
  */
 #include <errno.h>
 #include <stdio.h>
 #include <sys/stat.h>
 
+#include "gen_abi.h"
 #include "plain.h"
 
 #define MAX_CODE 32
+
+/* What has no room, traps. */
+static void shortcut_add(struct shortcuts *all, uint64_t place, uint64_t start,
+			 uint64_t length, uint64_t offset)
+{
+	uint64_t mask = (1ul << SHORTCUT_SHIFT) - 1;
+	uint64_t site = (place & mask) - offset;
+	uint64_t stub = (place >> SHORTCUT_SHIFT & mask) - offset;
+
+	if (site < length && stub < length && all->count < MAX_SHORTCUTS)
+		all->at[all->count++] = (struct shortcut){start + site, start + stub};
+}
 
 long places_add(struct places *p, const struct known *k, uint64_t start, uint64_t length,
 		uint64_t offset)
 {
 	for (size_t i = 0; i < k->count; i++) {
-		if (k->places[i] - offset >= length)
+		if (k->places[i] & SHORTCUT)
+			shortcut_add(&p->shortcuts, k->places[i], start, length, offset);
+		if (k->places[i] - offset >= length || k->places[i] & SHORTCUT)
 			continue;
 		if (p->count == MAX_NEW_PLACES)
 			return -E2BIG;

@@ -211,8 +211,11 @@ static int inject(const struct call *call, const struct softsgx_start *start)
 	if (files && places_of_program(files, start->pid, &places))
 		return 0;
 	image = image_now(call->tree, bare);
-	return !softsgx_inject(call->listener, call->is->id, &image, start, places.at,
-			       places.count);
+	if (softsgx_inject(call->listener, call->is->id, &image, start, places.at,
+			   places.count))
+		return 0;
+	shortcuts_write(call->listener, call->is->id, start->pid, &places.shortcuts);
+	return 1;
 }
 
 static int begin(const struct call *call)
@@ -227,7 +230,7 @@ static int begin(const struct call *call)
 	return done && answer(call, 0);
 }
 
-/* Where a file's code that was just mapped has CPUIDs: 0 if that is known. */
+/* Where a file's code that was just mapped has CPUIDs and shortcuts: 0 if that is known. */
 static long places_of_text(const struct call *call, struct places *places)
 {
 	const uint64_t *args = (const uint64_t *)call->is->data.args;
@@ -257,6 +260,9 @@ static int text(const struct call *call)
 		softsgx_rewrite_cpuid(call->listener, call->is->id, call->is->pid,
 				      places.at, places.count,
 				      call->is->data.args[5] ? SITE_HLT : SITE_INT3);
+	if (!call->is->data.args[5]) /* no debugger looks on */
+		shortcuts_write(call->listener, call->is->id, call->is->pid,
+				&places.shortcuts);
 	return answer(call, 0);
 }
 

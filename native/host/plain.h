@@ -27,9 +27,18 @@ int any_waiting(int listener);
 /* ---- places.c ---- */
 
 #define MAX_NEW_PLACES 1024
+#define MAX_SHORTCUTS 64
+/* System calls that a jump is to stand for, see shortcut.c. */
+struct shortcuts {
+	size_t count;
+	struct shortcut {
+		uint64_t site, stub;
+	} at[MAX_SHORTCUTS];
+};
 struct places {
 	size_t count;
 	uint64_t at[MAX_NEW_PLACES];
+	struct shortcuts shortcuts;
 };
 /* As known_find. */
 const struct known *known_at(struct softsgx_files *files, const char *path,
@@ -39,3 +48,8 @@ long places_add(struct places *p, const struct known *k, uint64_t start, uint64_
 		uint64_t offset);
 /* Those in what the kernel mapped at execve: the program and its loader. */
 long places_of_program(struct softsgx_files *files, pid_t pid, struct places *p);
+
+/* ---- shortcut.c ---- */
+
+/* In code that was just mapped, of a process of which a thread waits for us. */
+void shortcuts_write(int listener, uint64_t id, pid_t pid, const struct shortcuts *all);

@@ -8,6 +8,8 @@ sanitizer or stack limit was found to want."""
 VDSO_OFFSET = 0x18000
 RESTORER_OFFSET = 0x40
 """Where the agent's text takes handlers' returns from the vDSO image."""
+SHORTCUT_OFFSET = 0x80
+"""Where it takes what shortcuts lead there from, see SHORTCUT."""
 DATA_OFFSET = 0x20000
 FORK_OFFSET = 0x40000
 AGENT_SIZE = 0x41000
@@ -26,6 +28,13 @@ WAITED_NR = CALL_NR + 2
 WORD_LOST = 0x80
 """In place of each EPCM state word of an enclave whose supervisor is gone: of an entry
 that is blocked and not valid, as the model has none."""
+
+SHORTCUT = 1 << 56
+SHORTCUT_SHIFT = 28
+"""A file's place with this bit is a system call about a path, in the low bits, and
+where its stub has room behind the file's code, shifted: file offsets both."""
+SHORTCUT_SIZE = 40
+"""Bytes of a stub."""
 
 MEMORY_UP_TO = 1 << 62
 """Call.MEMORY's answer, plus bytes: so many are the kernel's, then comes an enclave."""

@@ -11,8 +11,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:  # what takes long to import is not, here
     from collections.abc import Callable, Mapping
 
-CPUID_SITES = "cpuid-sites-1"
-"""Where files have CPUIDs; another number for another way to find them."""
+CODE_PLACES = "code-places-1"
+"""What of files' code is replaced; another number for another way to find it."""
 
 _LARGEST = 1 << 20
 _OTHERS_WRITE = 0o022

@@ -11,7 +11,7 @@ import sys
 from softsgx.native import lib, plain
 from softsgx.native.attend import all_descriptors, attend, hear
 from softsgx.runner.crew import Crew
-from softsgx.runner.kept import CPUID_SITES, Kept
+from softsgx.runner.kept import CODE_PLACES, Kept
 from softsgx.runner.loop import Loop
 from softsgx.runner.plain_tree import PlainTree
 from softsgx.runner.task.turn import Turn
@@ -44,7 +44,7 @@ def start(
     *ended* is called at the end.  OSError: it could not be started; NotBuilt.
     """
     path = program(argv[0])
-    kept = Kept(CPUID_SITES) if rewrite_cpuid else None
+    kept = Kept(CODE_PLACES) if rewrite_cpuid else None
     files = plain.KnownFiles(kept.lines) if kept else None
     injector = lib.Injector(config)
     pid, listener, errors = lib.launch(path, argv, _environment())

@@ -22,7 +22,7 @@ from softsgx.native.pulse import Pulse
 from softsgx.platform.errors import PlatformError
 from softsgx.platform.platform import Platform
 from softsgx.runner.code.host_code import HostCode, TextScanner
-from softsgx.runner.kept import CPUID_SITES, Kept
+from softsgx.runner.kept import CODE_PLACES, Kept
 from softsgx.runner.loop import Loop
 from softsgx.runner.machinery import Machinery
 from softsgx.runner.task.turn import Turn
@@ -69,7 +69,7 @@ class Daemon:
         _use_all_descriptors()
         self.machinery = self._new_machinery(None)
         scanner = (
-            TextScanner(Kept(CPUID_SITES)) if self.machinery.rewrite_cpuid else None
+            TextScanner(Kept(CODE_PLACES)) if self.machinery.rewrite_cpuid else None
         )
         self.code = HostCode(scanner)
 

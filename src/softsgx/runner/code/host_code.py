@@ -10,6 +10,7 @@ import time
 from contextlib import suppress
 
 from softsgx.native import lib
+from softsgx.native.numbers import SHORTCUT
 from softsgx.native.plain import KnownFiles
 from softsgx.runner.kept import Kept
 from softsgx.runner.task.mappings import code_mappings, mappings
@@ -35,12 +36,15 @@ class TextScanner:
         try:
             identity = _identity(os.stat(path))  # noqa: PTH116 -- often called
             known = self._known.find(identity)
-            return self._scan(path) if known is None else known
+            places = self._scan(path) if known is None else known
         except OSError:
             return ()
+        # Shortcuts are C's: Python serves programs whose calls are to trap.
+        return tuple(place for place in places if place < SHORTCUT)
 
     def _scan(self, path: str) -> tuple[int, ...]:
         # Imported when a file is met that was not seen in any run.
+        from softsgx.runner.code.shortcuts import shortcuts  # noqa: PLC0415 -- see above
         from softsgx.runner.code.text import scan  # noqa: PLC0415 -- see above
 
         fd = _open_regular(path)
@@ -48,7 +52,7 @@ class TextScanner:
             return ()
         try:
             status = os.fstat(fd)
-            sites = scan(fd, status.st_size)
+            sites = scan(fd, status.st_size) + shortcuts(fd, status.st_size)
         finally:
             os.close(fd)
         identity = _identity(status)

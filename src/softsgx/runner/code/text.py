@@ -35,17 +35,17 @@ _MOST_SEGMENTS = 64
 """Program headers that are looked at: several may be of the same bytes."""
 _PIECE = 1 << 20
 _EH_FRAME_HDR = 0x6474E550
-_PF_X = 1
+PF_X = 1
 _PT_LOAD = 1
 _EHDR_SIZE = 64
 _SDATA4_DATAREL = 0x3B
 _UDATA4 = 0x03
 
-_Segment = tuple[int, int, int, int]
+Segment = tuple[int, int, int, int]
 """File offset, address, file size and flags of a PT_LOAD."""
 
 
-def _read_at(fd: int, size: int, offset: int) -> bytes:
+def read_at(fd: int, size: int, offset: int) -> bytes:
     """Read what a file has there; nothing where no file can have anything."""
     if offset >= 1 << 63 or size > _LARGEST_TABLE:
         return b""
@@ -57,28 +57,28 @@ def _read_at(fd: int, size: int, offset: int) -> bytes:
 
 def scan(fd: int, size: int) -> tuple[int, ...]:
     """Return file offsets of the CPUIDs in an ELF's code."""
-    candidates: list[int] = []
-    segments = _segments(fd)
+    found: list[int] = []
+    segments = segments_of(fd)
     left = _MOST_TEXT
     for offset, _, filesz, flags in segments:
-        if flags & _PF_X:
+        if flags & PF_X:
             here = min(filesz, max(0, size - offset), left)
-            most = _MOST_CANDIDATES - len(candidates)
-            candidates += islice(_candidates(fd, offset, here), most)
+            most = _MOST_CANDIDATES - len(found)
+            found += islice(candidates(fd, offset, here), most)
             left -= here
-    if not candidates:
+    if not found:
         return ()
-    functions: _Functions | _Symbols = _Functions(fd, segments)
+    functions: Functions | _Symbols = Functions(fd, segments)
     functions = functions or _Symbols(fd, segments)
-    return tuple(_instructions(fd, sorted(set(candidates)), functions))
+    return tuple(_instructions(fd, sorted(set(found)), functions))
 
 
 def _instructions(
-    fd: int, candidates: list[int], functions: "_Functions | _Symbols"
+    fd: int, found: list[int], functions: "Functions | _Symbols"
 ) -> Iterator[int]:
     """Yield the candidates that are instructions, as long as one may decode."""
     left = _MOST_DECODED
-    for at in candidates:
+    for at in found:
         if left <= 0:
             return
         if not functions:
@@ -94,15 +94,15 @@ def _instructions(
             yield at
 
 
-def _segments(fd: int) -> list[_Segment]:
+def segments_of(fd: int) -> list[Segment]:
     """Return the PT_LOADs of an ELF; none if it is not one."""
-    head = _read_at(fd, _EHDR_SIZE, 0)
+    head = read_at(fd, _EHDR_SIZE, 0)
     if len(head) < _EHDR_SIZE or head[:5] != b"\x7fELF\x02":
         return []
     phoff, phentsize, phnum = _program_headers(head)
     out = []
     for number in range(phnum):
-        raw = _read_at(fd, 56, phoff + number * phentsize)
+        raw = read_at(fd, 56, phoff + number * phentsize)
         if len(raw) < 56:
             break
         kind, flags, offset, vaddr, _, filesz = struct.unpack_from("<IIQQQQ", raw)
@@ -117,35 +117,36 @@ def _program_headers(head: bytes) -> tuple[int, int, int]:
     return phoff, phentsize, min(phnum, _MOST_SEGMENTS)
 
 
-def _candidates(fd: int, offset: int, size: int) -> Iterator[int]:
+def candidates(fd: int, offset: int, size: int, wanted: bytes = CPUID) -> Iterator[int]:
+    """Yield the file offsets at which certain bytes stand, within a range."""
     for start in range(offset, offset + size, _PIECE):
-        length = min(_PIECE + 1, offset + size - start)
-        piece = _read_at(fd, length, start)
-        at = piece.find(CPUID)
+        length = min(_PIECE + len(wanted) - 1, offset + size - start)
+        piece = read_at(fd, length, start)
+        at = piece.find(wanted)
         while at >= 0:
             yield start + at
-            at = piece.find(CPUID, at + 1)
+            at = piece.find(wanted, at + 1)
 
 
-class _Functions:
+class Functions:
     """Where functions start and end, from .eh_frame_hdr and the frames it leads to."""
 
-    def __init__(self, fd: int, segments: list[_Segment]):
+    def __init__(self, fd: int, segments: list[Segment]):
         self._fd = fd
         self._segments = segments
         self._base = 0
         self._starts: tuple[int, ...] = ()
         self._frames: tuple[int, ...] = ()
-        head = _read_at(fd, _EHDR_SIZE, 0)
+        head = read_at(fd, _EHDR_SIZE, 0)
         phoff, phentsize, phnum = _program_headers(head)
         for number in range(phnum):
-            raw = _read_at(fd, 56, phoff + number * phentsize)
+            raw = read_at(fd, 56, phoff + number * phentsize)
             if len(raw) < 56:
                 break
             kind, _, offset, vaddr, _, filesz = struct.unpack_from("<IIQQQQ", raw)
             if kind == _EH_FRAME_HDR:
                 self._base = vaddr
-                pairs = _search_table(_read_at(fd, filesz, offset))
+                pairs = _search_table(read_at(fd, filesz, offset))
                 self._starts, self._frames = pairs[::2], pairs[1::2]
                 return
 
@@ -175,7 +176,7 @@ class _Functions:
         """Return a function's size, if its frame entry has the usual encoding."""
         for offset, vaddr, size, _ in self._segments:
             if vaddr <= frame < vaddr + size:
-                raw = _read_at(self._fd, 16, frame - vaddr + offset)
+                raw = read_at(self._fd, 16, frame - vaddr + offset)
                 if len(raw) == 16:
                     _, _, where, length = struct.unpack("<IIiI", raw)
                     return length if frame + 8 + where == start else 0
@@ -194,18 +195,18 @@ def _search_table(table: bytes) -> tuple[int, ...]:
 class _Symbols:
     """Where functions start and end, from the symbol table of a static program."""
 
-    def __init__(self, fd: int, segments: list[_Segment]):
+    def __init__(self, fd: int, segments: list[Segment]):
         self._functions: list[tuple[int, int]] = []
-        head = _read_at(fd, _EHDR_SIZE, 0)
+        head = read_at(fd, _EHDR_SIZE, 0)
         (shoff,) = struct.unpack_from("<Q", head, 40)
         shentsize, shnum = struct.unpack_from("<HH", head, 58)
         for number in range(shnum):
-            raw = _read_at(fd, 64, shoff + number * shentsize)
+            raw = read_at(fd, 64, shoff + number * shentsize)
             if len(raw) < 64:
                 break
             _, kind, _, _, offset, size = struct.unpack_from("<IIQQQQ", raw)
             if kind == _SHT_SYMTAB and size <= _LARGEST_TABLE:
-                self._read(_read_at(fd, size, offset), segments)
+                self._read(read_at(fd, size, offset), segments)
                 break  # an ELF has one
         self._functions.sort()
 
@@ -219,13 +220,13 @@ class _Symbols:
             return self._functions[index]
         return None
 
-    def _read(self, table: bytes, segments: list[_Segment]) -> None:
+    def _read(self, table: bytes, segments: list[Segment]) -> None:
         whole = table[: len(table) - len(table) % _SYMBOL.size]
         for _, info, _, _, value, size in _SYMBOL.iter_unpack(whole):
             if info & 0xF != _STT_FUNC or not size:
                 continue
             for offset, vaddr, filesz, flags in segments:
-                if flags & _PF_X and vaddr <= value < vaddr + filesz:
+                if flags & PF_X and vaddr <= value < vaddr + filesz:
                     start = value - vaddr + offset
                     self._functions.append((start, start + size))
                     break
@@ -237,7 +238,7 @@ def _is_instruction(fd: int, at: int, start: int, end: int) -> bool:
     A byte that does not decode, or no value put into EAX shortly before, means that
     this is not code: tables lie among the functions of some libraries.
     """
-    return _arrives(_read_at(fd, min(end, at + LONGEST) - start, start), at - start)
+    return _arrives(read_at(fd, min(end, at + LONGEST) - start, start), at - start)
 
 
 def _arrives(code: bytes, at: int) -> bool:
@@ -258,7 +259,7 @@ def _is_likely(fd: int, at: int) -> bool:
     Decoding soon falls into step with the code, wherever it begins; in data it does
     not.  Most beginnings must agree, and the results must be used at once.
     """
-    code = _read_at(fd, 4 * LONGEST + 2 * LONGEST, max(0, at - 4 * LONGEST))
+    code = read_at(fd, 4 * LONGEST + 2 * LONGEST, max(0, at - 4 * LONGEST))
     here = min(at, 4 * LONGEST)
     votes = [_arrives(code[here - back :], back) for back in range(LONGEST, here)]
     after = next(decoder().disasm_lite(code[here + len(CPUID) :], 0), None)

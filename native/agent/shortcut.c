@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What a shortcut decides, and what becomes of signals that find a thread on it.  Nothing
+ * is held there: a handler of the program's may run, and not return.
+ */
+#include "agent.h"
+#include "shortcut.h"
+
+#define COPY_FAULTS (SIGBIT(SIGSEGV) | SIGBIT(SIGBUS))
+
+HIDDEN u32 shortcuts_off;
+static u32 may_block;	/* a thread's mask may hold those of our copies */
+
+void shortcut_mask(u64 mask)
+{
+	if (mask & COPY_FAULTS)
+		may_block = 1;
+}
+
+/* The kernel ends a thread whose copy faults while the signal is blocked. */
+static int may_copy(void)
+{
+	u64 mask = 0;
+
+	if (may_block)
+		sys(NR_rt_sigprocmask, 0, 0, &mask, 8);
+	return !(mask & COPY_FAULTS);
+}
+
+/* Which gate a call goes by, NULL if it is to trap; of mc there are the call's number and
+ * its arguments. */
+__attribute__((used)) HIDDEN u8 *shortcut_gate(const struct k_sigcontext *mc)
+{
+	return may_copy() ? path_gate(mc) : 0;
+}
+
+static int is_within(u64 rip, const u8 *begin, const u8 *end)
+{
+	return rip >= (u64)begin && rip < (u64)end;
+}
+
+/* The stack ends here: what the program calls goes by a trap. */
+int shortcut_probe(struct frame *f)
+{
+	struct k_sigcontext *mc = &f->uc->mc;
+
+	if ((f->sig != SIGSEGV && f->sig != SIGBUS) ||
+	    !is_within(mc->rip, agent_shortcut, agent_shortcut_probed))
+		return 0;
+	mc->rip = mc->rcx - 2;
+	return 1;
+}
+
+/* In the agent, but not called by a signal: there all others are blocked. */
+int in_shortcut(const struct frame *f)
+{
+	return !(f->uc->sigmask & SIGBIT(SIGSYS)) &&
+	       !is_within(f->uc->mc.rip, agent_border_begin, agent_border_end);
+}
