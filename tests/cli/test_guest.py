@@ -1,7 +1,6 @@
 """softsgx guest: what it prints, and its refusals."""
 
 import json
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,6 @@ from softsgx.cli.guest import command
 from softsgx.cli.platform import command as platform_command
 from softsgx.cli.policy import command as policy_command
 from softsgx.platform.platform import Platform
-from softsgx.service.places import DATA, listen
 
 
 @pytest.fixture
@@ -200,16 +198,6 @@ def test_a_guest_comes_from_a_domains_xml(place: Path, tmp_path: Path) -> None:
     file.write_text("<network/>")
     refused = guest(place, "import", str(file))
     assert str(refused.exception) == f"{file}: <network> is no <domain>"
-
-
-def test_who_starts_a_guest_beside_a_daemon_is_told(place: Path) -> None:
-    guest(place, "new", "one", "--epc", "4M")
-    guest(place, "new", "two", "--epc", "4M")
-    assert guest(place, "start", "one").stderr == ""
-    with closing(listen(place, DATA)):
-        started = guest(place, "start", "two")
-    why = "a daemon runs, which does not count it in until it is started again"
-    assert started.stderr == f"softsgx: two: {why}\n"
 
 
 def test_a_reset_of_the_platform_ends_its_guests(place: Path) -> None:

@@ -126,7 +126,7 @@ def test_cgroups_that_are_gone_are_forgotten() -> None:
 
 def test_a_section_says_which_limit_is_met() -> None:
     tree = Tree()
-    section = Section(100, 100, tree.cgroups)
+    section = Section([(0, 100)], 100, tree.cgroups)
     tree.enter("/a/b")
     tree.cgroups.find("/a").max = 3 * PAGE + 1
     assert section.room == 3
@@ -168,7 +168,7 @@ def test_pages_in_many_chunks_come_once(place: int) -> None:
 
 def test_what_is_free_takes_no_memory() -> None:
     tree = Tree()
-    section = Section(1 << 28, 1 << 28, tree.cgroups)
+    section = Section([(0, 1 << 28)], 1 << 28, tree.cgroups)
     tree.enter("/a")
     for listed in (True, False):
         for first, count in section.alloc_run(5000, listed=listed):
@@ -215,7 +215,7 @@ class Charges(RuleBasedStateMachine):
     def begin(self) -> None:
         self.tree = Tree()
         self.linux = Linux()
-        self.section = Section(EPC, EPC, self.tree.cgroups)
+        self.section = Section([(0, EPC)], EPC, self.tree.cgroups)
         self.pages: dict[int, str] = {}
         self.lists: set[int] = set()
         self.peaks = dict.fromkeys(PATHS, 0)

@@ -4,6 +4,7 @@ from softsgx.arch.secinfo import PageType, SecinfoFlags
 from softsgx.driver.driver import Driver
 from softsgx.driver.kernel import Kernel
 from softsgx.driver.sanitize import sanitize
+from softsgx.driver.section import Section
 from tests.driver.fakes import RWX, World
 
 
@@ -34,4 +35,5 @@ def test_a_secs_goes_in_the_second_pass() -> None:
     assert secs < min(children)
     assert Kernel(machine).eremove(secs) != 0
     dirty_pages = len(machine.epcm.contents())
-    assert sanitize(machine, Kernel(machine)) == dirty_pages
+    section = Section([(0, machine.epc.pages)], 0)
+    assert sanitize(machine, Kernel(machine), section) == dirty_pages

@@ -9,14 +9,14 @@ from tests.driver.fakes import refused
 
 
 def test_pages_come_lowest_first_in_one_run() -> None:
-    section = Section(10, 10)
+    section = Section([(0, 10)], 10)
     assert section.alloc_run(4) == [(0, 4)]
     assert section.alloc() == 4
     assert section.free == 5
 
 
 def test_a_request_is_met_from_several_runs() -> None:
-    section = Section(10, 10)
+    section = Section([(0, 10)], 10)
     section.alloc_run(10)
     section.give(1)
     section.give(5, 2)
@@ -25,7 +25,7 @@ def test_a_request_is_met_from_several_runs() -> None:
 
 
 def test_what_does_not_fit_takes_nothing() -> None:
-    section = Section(4, 4)
+    section = Section([(0, 4)], 4)
     with refused(errno.ENOMEM, "5 EPC pages asked, 4 free"):
         section.alloc_run(5)
     assert section.alloc_run(4) == [(0, 4)]
@@ -34,15 +34,15 @@ def test_what_does_not_fit_takes_nothing() -> None:
 
 
 def test_nothing_asked_is_nothing_given() -> None:
-    section = Section(4, 4)
+    section = Section([(0, 4)], 4)
     assert section.alloc_run(0) == []
-    assert Section(0, 0).alloc_run(0) == []
+    assert Section([(0, 0)], 0).alloc_run(0) == []
 
 
 @settings(deadline=None)
 @given(st.permutations(range(40)))
 def test_runs_join_again_whatever_the_order(order: list[int]) -> None:
-    section = Section(40, 40)
+    section = Section([(0, 40)], 40)
     section.alloc_run(40)
     for page in order:
         section.give(page)
@@ -51,7 +51,7 @@ def test_runs_join_again_whatever_the_order(order: list[int]) -> None:
 
 @pytest.mark.parametrize("run", [(0, 1), (3, 1), (2, 3), (0, 3), (2, 1)])
 def test_a_page_given_twice_is_our_bug(run: tuple[int, int]) -> None:
-    section = Section(8, 8)
+    section = Section([(0, 8)], 8)
     section.alloc_run(8)
     section.give(0)
     section.give(2, 2)
@@ -60,7 +60,7 @@ def test_a_page_given_twice_is_our_bug(run: tuple[int, int]) -> None:
 
 
 def test_overcommitted_counts_pages_beyond_the_reported_size() -> None:
-    section = Section(10, 4)
+    section = Section([(0, 10)], 4)
     section.alloc_run(3)
     assert section.overcommitted == 0
     section.alloc_run(3)

@@ -5,7 +5,7 @@ from http.client import HTTPConnection
 from prometheus_client.parser import text_string_to_metric_families
 
 Samples = dict[tuple[str, str], float]
-"""Values, by a metric's name and its label."""
+"""Values, by a metric's name and its labels; an empty one is none."""
 
 
 def scraped(port: int) -> Samples:
@@ -15,7 +15,7 @@ def scraped(port: int) -> Samples:
     text = connection.getresponse().read().decode()
     connection.close()
     return {
-        (sample.name, ",".join(sample.labels.values())): sample.value
+        (sample.name, ",".join(filter(None, sample.labels.values()))): sample.value
         for family in text_string_to_metric_families(text)
         for sample in family.samples
     }

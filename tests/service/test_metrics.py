@@ -15,7 +15,7 @@ from tests.service import scraping
 
 def scraped(core: Core) -> scraping.Samples:
     """Serve metrics, and read them once."""
-    return scraping.scraped(serve(lambda: core, Turn(), "127.0.0.1", 0))
+    return scraping.scraped(serve(lambda: [("", core)], Turn(), "127.0.0.1", 0))
 
 
 def test_the_epc_adds_up() -> None:

@@ -20,9 +20,11 @@ ME = Peer(1, 0, 0)
 
 
 def ask(method: Callable[..., Words], world: World, **params: object) -> Words:
-    machinery = SimpleNamespace(driver=world.driver)
-    daemon = cast("Any", SimpleNamespace(machinery=machinery, turn=Turn()))
-    told = json.loads(json.dumps(method(daemon, dict(params), ME)))
+    machinery = SimpleNamespace(machine=world.machine)
+    daemon = SimpleNamespace(
+        machinery=machinery, systems=lambda: [("", world.driver)], turn=Turn()
+    )
+    told = json.loads(json.dumps(method(cast("Any", daemon), dict(params), ME)))
     assert isinstance(told, dict)
     return told
 

@@ -33,7 +33,7 @@ def _serve_metrics(daemon: Daemon, host: str, port: int) -> None:
     from softsgx.service.metrics import serve  # noqa: PLC0415 -- few daemons have it
 
     try:
-        port = serve(lambda: daemon.machinery.driver, daemon.turn, host, port)
+        port = serve(daemon.systems, daemon.turn, host, port)
     except OSError as error:
         raise Failure(f"{host}:{port}: {error.strerror}") from error
     shown = f"[{host}]" if ":" in host else host

@@ -1,7 +1,8 @@
 """softsgx guest: virtual machines of a platform, as KVM makes them."""
 
 import json
-from contextlib import suppress
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import click
@@ -32,7 +33,7 @@ from softsgx.platform.guest_record import (
 from softsgx.platform.guest_transfer import bring_in_guest, check_export, export_guest
 from softsgx.platform.guests import Guest, Guests
 from softsgx.platform.platform import Platform
-from softsgx.service.places import DATA, connect
+from softsgx.service.control import Operator, Unserved
 from softsgx.virt.kvm import Kvm
 
 _NAME = click.argument("name")
@@ -169,19 +170,25 @@ def _warn_of_launch_key(guest: Guest) -> None:
 @platform_option
 def start(*, name: str, directory: Path) -> None:
     """Turn a guest on: its EPC is its own until it stops."""
-    print(guest_line(Guests(Platform.open(directory)).start(name)))
-    if _has_daemon(directory):
-        why = "a daemon runs, which does not count it in until it is started again"
-        click.echo(f"softsgx: {name}: {why}", err=True)
+    guests = Guests(Platform.open(directory))
+    _have_done(directory, name, "start", guests.start)
+    print(guest_line(guests.open(name)))
 
 
-def _has_daemon(directory: Path) -> bool:
-    with suppress(OSError):
-        sock = connect(directory, DATA)
-        if sock is not None:
-            sock.close()
-            return True
-    return False
+def _have_done(
+    directory: Path, name: str, what: str, do: Callable[[str], object]
+) -> None:
+    """Have the platform's daemon do something to a guest; without one, do it."""
+    try:
+        operator = Operator(directory)
+    except Unserved:
+        do(name)
+    except PermissionError as error:
+        said = "only root and who runs its daemon may do that"
+        raise Failure(f"{directory}: {said}") from error
+    else:
+        with closing(operator):
+            operator.ask(f"guest.{what}", name=name)
 
 
 @command.command
@@ -189,7 +196,9 @@ def _has_daemon(directory: Path) -> bool:
 @platform_option
 def stop(*, name: str, directory: Path) -> None:
     """Turn a guest off in which no program runs."""
-    print(guest_line(Guests(Platform.open(directory)).stop(name)))
+    guests = Guests(Platform.open(directory))
+    _have_done(directory, name, "stop", guests.stop)
+    print(guest_line(guests.open(name)))
 
 
 @command.command
@@ -198,7 +207,7 @@ def stop(*, name: str, directory: Path) -> None:
 def reset(*, name: str, directory: Path) -> None:
     """Reset a guest that runs, by force: its programs end, its EPC is empty."""
     guests = Guests(Platform.open(directory))
-    guests.reset(name)
+    _have_done(directory, name, "reset", guests.reset)
     print(guest_line(guests.open(name)))
 
 

@@ -142,13 +142,12 @@ def reset(*, directory: Path, kexec: bool) -> None:
     All enclaves of its daemon, if it has one, are gone, and its guests are off.
     """
     platform = Platform.open(directory)
-    if not kexec:
-        Guests(platform).power_off()
     try:
         operator = Operator(directory)
     except Unserved:
         if kexec:
             raise
+        Guests(platform).power_off()
         platform.policies().reset(Who.of(os.getpid()))
         print(f"{directory}: {platform.identity}, reset")
     else:

@@ -86,12 +86,11 @@ def command(  # noqa: PLR0913 -- one for each option
     if directory is not None and (cpu or epc is not None or no_sgx2 or vmx):
         raise click.UsageError(_OF_A_PLATFORM)
     check_program(argv[0])
-    if guest is None:
-        attachment = attach(directory, exact=exact, inject=inject)
-        if attachment is not None:
-            if trace or trace_file or counts:
-                raise Failure(_NOT_TRACED, NOT_STARTED)
-            return run_program(argv[0], lambda: run_attached(list(argv), attachment))
+    attachment = attach(directory, exact=exact, inject=inject, guest=guest)
+    if attachment is not None:
+        if trace or trace_file or counts:
+            raise Failure(_NOT_TRACED, NOT_STARTED)
+        return run_program(argv[0], lambda: run_attached(list(argv), attachment))
     platform = platform_of(directory, model_of(cpu, epc, no_sgx2=no_sgx2, vmx=vmx))
     try:
         options = RunOptions(
@@ -109,13 +108,18 @@ def command(  # noqa: PLR0913 -- one for each option
 
 
 def attach(
-    directory: Path | None, *, exact: bool = False, inject: tuple[str, ...] = ()
+    directory: Path | None,
+    *,
+    exact: bool = False,
+    inject: tuple[str, ...] = (),
+    guest: str | None = None,
 ) -> Attachment | None:
     """Attach to a platform's daemon, if it has one; Failure: it does not serve us."""
     if directory is None:
         return None
     try:
-        return Attachment.to(directory, {"exact": exact, "inject": inject})
+        wishes = {"exact": exact, "inject": inject, "guest": guest}
+        return Attachment.to(directory, wishes)
     except PlatformError as error:
         raise Failure(str(error), NOT_STARTED) from error
     except OSError as error:

@@ -1,6 +1,6 @@
 """What all of the driver stands on: the EPC given out, the leaves, the news of EPCM."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from softsgx.arch.addr import PAGE_SHIFT
@@ -15,7 +15,7 @@ from softsgx.driver.protocols import Backing, Hierarchy
 from softsgx.driver.reclaim import Reclaimer
 from softsgx.driver.runs import runs_of
 from softsgx.driver.sanitize import sanitize
-from softsgx.driver.section import Section
+from softsgx.driver.section import Run, Section
 from softsgx.encls.run import eremove_run
 from softsgx.machine.epcm import EpcmEntry
 from softsgx.machine.machine import Machine
@@ -32,12 +32,12 @@ def _stay(encl: Encl) -> None:
 class Guest:
     """What the driver of a guest's Linux has in place of the machine's own.
 
-    *cpu*: the processor as it finds it; *pages*: how many of the EPC's are its own.
+    *cpu*: the processor as it finds it; *runs*: which of the EPC's pages are its own.
     """
 
     cpu: Cpu
     kernel: Kernel
-    pages: int
+    runs: Sequence[Run]
 
 
 class Core:
@@ -58,12 +58,11 @@ class Core:
         self.machine = machine
         self.cpu: Cpu = guest.cpu if guest else machine
         self.cgroups = EpcCgroups(hierarchy)
-        count, shown = machine.epc.pages, self.cpu.model.epc_pages
-        if guest:
-            count = guest.pages
-        self.section = Section(count, shown, self.cgroups)
+        runs = guest.runs if guest else [(0, machine.epc.pages)]
+        shown = self.cpu.model.epc_pages
+        self.section = Section(runs, shown, self.cgroups)
         self.kernel = guest.kernel if guest else Kernel(machine)
-        self.found_dirty = sanitize(machine, self.kernel)
+        self.found_dirty = sanitize(machine, self.kernel, self.section)
         self.by_secs: dict[int, Encl] = {}
         self.enclaves: dict[int, Encl] = {}
         """All that were created, by their EID; those with an evicted SECS too."""

@@ -91,9 +91,9 @@ class Reclaimer:
         pages = self._core.section.pages
         left = 2 * pages
         while left > 0:
-            first = self._hand
-            count = min(_WINDOW, pages - first, left)
-            self._hand = (first + count) % pages
+            count = min(_WINDOW, pages - self._hand, left)
+            first, count = self._core.section.place(self._hand, count)
+            self._hand = (self._hand + count) % pages
             left -= count
             cluster = self._old(first, count)
             if cluster is not None:

@@ -4,22 +4,25 @@ Linux's ksgxd does so after kexec, with the same two passes.
 """
 
 from softsgx.driver.kernel import Kernel
+from softsgx.driver.section import Section
 from softsgx.machine.machine import Machine
 
 PASSES = 2
 """The first removes what belongs to a SECS, the second each SECS."""
 
 
-def sanitize(machine: Machine, kernel: Kernel) -> int:
-    """EREMOVE every EPC page that is in use; return how many there were."""
-    for enclave in machine.enclaves.values():
-        # No processor came through the kexec in enclave mode.
-        enclave.inside.clear()
-    dirty = found = sorted(machine.epcm.contents())
+def sanitize(machine: Machine, kernel: Kernel, section: Section) -> int:
+    """EREMOVE a section's pages that are in use; return how many there were."""
+    dirty = found = section.used(sorted(machine.epcm.contents()))
+    for page in found:
+        if page in machine.enclaves:
+            # No processor came through the kexec in enclave mode.
+            machine.enclaves[page].inside.clear()
     for _ in range(PASSES):
         dirty = [page for page in dirty if kernel.eremove(page)]
     if dirty:
         raise AssertionError(f"EPC pages cannot be sanitized: {dirty}")
-    machine.epc.unplace(0, machine.epc.pages)
+    for first, count in section.places:
+        machine.epc.unplace(first, count)
     machine.epcm.touched.clear()
     return len(found)

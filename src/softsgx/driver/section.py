@@ -6,7 +6,9 @@ would have been evicted to memory and loaded back.
 """
 
 import errno
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Sequence
+from itertools import accumulate
 
 from softsgx.arch.addr import PAGE_SIZE
 from softsgx.driver.epc_cgroup import EpcCgroups
@@ -22,14 +24,37 @@ Run = tuple[int, int]
 
 
 class Section:
-    """Free pages of one EPC section; *reported* of its *pages* show in CPUID."""
+    """Free pages of one EPC section; *reported* of its *pages* show in CPUID.
 
-    def __init__(self, pages: int, reported: int, cgroups: EpcCgroups | None = None):
-        self.pages = pages
+    *places* is where in the machine's EPC they are: a guest's may lie in many runs.
+    """
+
+    def __init__(
+        self, places: Iterable[Run], reported: int, cgroups: EpcCgroups | None = None
+    ):
+        self.places = sorted(run for run in places if run[1])
+        self._numbers = [0, *accumulate(count for _, count in self.places)]
+        self.pages = self.free = self._numbers[-1]
         self.reported = reported
         self.cgroups = cgroups or EpcCgroups()
-        self.free = pages
-        self._runs: list[Run] = [(0, pages)] if pages else []
+        self._runs = list(self.places)
+
+    def place(self, number: int, count: int) -> Run:
+        """Return where pages are, counted in the section: as many as lie in a run."""
+        at = bisect_right(self._numbers, number) - 1
+        first, size = self.places[at]
+        skipped = number - self._numbers[at]
+        return first + skipped, min(count, size - skipped)
+
+    def used(self, pages: Sequence[int]) -> list[int]:
+        """Return those of some EPC pages, in order, that are the section's."""
+        return [
+            page
+            for first, count in self.places
+            for page in pages[
+                bisect_left(pages, first) : bisect_left(pages, first + count)
+            ]
+        ]
 
     @property
     def overcommitted(self) -> int:

@@ -52,6 +52,10 @@ class Vepc:
         self._device, self._core = device, device.core
         self.runs: list[Placed] = []
 
+    def has(self, page: int) -> bool:
+        """Say whether an EPC page is one of its own."""
+        return any(run.first <= page < run.first + run.count for run in self.runs)
+
     def mmap(self, flags: int) -> None:
         """Refuse with EINVAL a mapping that is not shared."""
         if not flags & MAP_SHARED:

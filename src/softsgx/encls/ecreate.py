@@ -69,10 +69,9 @@ def ecreate(machine: Machine, lp: Processor) -> None:
     zeros = bytes(32)
     secs = replace(secs, mrenclave=zeros, mrsigner=zeros, isvprodid=0, isvsvn=0)
     enclave = EnclaveState(
-        secs, Measurement(), machine.next_eid, enclavecontext=physical_address(page)
+        secs, Measurement(), machine.eids.take(), enclavecontext=physical_address(page)
     )
     machine.enclaves[page] = enclave
-    machine.next_eid += 1
 
     # MEASUREMENT
     enclave.measurement.ecreate(secs.ssaframesize, secs.size)

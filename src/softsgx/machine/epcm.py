@@ -96,6 +96,12 @@ class Epcm:
         self._columns = Columns("HQQq")
         self.touched: list[Touched] = []
 
+    def shared(self) -> "Epcm":
+        """Return the same entries for another driver, with notes of its own."""
+        other = Epcm()
+        other._columns = self._columns
+        return other
+
     def __getitem__(self, page: int) -> EpcmEntry:
         return _entry(*self.row(page))
 

@@ -1,6 +1,6 @@
 """A machine: one package with its EPC, and the enclaves in it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from softsgx.machine.enclave import EnclaveState
 from softsgx.machine.epc import Epc
@@ -34,6 +34,18 @@ class Snapshot:
 
 
 @dataclass
+class Eids:
+    """CR_NEXT_EID: the EID of the next enclave, which no other of a package gets."""
+
+    next: int = 1
+
+    def take(self) -> int:
+        """Return an EID, once."""
+        self.next += 1
+        return self.next - 1
+
+
+@dataclass
 class Machine:
     """All state of one package; *enclaves* is keyed by the SECS' EPC page.
 
@@ -48,13 +60,17 @@ class Machine:
     enclaves: dict[int, EnclaveState] = field(default_factory=dict)
     trace: Sink = discard
     lay_out: LayOut = lay_out
-    next_eid: int = 1
+    eids: Eids = field(default_factory=Eids)
     measuring: dict[int, Measurement] = field(default_factory=dict)
 
     @classmethod
     def of(cls, model: Model, package: Package) -> "Machine":
         """Return a machine whose EPC is the model's, all of it free."""
         return cls(model, package, Epc(model.epc_pages))
+
+    def with_package(self, package: Package) -> "Machine":
+        """Return the same EPC and enclaves, whose keys are those of another package."""
+        return replace(self, package=package, epcm=self.epcm.shared())
 
     def snapshot(self) -> Snapshot:
         """Return a copy of the state, for comparison only."""
@@ -64,7 +80,7 @@ class Machine:
             self.epcm.contents(),
             enclaves,
             self.package.lepubkeyhash,
-            self.next_eid,
+            self.eids.next,
             self.package.paging.version,
             {eid: running.digest() for eid, running in self.measuring.items()},
         )

@@ -56,13 +56,16 @@ class Guest:
 
 
 class Guests:
-    """The guests of one platform that lasts; PlatformError says what is wrong."""
+    """The guests of one platform that lasts; PlatformError says what is wrong.
 
-    def __init__(self, platform: Platform):
+    *who*: who changes them, as the audit log is told; this process unless told.
+    """
+
+    def __init__(self, platform: Platform, who: Who | None = None):
         if platform.directory is None:
             raise PlatformError("a platform of one run has no guests")
         self._platform, self._place = platform, platform.directory / GUESTS_NAME
-        self._policies = platform.policies()
+        self._policies, self._who = platform.policies(), who
 
     def all(self) -> list[Guest]:
         """Return the guests in the order of their names."""
@@ -140,14 +143,25 @@ class Guests:
 
     def enter(self, name: str) -> Guest:
         """Return a guest that is on, and keep others out of it until we end."""
-        fd = _lock(self.open(name))
+        fd = self.lock(name)
+        try:
+            return self.usable(name)
+        except PlatformError:
+            os.close(fd)
+            raise
+
+    def usable(self, name: str) -> Guest:
+        """Return a guest that is on, and that the owner lets run."""
         guest = self.open(name)
         if not guest.record.is_on:
-            os.close(fd)
             hint = f"start it with `softsgx guest start {name}`"
             raise PlatformError(f"guest {name} is off; {hint}")
         self.check_leave(name, guest.record)
         return guest
+
+    def lock(self, name: str) -> int:
+        """Keep other processes' programs out of a guest until the descriptor closes."""
+        return _lock(self.open(name))
 
     def start(self, name: str) -> Guest:
         """Turn a guest on: from now on its EPC is nobody else's."""
@@ -207,7 +221,8 @@ class Guests:
         return replace(guest, record=record)
 
     def _note(self, event: str, name: str) -> None:
-        self._policies.log.append(event, Who.of(os.getpid()), guest=name)
+        who = self._who or Who.of(os.getpid())
+        self._policies.log.append(event, who, guest=name)
 
     @contextmanager
     def _changing(self) -> Iterator[None]:

@@ -1,58 +1,55 @@
-"""A guest that is on: its part of the platform's EPC, its processor, and its driver.
+"""A guest that is on: its part of the platform's EPC, its processor, and its Linux.
 
 What QEMU and KVM do for a virtual machine with SGX.
 """
 
 import errno
+import os
 from collections.abc import Callable
 from dataclasses import replace
 
-from softsgx.arch.addr import PAGE_SIZE
 from softsgx.driver.core import Core, Guest
 from softsgx.driver.device import Provision, attributes_of
 from softsgx.driver.driver import Driver
 from softsgx.driver.errnos import refuse
+from softsgx.driver.gate import StockGate
 from softsgx.driver.kernel import Kernel
-from softsgx.driver.protocols import Hierarchy
 from softsgx.driver.uapi import MAP_SHARED, SGX_IOC_VEPC_REMOVE_ALL
 from softsgx.driver.vepc import VepcDevice
 from softsgx.launch.guests import Launch
 from softsgx.machine.machine import Machine
 from softsgx.machine.package import Fuses
+from softsgx.native import userfault
 from softsgx.platform import guests as platform_guests
 from softsgx.platform.platform import Platform
 from softsgx.runner.guest_gate import HostsJudge
+from softsgx.runner.system import Complain, System
+from softsgx.runner.task.cgroups import MountedHierarchy
 from softsgx.virt.capability import KVM_CAP_SGX_ATTRIBUTE, enable_cap
 from softsgx.virt.einit import Judge
-from softsgx.virt.vcpu import Setup, Vcpu
+from softsgx.virt.vcpu import Vcpu
 
 _RESETS = 2
 """How often a monitor removes all pages: each SECS goes the second time."""
 
 
 class VirtualMachine:
-    """A guest on *machine*, the platform's, which nobody else uses in this process.
+    """A guest on the host of *device*; *machine* is the host's with the guest's keys.
 
-    *provisioning*: it was allowed; *judge*: who decides for the host about EINIT.
+    *vcpu* is its processor.  OSError: the host has not so much EPC to give.
     """
 
-    def __init__(
-        self,
-        machine: Machine,
-        setup: Setup,
-        *,
-        provisioning: bool,
-        judge: Judge | None,
-    ):
-        self._machine, self._pages = machine, setup.epc_bytes // PAGE_SIZE
-        self._vepc = VepcDevice(Core(machine)).open()
+    def __init__(self, device: VepcDevice, machine: Machine, vcpu: Vcpu, spare: int):
+        self._machine, self.vcpu = machine, vcpu
+        self._vepc = device.open()
         self._vepc.mmap(MAP_SHARED)
-        self._vepc.fault(0, self._pages)
-        self.vcpu = Vcpu(machine, setup, provisioning=provisioning, judge=judge)
+        self._vepc.fault(0, vcpu.model.epc_pages)
+        self._spare = device.core.section.alloc_run(spare)
         self.reset()
 
     def reset(self) -> None:
-        """Empty its EPC, let its firmware run; EBUSY while an enclave is entered."""
+        """Stop its processors, empty its EPC, and let its firmware run."""
+        self._stop()
         left = 0
         for _ in range(_RESETS):
             left = self._vepc.ioctl(SGX_IOC_VEPC_REMOVE_ALL, 0)
@@ -60,31 +57,70 @@ class VirtualMachine:
             raise refuse(errno.EBUSY, f"{left} SECS have children elsewhere")
         self.vcpu.reset()
 
-    def driver(self, *, pages: bool, hierarchy: Hierarchy) -> Driver:
-        """Return its Linux's driver; without *pages* it has the spare of all of us."""
-        count = self._pages if pages else self._machine.epc.pages
+    def end(self) -> None:
+        """Power it off: its EPC is the host's again."""
+        self._stop()
+        self._vepc.release()
+
+    def system(self, complain: Complain) -> System:
+        """Boot its Linux, once after each reset; *complain* hears what that logs."""
+        runs = [(run.first, run.count) for run in self._vepc.runs] + self._spare
+        pages, hierarchy = userfault.is_there(), MountedHierarchy()
         kernel = Kernel(self._machine, self.vcpu.execute)
-        guest = Guest(self.vcpu, kernel, count)
-        return Driver(self._machine, pages=pages, hierarchy=hierarchy, guest=guest)
+        guest = Guest(self.vcpu, kernel, runs)
+        driver = Driver(self._machine, pages=pages, hierarchy=hierarchy, guest=guest)
+        driver.gate = StockGate(complain)
+        return System.of(driver, hierarchy)
+
+    def _stop(self) -> None:
+        """Have no thread inside: whoever was has left by an exit, or was killed."""
+        for page, enclave in self._machine.enclaves.items():
+            if self._vepc.has(page):
+                enclave.inside.clear()
 
 
 def power_on(
     platform: Platform,
-    machine: Machine,
+    device: VepcDevice,
     guest: platform_guests.Guest,
-    complain: Callable[[str], None],
+    complain: Complain,
+    monitor: Callable[[], int] = os.getpid,
+    *,
+    spare: int = 0,
 ) -> VirtualMachine:
-    """Turn a guest of a platform on, as its record and the owner's policy say."""
+    """Turn a guest of a platform on, as its record and the owner's policy say.
+
+    *monitor*: the process that the audit log is told of; *spare*: pages that stand in
+    for evicted ones.
+    """
     guests = platform_guests.Guests(platform)
+    host = device.core.machine
+    package = host.package
     if guest.secret is not None:
         fuses = Fuses.of_guest(guest.secret)
-        machine.package = replace(machine.package, fuses=fuses, ownerepoch=bytes(16))
+        package = replace(package, fuses=fuses, ownerepoch=bytes(16))
+    machine = host.with_package(package)
     provisioning = False
     if guests.has_provisioning(guest):
         attributes = attributes_of(Provision())
         provisioning = enable_cap(KVM_CAP_SGX_ATTRIBUTE, attributes)
-    judge = None
+    judge: Judge | None = None
     if guest.record.launch is Launch.HOST:
-        judge = HostsJudge(platform, guest.name, complain, provisioning=provisioning)
+        judge = HostsJudge(
+            platform, guest.name, complain, monitor, provisioning=provisioning
+        )
     setup = guest.record.setup(platform.record.lepubkeyhash)
-    return VirtualMachine(machine, setup, provisioning=provisioning, judge=judge)
+    vcpu = Vcpu(machine, setup, provisioning=provisioning, judge=judge)
+    return VirtualMachine(device, machine, vcpu, spare)
+
+
+def alone(
+    platform: Platform,
+    machine: Machine,
+    guest: platform_guests.Guest,
+    complain: Complain,
+) -> VirtualMachine:
+    """Turn a guest on where nobody else is on the platform's machine."""
+    spare = machine.epc.pages - machine.model.epc_pages
+    device = VepcDevice(Core(machine))
+    return power_on(platform, device, guest, complain, spare=spare)

@@ -1,6 +1,5 @@
 """The host's lists for enclaves in a guest: who asks is a virtual machine."""
 
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -26,6 +25,7 @@ class HostsJudge:
     """Decides by the platform's policy about enclaves in the guest *name*.
 
     *provisioning*: the guest was allowed it, as a descriptor would on the host.
+    *monitor*: the process to write down; a host does not see further.
     """
 
     def __init__(
@@ -33,13 +33,14 @@ class HostsJudge:
         platform: Platform,
         name: str,
         complain: Callable[[str], None],
+        monitor: Callable[[], int],
         *,
         provisioning: bool,
     ):
         self._policies = platform.policies()
         self._is_locked = not platform.model.flc
         self._name, self._complain = name, complain
-        self._provisioning = provisioning
+        self._provisioning, self._monitor = provisioning, monitor
 
     def judge(self, launch: Launch) -> SgxError | None:
         """Decide, and write it down; the guest's software hears an error code."""
@@ -79,7 +80,7 @@ class HostsJudge:
         )
 
     def _write(self, event: str, request: Request, decision: Decision) -> None:
-        who, words = Who.of(os.getpid()), said_of(request, decision)
+        who, words = Who.of(self._monitor()), said_of(request, decision)
         self._policies.log.append(event, who, guest=self._name, **words)
 
     def _say(self, request: Request, what: str) -> None:

@@ -12,6 +12,7 @@ from softsgx.runner.options import RunOptions
 from softsgx.runner.quick import keep_config
 from softsgx.runner.start import complain, start
 from softsgx.runner.supervisor import Sgx, Supervisor
+from softsgx.runner.system import system_of
 from softsgx.runner.task.turn import Turn
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ def run(argv: list[str], options: RunOptions) -> int:
     OSError says why it could not be started; native.images.NotBuilt that we are not
     whole.
     """
-    machinery = Machinery(options.platform, complain, options.guest)
+    system = system_of(options.platform, complain, options.guest)
+    machinery = Machinery(system)
     tracer = _tracer(machinery, options)
     config = machinery.config(exact=options.exact or tracer is not None)
     if options.is_plain:
@@ -56,7 +58,7 @@ def plain_sgx(loop: Loop, turn: Turn, kept: bytes) -> Sgx:
     *kept* is the agent's configuration that the run began with; OutOfDate.
     """
     options = RunOptions(platform=Platform.ephemeral(MODELS[DEFAULT_CPU]))
-    machinery = Machinery(options.platform, complain)
+    machinery = Machinery(system_of(options.platform, complain))
     config = machinery.config(exact=False)
     if config != kept:
         keep_config(config, rewrite_cpuid=machinery.rewrite_cpuid)

@@ -2,7 +2,9 @@
 
 import errno
 import os
+import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from select import POLLIN, poll
 
@@ -100,6 +102,12 @@ class Tree:
             process.membership.close()
             self._driver.mm_gone(process.mm)
         self._processes.clear()
+
+    def kill(self) -> None:
+        """Kill all processes."""
+        for fd in self._pidfds.values():
+            with suppress(OSError):
+                signal.pidfd_send_signal(fd, signal.SIGKILL)
 
     def forget_enclave(self, encl: Encl) -> None:
         """Drop what is known of an enclave that is gone."""

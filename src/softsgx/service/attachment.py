@@ -68,7 +68,8 @@ class Attachment:
 
     def _failed(self, why: str) -> PlatformError:
         self.close()
-        return PlatformError(f"{self._directory}: {why}")
+        named = f"{self._directory}: "
+        return PlatformError(named + why.removeprefix(named))
 
     def lend(self, listener_fd: int) -> None:
         """Have the daemon answer the calls of our tree; PlatformError: it does not."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-VERSION = 1
+VERSION = 2
 """Of what is said; both sides name theirs in the first message."""
 
 MAX_MESSAGE = 1 << 16

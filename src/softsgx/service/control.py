@@ -53,12 +53,31 @@ def _reset(daemon: "Daemon", params: Words, peer: Peer) -> Words:
     kexec = bool(params.get("kexec"))
     if not kexec:
         daemon.platform.policies().reset(Who.of(peer.pid))
-    return {"sanitized": daemon.reset(kexec=kexec)}
+    found = daemon.on_main(lambda: daemon.start_anew(peer.pid, kexec=kexec))
+    return {"sanitized": found}
+
+
+def _start_guest(daemon: "Daemon", params: Words, peer: Peer) -> None:
+    name = str(params["name"])
+    daemon.on_main(lambda: daemon.guests.start(name, peer.pid))
+
+
+def _stop_guest(daemon: "Daemon", params: Words, peer: Peer) -> None:
+    name = str(params["name"])
+    daemon.on_main(lambda: daemon.guests.stop(name, peer.pid))
+
+
+def _reset_guest(daemon: "Daemon", params: Words, peer: Peer) -> None:
+    name = str(params["name"])
+    daemon.on_main(lambda: daemon.guests.reset(name, peer.pid))
 
 
 METHODS: dict[str, Method] = {
     "ping": _ping,
     "reset": _reset,
+    "guest.start": _start_guest,
+    "guest.stop": _stop_guest,
+    "guest.reset": _reset_guest,
     "cgroup.list": list_cgroups,
     "cgroup.get": get_cgroup,
     "cgroup.set": set_cgroup,

@@ -9,25 +9,28 @@ import socket
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic, sleep
+from typing import TypeVar
 
+from softsgx.driver.core import Core
 from softsgx.machine.machine import Machine
-from softsgx.native import host, lib
+from softsgx.native import host
 from softsgx.native.pulse import Pulse
-from softsgx.platform.errors import PlatformError
 from softsgx.platform.platform import Platform
 from softsgx.runner.code.host_code import HostCode, TextScanner
 from softsgx.runner.kept import CODE_PLACES, Kept
 from softsgx.runner.loop import Loop
-from softsgx.runner.machinery import Machinery
+from softsgx.runner.system import System, host_system
 from softsgx.runner.task.turn import Turn
 from softsgx.service.channel import Channel, Peer, peer_of
 from softsgx.service.control import ControlRoom
+from softsgx.service.guests import GuestRoom
+from softsgx.service.machines import Served
 from softsgx.service.manager import tell_manager
 from softsgx.service.session import Attached, Session
 
@@ -39,6 +42,7 @@ _TICK_MS = 200
 _MOMENT_S = 0.01
 _PARTING_S = 5.0
 """Seconds for calls under way to end, and programs that start to begin."""
+_T = TypeVar("_T")
 _YAMA = Path("/proc/sys/kernel/yama/ptrace_scope")
 
 
@@ -65,29 +69,57 @@ class Daemon:
         self._recheck_at: float | None = None
         self._errands: deque[Callable[[], None]] = deque()
         """What other threads want the main thread to do."""
-        self._injectors: dict[bool, lib.Injector] = {}
         _use_all_descriptors()
         self.machinery = self._new_machinery(None)
+        self.guests = self._new_guests()
         scanner = (
             TextScanner(Kept(CODE_PLACES)) if self.machinery.rewrite_cpuid else None
         )
         self.code = HostCode(scanner)
 
-    def _new_machinery(self, left: Machine | None) -> Machinery:
+    def _new_machinery(self, left: Machine | None) -> Served:
         platform = self.platform
         if not platform.is_on:
             self.complain(f"{platform.directory}: it is off: no SGX for its programs")
             platform = Platform.ephemeral(replace(platform.model, sgx1=False))
-        made = _Machinery(platform, self, left)
-        self.loop.on_readable(made.files.watch.fd, self._release_gone)
-        return made
+        return self.serve_system(host_system(platform, self.complain, left))
 
-    def injector(self, *, exact: bool) -> lib.Injector:
-        """Return what puts agents into the programs of a tree."""
-        if exact not in self._injectors:
-            config = self.machinery.config(exact=exact)
-            self._injectors[exact] = lib.Injector(config)
-        return self._injectors[exact]
+    def _new_guests(self) -> GuestRoom:
+        """Return the guests of our platform, on its machine as it is now."""
+        return GuestRoom(self, self.platform, self.machinery.driver)
+
+    # ---- machines ----
+
+    def serve_system(self, system: System) -> Served:
+        """Return what serves the programs of one more system."""
+        served = Served(self, system)
+        self.loop.on_readable(served.files.watch.fd, self._release_gone)
+        return served
+
+    def machines(self) -> list[tuple[str, Served]]:
+        """Return all that we serve: the host's, whose name is empty, and guests'."""
+        return [("", self.machinery), *self.guests.served()]
+
+    def systems(self) -> list[tuple[str, Core]]:
+        """Return their drivers, by the same names."""
+        return [(name, served.driver) for name, served in self.machines()]
+
+    def machine_of(self, guest: str) -> Served:
+        """Return that for a program of a guest's, or of the host's; PlatformError."""
+        if not guest or not self.platform.is_on:
+            return self.machinery
+        return self.guests.enter(guest)
+
+    def serves(self, served: Served) -> bool:
+        """Say whether a machine is still there."""
+        return any(one is served for _, one in self.machines())
+
+    def close(self, served: Served) -> None:
+        """Take the power from what is left on a machine, and give it up."""
+        with self.turn:
+            served.files.lose_power()
+            self.loop.forget(served.files.watch.fd)
+            served.close()
 
     # ---- who may attach ----
 
@@ -129,6 +161,11 @@ class Daemon:
         """Return for whom this thread works; None: for ourselves."""
         return getattr(self._here, "session", None)
 
+    def client_pid(self) -> int:
+        """Return the process for which this thread works, or our own."""
+        session = self.client()
+        return session.peer.pid if session else os.getpid()
+
     def complain(self, line: str) -> None:
         """Tell the user of the program that this thread works for, or our own."""
         session = self.client()
@@ -153,7 +190,10 @@ class Daemon:
             self._serve_once()
         tell_manager("STOPPING=1")
         served = len(self._trees())
-        self._dismiss()
+        self._dismiss_all()
+        with self.turn:
+            for _, machine in self.machines():
+                machine.files.lose_power()
         return served
 
     def _serve_once(self) -> None:
@@ -169,53 +209,64 @@ class Daemon:
 
     # ---- the end of all enclaves ----
 
-    def reset(self, *, kexec: bool) -> int:
-        """Start the machine anew: all enclaves are gone; return pages found in use.
+    def on_main(self, do: Callable[[], _T]) -> _T:
+        """Have the main thread do something, and return what came of it.
 
-        *kexec*: the memory keeps its power, and the new driver empties the EPC.  Not
-        for the main thread.  PlatformError: it could not be, and nothing was done.
+        Not for the main thread.  PlatformError, OSError: as it raised.
         """
-        done: Future[int] = Future()
+        done: Future[_T] = Future()
 
         def errand() -> None:
             try:
-                done.set_result(self._start_anew(kexec=kexec))
-            except (PlatformError, OSError) as error:
+                done.set_result(do())
+            except Exception as error:  # noqa: BLE001 -- who asked hears of it
                 done.set_exception(error)
 
         self._errands.append(errand)
         self.wake()
         return done.result()
 
-    def _start_anew(self, *, kexec: bool) -> int:
+    def start_anew(self, pid: int, *, kexec: bool) -> int:
+        """Start the machine anew: all enclaves are gone; return pages found in use.
+
+        *kexec*: the memory keeps its power, and the new driver empties the EPC.  *pid*:
+        who asked.  PlatformError: it could not be, and no enclave of the host is gone.
+        """
         directory = self.platform.directory
         platform = Platform.open(directory) if directory else self.platform
-        self._dismiss()
+        self.guests.power_off(pid)
+        self._dismiss_all()
+        # What a call that does not end may still work on is not handed over.
+        left = self.machinery.machine if kexec and not self._trees() else None
+        self.close(self.machinery)
         with self.turn:
-            self.loop.forget(self.machinery.files.watch.fd)
-            # What a call that does not end may still work on is not handed over.
-            left = self.machinery.machine if kexec and not self._trees() else None
-            self.machinery.close()
             self.platform = platform
             self.machinery = self._new_machinery(left)
-            self._injectors.clear()
+        self.guests = self._new_guests()
         return self.machinery.driver.found_dirty
 
-    def _dismiss(self) -> None:
+    def _dismiss_all(self) -> None:
         """Let go of all trees: their clients take them back."""
         latest = monotonic() + _PARTING_S
         trees = self._trees()
         while monotonic() < latest and not all(tree.is_quiet for tree in trees):
             sleep(_MOMENT_S)
-        for tree in trees:
-            tree.retire()
-        while monotonic() < latest and self._trees():
-            self._tidy()
-            self._do_due(_TICK_MS)
+        self.dismiss(trees)
         for tree in self._trees():
             tree.let_go()
-        with self.turn:
-            self.machinery.files.lose_power()
+
+    def dismiss(self, trees: Iterable[Attached]) -> None:
+        """Serve trees no more; with some a call may be under way that does not end."""
+        latest = monotonic() + _PARTING_S
+        for tree in trees:
+            tree.retire()
+        while monotonic() < latest and not all(tree.is_closed for tree in trees):
+            self.attend()
+
+    def attend(self) -> None:
+        """Do what is due, or wait for a moment if nothing is."""
+        self._tidy()
+        self._do_due(_TICK_MS)
 
     def _trees(self) -> list[Attached]:
         return [session.tree for session in list(self.sessions) if session.tree]
@@ -254,9 +305,13 @@ class Daemon:
         self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
 
     def _timeout_ms(self) -> int | None:
-        waits = [self.machinery.files.watch.recheck_ms]
+        waits = [self._recheck_ms()]
         if self.leaving or self._unsaid():
             waits.append(_TICK_MS)
+        return min((wait for wait in waits if wait is not None), default=None)
+
+    def _recheck_ms(self) -> int | None:
+        waits = [served.files.watch.recheck_ms for _, served in self.machines()]
         return min((wait for wait in waits if wait is not None), default=None)
 
     def _unsaid(self) -> list[Session]:
@@ -267,35 +322,17 @@ class Daemon:
         with self.turn:
             for session in self._unsaid():
                 session.flush()
-        if self.machinery.files.watch.recheck_ms is None:
+        if self._recheck_ms() is None:
             self._recheck_at = None
         elif self._recheck_at is None or monotonic() >= self._recheck_at:
             self._release_gone()
 
     def _release_gone(self) -> None:
         with self.turn:
-            self.machinery.release_gone()
-        recheck_ms = self.machinery.files.watch.recheck_ms
+            for _, served in self.machines():
+                served.release_gone()
+        recheck_ms = self._recheck_ms()
         self._recheck_at = monotonic() + recheck_ms / 1000 if recheck_ms else None
-
-
-class _Machinery(Machinery):
-    """A machine whose descriptors the clients keep for the time after us."""
-
-    def __init__(self, platform: Platform, daemon: Daemon, left: Machine | None):
-        self._wake, self._client = daemon.wake, daemon.client
-        super().__init__(platform, daemon.complain, left=left)
-
-    def inherit(self, kind: str, fd: int) -> Callable[[], None]:
-        """Have the client that this thread works for keep a descriptor."""
-        session = self._client()
-        return session.keep(kind, fd) if session else super().inherit(kind, fd)
-
-    def release_gone(self) -> None:
-        """Release the enclaves that nobody has any more."""
-        super().release_gone()
-        if self.files.watch.recheck_ms is not None:
-            self._wake()
 
 
 def _empty(pipe: int) -> None:

@@ -15,7 +15,7 @@ from prometheus_client.registry import Collector
 
 from softsgx import __version__
 from softsgx.arch.addr import PAGE_SHIFT
-from softsgx.driver.census import EnclaveUse
+from softsgx.driver.census import EnclaveUse, EpcUse
 from softsgx.driver.core import Core
 from softsgx.driver.counts import Counts
 from softsgx.runner.task.turn import Turn
@@ -42,26 +42,35 @@ _SUMS = (
 )
 """Metrics that have a value for each MRENCLAVE, and their help."""
 
+Systems = Callable[[], list[tuple[str, Core]]]
+
 _STATES = ("free", "pages", "secs", "va", "guests")
 
 
 class Metrics(Collector):
     """The metrics of a machine, made when they are asked for.
 
-    *core* returns it, as it is since the last reset; *turn* is held meanwhile.
+    *systems* returns the host and its guests, by their names, as they are since the
+    last reset; *turn* is held meanwhile.
     """
 
-    def __init__(self, core: Callable[[], Core], turn: Turn):
-        self._core = core
+    def __init__(self, systems: Systems, turn: Turn):
+        self._systems = systems
         self._turn = turn
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric."""
-        core = self._core()
-        enclaves, use, counts = look(core, self._turn)
+        systems = self._systems()
+        enclaves: list[tuple[str, EnclaveUse]] = []
+        uses, counts = {}, Counts()
+        for name, system in systems:
+            seen, uses[name], happened = look(system, self._turn)
+            enclaves += [(name, one) for one in seen]
+            counts.add(happened)
+        core, use = systems[0][1], uses.pop("")
         with self._turn:
             charged = [(path, one.usage) for path, one in core.cgroups.all()]
-        created = core.machine.next_eid - 1
+        created = core.machine.eids.next - 1
         yield InfoMetricFamily(
             "softsgx", "The daemon's version", {"version": __version__}
         )
@@ -72,6 +81,7 @@ class Metrics(Collector):
         for state in _STATES:
             epc.add_metric([state], asdict(use)[state])
         yield epc
+        yield from _of_guests(uses)
         yield _gauge("epc_beyond_bytes", "Pages in use beyond the EPC", use.beyond)
         yield _gauge("evicted_bytes", "Pages that are out of the EPC", use.evicted)
         yield CounterMetricFamily("softsgx_enclaves_created", "ECREATEs", created)
@@ -87,10 +97,10 @@ class Metrics(Collector):
         yield cgroups
 
 
-def serve(core: Callable[[], Core], turn: Turn, host: str, port: int) -> int:
+def serve(systems: Systems, turn: Turn, host: str, port: int) -> int:
     """Serve metrics over HTTP from now on; return the port; OSError."""
     registry = CollectorRegistry()
-    registry.register(Metrics(core, turn))
+    registry.register(Metrics(systems, turn))
     ProcessCollector(registry=registry)
     server, _ = start_http_server(port, host, registry)
     return int(server.server_port)
@@ -111,15 +121,34 @@ def _counters(counts: Counts) -> Iterator[Metric]:
         yield CounterMetricFamily(f"softsgx_{name}", words, values[count])
 
 
-def _by_measurement(enclaves: list[EnclaveUse]) -> Iterator[Metric]:
+def _of_guests(uses: dict[str, EpcUse]) -> Iterator[Metric]:
+    size = GaugeMetricFamily(
+        "softsgx_guest_epc_size_bytes", "EPC of a guest", labels=["guest"]
+    )
+    epc = GaugeMetricFamily(
+        "softsgx_guest_epc_bytes",
+        "EPC of a guest by what it is used for",
+        labels=["guest", "state"],
+    )
+    for name, use in uses.items():
+        size.add_metric([name], use.size)
+        for state in _STATES[:-1]:
+            epc.add_metric([name, state], asdict(use)[state])
+    yield size
+    yield epc
+
+
+def _by_measurement(enclaves: list[tuple[str, EnclaveUse]]) -> Iterator[Metric]:
     """Add enclaves up that are the same program: a label an enclave would be many."""
-    sums: dict[str, list[int]] = {}
-    for one in enclaves:
-        row = sums.setdefault(one.mrenclave, [0] * len(_SUMS))
+    sums: dict[tuple[str, str], list[int]] = {}
+    for guest, one in enclaves:
+        row = sums.setdefault((one.mrenclave, guest), [0] * len(_SUMS))
         for at, value in enumerate((1, one.resident, one.evicted, one.inside)):
             row[at] += value
     for at, (name, words) in enumerate(_SUMS):
-        family = GaugeMetricFamily(f"softsgx_{name}", words, labels=["mrenclave"])
-        for mrenclave, row in sorted(sums.items()):
-            family.add_metric([mrenclave], row[at])
+        family = GaugeMetricFamily(
+            f"softsgx_{name}", words, labels=["mrenclave", "guest"]
+        )
+        for labels, row in sorted(sums.items()):
+            family.add_metric(labels, row[at])
         yield family

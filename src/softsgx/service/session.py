@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from softsgx.native.ledger import NotedListener, is_listener
+from softsgx.platform.errors import PlatformError
 from softsgx.runner.crew import Crew
 from softsgx.runner.execs import Execs
 from softsgx.runner.loop import Loop
@@ -20,6 +21,7 @@ from softsgx.runner.serving import Serving
 from softsgx.runner.supervisor import Sgx, Supervisor
 from softsgx.runner.task.turn import Turn
 from softsgx.service.channel import VERSION, Channel, ChannelError, Message, Words
+from softsgx.service.programs import Programs
 
 if TYPE_CHECKING:
     from softsgx.service.daemon import Daemon
@@ -35,6 +37,9 @@ class Session:
         self._daemon = daemon
         self._channel: Channel | None = channel
         self.peer = channel.peer
+        self.guest = ""
+        """In which guest its programs are; empty: on the host."""
+        self._programs: Programs | None = None
         self._options: RunOptions | None = None
         self._pending: deque[tuple[Words, list[int]]] = deque()
         self._number = 0
@@ -64,6 +69,9 @@ class Session:
             return
         try:
             self._obey(message)
+        except PlatformError as error:
+            self._offer({"refused": str(error)})
+            self.hang_up()
         except (ChannelError, OSError, KeyError, TypeError, ValueError) as error:
             self._offer({"refused": f"not understood: {error}"})
             self.hang_up()
@@ -89,18 +97,18 @@ class Session:
         if why:
             self._offer({"refused": why})
             return
+        guest = str(words["guest"] or "")
+        machine = self._daemon.machine_of(guest)
         self._options = options = RunOptions(
             platform=self._daemon.platform,
             exact=bool(words["exact"]),
             inject=frozenset(map(str, words["inject"])),
         )
-        config = self._daemon.injector(exact=options.exact).config
-        self._offer(
-            {
-                "config": config.hex(),
-                "rewrite_cpuid": self._daemon.machinery.rewrite_cpuid,
-            }
-        )
+        if guest:
+            self._programs = Programs(self.peer)
+            self.guest = guest
+        config = machine.injector(exact=options.exact).config
+        self._offer({"config": config.hex(), "rewrite_cpuid": machine.rewrite_cpuid})
 
     def _serve(self, fd: int, options: RunOptions) -> None:
         if not is_listener(fd):
@@ -113,7 +121,7 @@ class Session:
             raise
         try:
             self.tree = Attached(self._daemon, self, listener, options)
-        except OSError:
+        except (OSError, PlatformError):
             listener.close()
             raise
         self._offer({"serves": True}, [listener.ledger_fd])
@@ -179,6 +187,14 @@ class Session:
 
     # ---- ends ----
 
+    def kill(self) -> None:
+        """Kill the programs of a client that is in a guest."""
+        if self._programs:
+            self._programs.kill()
+        with self._daemon.turn:
+            if self.tree and self.tree.serving:
+                self.tree.serving.tree.kill()
+
     def hang_up(self) -> None:
         """End the connection; a tree that was lent is served on."""
         if self._channel is not None:
@@ -189,6 +205,9 @@ class Session:
             self._forget_first()
         if self.tree is None:
             self._daemon.sessions.discard(self)
+            if self._programs:
+                self._programs.close()
+                self._programs = None
 
 
 def _is_for_good(error: OSError) -> bool:
@@ -208,9 +227,10 @@ class Attached:
     ):
         self._daemon, self._session, self._listener = daemon, session, listener
         self._options = options
-        self._machinery = daemon.machinery
+        self._machine = daemon.machine_of(session.guest)
+        self.is_closed = False
         self.loop = Loop(last=listener.fd)
-        injector = daemon.injector(exact=options.exact)
+        injector = self._machine.injector(exact=options.exact)
         root = session.peer.pid
         self._execs = Execs(listener, daemon.code, injector, session.say, root)
         self._supervisor = _Following(self, listener, daemon.turn)
@@ -234,7 +254,7 @@ class Attached:
 
     def make_sgx(self, loop: Loop, turn: Turn) -> Sgx:
         """Make what answers its calls."""
-        self.serving = self._machinery.serving(loop, turn, self._options)
+        self.serving = self._machine.serving(loop, turn, self._options)
         return self.serving
 
     def begins(self) -> None:
@@ -276,12 +296,13 @@ class Attached:
             # What the client keeps it keeps, whatever ends here.
             self._session.tree = None
             self._session.hang_up()
-            if self.serving and self._machinery is self._daemon.machinery:
-                self._machinery.forget(self.serving)
+            if self.serving and self._daemon.serves(self._machine):
+                self._machine.forget(self.serving)
             elif self.serving:
                 self.serving.tree.end()
         self.loop.close()
         self._listener.close()
+        self.is_closed = True
         return True
 
 

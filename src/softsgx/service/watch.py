@@ -3,7 +3,9 @@
 Each piece is small, so that programs have their turn between two of them.
 """
 
+from collections.abc import Iterator
 from dataclasses import asdict
+from heapq import merge
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -35,7 +37,7 @@ ROWS_AT_ONCE = 256
 
 
 def look(core: Core, turn: Turn) -> tuple[list[EnclaveUse], EpcUse, Counts]:
-    """Look at all enclaves, some at a time, and then at the machine."""
+    """Look at all enclaves of a system, some at a time, and then at its EPC."""
     with turn:
         eids = list(core.enclaves)
     seen: list[EnclaveUse] = []
@@ -50,12 +52,17 @@ def look(core: Core, turn: Turn) -> tuple[list[EnclaveUse], EpcUse, Counts]:
 def machine(daemon: "Daemon", params: Words, peer: Peer) -> Words:
     """Tell of the EPC, and what happened to all enclaves since the machine began."""
     del params, peer
-    core = daemon.machinery.driver
-    seen, epc, counts = look(core, daemon.turn)
+    alive, counts, uses = 0, Counts(), {}
+    for name, core in daemon.systems():
+        seen, uses[name], happened = look(core, daemon.turn)
+        alive += len(seen)
+        counts.add(happened)
+    epc = asdict(uses.pop(""))
     return {
-        "epc": asdict(epc),
-        "alive": len(seen),
-        "created": core.machine.next_eid - 1,
+        "epc": epc,
+        "guests": {name: asdict(use) for name, use in uses.items()},
+        "alive": alive,
+        "created": daemon.machinery.machine.eids.next - 1,
         "counts": asdict(counts),
     }
 
@@ -64,19 +71,26 @@ def enclaves(daemon: "Daemon", params: Words, peer: Peer) -> Words:
     """Tell of enclaves from EID *first* on; *next*: with which to go on, or None."""
     del peer
     first = _number(params, "first")
-    core = daemon.machinery.driver
     with daemon.turn:
-        eids = (eid for eid in core.enclaves if eid >= first)
-        found = [enclave_use(core.enclaves[eid]) for eid in islice(eids, AT_ONCE)]
-        more = next(eids, None)
-    return {"rows": [_with_process(use) for use in found], "next": more}
+        listed = merge(*(_from(name, core, first) for name, core in daemon.systems()))
+        found = [
+            (name, enclave_use(core.enclaves[eid]))
+            for eid, name, core in islice(listed, AT_ONCE)
+        ]
+        more = next(listed, (None,))[0]
+    return {"rows": [_row(name, use) for name, use in found], "next": more}
+
+
+def _from(guest: str, core: Core, first: int) -> Iterator[tuple[int, str, Core]]:
+    """Yield the enclaves of a system by their EIDs, which rise, from *first* on."""
+    return ((eid, guest, core) for eid in core.enclaves if eid >= first)
 
 
 def pages(daemon: "Daemon", params: Words, peer: Peer) -> Words:
     """Tell of the pages of enclave *eid* from number *first* on."""
     del peer
     with daemon.turn:
-        encl = _enclave(daemon, params)
+        _, encl = _enclave(daemon, params)
         runs, more = page_map(encl, _number(params, "first"), ROWS_AT_ONCE)
     return {"rows": [asdict(run) for run in runs], "next": more}
 
@@ -84,19 +98,18 @@ def pages(daemon: "Daemon", params: Words, peer: Peer) -> Words:
 def threads(daemon: "Daemon", params: Words, peer: Peer) -> Words:
     """Tell of the TCSs of enclave *eid* from page number *first* on."""
     del peer
-    core = daemon.machinery.driver
     with daemon.turn:
-        encl = _enclave(daemon, params)
+        core, encl = _enclave(daemon, params)
         found, more = tcs_map(core, encl, _number(params, "first"), ROWS_AT_ONCE)
     return {"rows": [asdict(one) for one in found], "next": more}
 
 
-def _enclave(daemon: "Daemon", params: Words) -> Encl:
+def _enclave(daemon: "Daemon", params: Words) -> tuple[Core, Encl]:
     eid = _number(params, "eid")
-    encl = daemon.machinery.driver.enclaves.get(eid)
-    if encl is None:
-        raise PlatformError(f"enclave {eid} is gone")
-    return encl
+    for _, core in daemon.systems():
+        if eid in core.enclaves:
+            return core, core.enclaves[eid]
+    raise PlatformError(f"enclave {eid} is gone")
 
 
 def _number(params: Words, name: str) -> int:
@@ -106,8 +119,8 @@ def _number(params: Words, name: str) -> int:
     return value
 
 
-def _with_process(use: EnclaveUse) -> Words:
-    """Add whose an enclave is; no guests have any yet."""
+def _row(guest: str, use: EnclaveUse) -> Words:
+    """Add whose an enclave is."""
     who = Who.of(use.pids[0]) if use.pids else None
     exe, cgroup = (who.exe, who.cgroup) if who else ("", "")
-    return {**asdict(use), "exe": exe, "cgroup": cgroup, "guest": None}
+    return {**asdict(use), "exe": exe, "cgroup": cgroup, "guest": guest or None}
