@@ -7,6 +7,7 @@ from tests.conformance.run import SOFTSGX, Outcome, run
 from tests.conformance_sgx.build import BUILT, Program
 
 KEYS = Program("report_key", "dynamic")
+EPC_SIZE = "/sys/devices/system/node/node0/x86/sgx_total_bytes"
 SIG = BUILT / "enclave" / "3.sig"
 
 

@@ -11,6 +11,7 @@ import pytest
 from tests.conformance.run import run
 from tests.conformance_sgx.build import BUILT, Program
 from tests.conformance_sgx.guests import (
+    EPC_SIZE,
     KEYS,
     guest,
     new_platform,
@@ -21,7 +22,6 @@ from tests.conformance_sgx.guests import (
 
 pytestmark = [pytest.mark.runner, pytest.mark.slow]
 MORE_THAN_EPC = Program("more_than_epc", "dynamic")
-EPC_SIZE = "/sys/devices/system/node/node0/x86/sgx_total_bytes"
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from tests.service.serving import PATIENCE_S, Served, daemon, new_platform
 
 pytestmark = [pytest.mark.runner, pytest.mark.slow]
 KEYS = Program("report_key", "dynamic")
-HELLO = b'{"ask": "config", "version": 1, "exact": false, "inject": []}'
+HELLO = b'{"ask": "config", "version": 2, "exact": false, "inject": []}'
 is_root = pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
 
 
@@ -58,7 +58,7 @@ def say_too_much(sock: socket.socket) -> None:
 
 
 def ask_for_nothing_known(sock: socket.socket) -> None:
-    sock.send(b'{"ask": ["config"], "version": 1}')
+    sock.send(b'{"ask": ["config"], "version": 2}')
 
 
 def serve_without_a_greeting(sock: socket.socket) -> None:
@@ -79,7 +79,7 @@ def lend_many(sock: socket.socket) -> None:
 
 
 def be_of_another_version(sock: socket.socket) -> None:
-    sock.send(HELLO.replace(b'"version": 1', b'"version": 2'))
+    sock.send(HELLO.replace(b'"version": 2', b'"version": 2'))
 
 
 @pytest.mark.parametrize(

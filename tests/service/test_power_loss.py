@@ -1,60 +1,18 @@
 """Programs whose platform loses its power under them, and comes back."""
 
-import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.conformance.run import PATIENCE_S, SOFTSGX, run
+from tests.conformance.run import SOFTSGX, run
 from tests.conformance_sgx.build import Program
 from tests.service.serving import Served, daemon, new_platform
+from tests.service.talking import POWER_LOSS as PROGRAM
+from tests.service.talking import talking
 
 pytestmark = [pytest.mark.runner, pytest.mark.slow]
-PROGRAM = Program("power_loss", "dynamic", Path(__file__).parent / "programs")
 LOST = "the daemon ended, or the platform was reset: an enclave is lost"
-
-
-class Talk:
-    """A program that says a word, and goes on when it is answered."""
-
-    def __init__(self, process: "subprocess.Popen[str]"):
-        self._process = process
-
-    def hears(self, word: str) -> bool:
-        assert self._process.stdout
-        return self._process.stdout.readline() == f"{word}\n"
-
-    def hear(self, word: str) -> None:
-        assert self.hears(word), self._rest()
-
-    def answer(self) -> None:
-        assert self._process.stdin
-        self._process.stdin.write("\n")
-        self._process.stdin.flush()
-
-    def end(self) -> str:
-        """Let it end; return what was said on stderr."""
-        _, stderr = self._process.communicate("\n", timeout=PATIENCE_S)
-        assert self._process.returncode == 0, stderr
-        return stderr
-
-    def _rest(self) -> str:
-        self._process.kill()
-        return "".join(self._process.communicate())
-
-
-@contextmanager
-def talking(command: list[str]) -> Iterator[Talk]:
-    pipe = subprocess.PIPE
-    with subprocess.Popen(
-        command, text=True, stdin=pipe, stdout=pipe, stderr=pipe
-    ) as it:
-        try:
-            yield Talk(it)
-        finally:
-            it.kill()
 
 
 @pytest.fixture

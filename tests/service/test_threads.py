@@ -18,7 +18,7 @@ from softsgx.service.daemon import Daemon
 from softsgx.service.session import Session
 from tests.service.serving import new_platform
 
-GREETING = {"ask": "config", "version": 1, "exact": False, "inject": []}
+GREETING = {"ask": "config", "version": 2, "exact": False, "inject": []}
 
 
 def no_thread(*_: object) -> int:

@@ -98,13 +98,16 @@ def enclave_table(rows: Iterable[Words]) -> Table:
 def top_table(rows: Iterable[Words]) -> Table:
     """Return the enclaves of a sample of `top`, in the order of *rows*."""
     table = _table(
-        *("ID", "PID", "RESIDENT", "EVICTED", "INSIDE"), *RATES.values(), "EXE"
+        *("ID", "PID", "GUEST", "RESIDENT", "EVICTED", "INSIDE"),
+        *RATES.values(),
+        "EXE",
     )
     for row in rows:
         _add(
             table,
             row["eid"],
             pids(row),
+            row["guest"] or NONE,
             amount(row["resident"]),
             amount(row["evicted"]),
             row["inside"],
@@ -115,17 +118,14 @@ def top_table(rows: Iterable[Words]) -> Table:
 
 
 def top_head(sample: Words) -> Iterator[str]:
-    """Yield the lines above them: the whole machine."""
+    """Yield the lines above them: the whole machine, and its guests."""
     epc = sample["epc"]
-    used = sum(epc[use] for use in _USES)
-    share = 100 * used / epc["size"] if epc["size"] else 0
-    yield (
-        f"EPC {amount(epc['size'])}: {amount(used)} in use ({share:.0f}%),"
-        f" {amount(epc['free'])} free, {amount(epc['evicted'])} evicted"
-    )
+    yield _epc_line(epc)
     uses = ", ".join(f"{words} {amount(epc[use])}" for use, words in _USES.items())
     beyond = f"; {amount(epc['beyond'])} beyond it" if epc["beyond"] else ""
     yield f"  of it {uses}{beyond}"
+    for name, part in sample["guests"].items():
+        yield f"guest {name}: {_epc_line(part)}"
     inside = sum(row["inside"] for row in sample["enclaves"])
     pace = ", ".join(
         f"{rate(sample['per_second'][name])} {title.lower()}"
@@ -133,6 +133,15 @@ def top_head(sample: Words) -> Iterator[str]:
     )
     enclaves = _number(len(sample["enclaves"]), "enclave")
     yield f"{enclaves}, {_number(inside, 'thread')} inside: {pace}"
+
+
+def _epc_line(epc: Words) -> str:
+    used = sum(epc[use] for use in _USES)
+    share = 100 * used / epc["size"] if epc["size"] else 0
+    return (
+        f"EPC {amount(epc['size'])}: {amount(used)} in use ({share:.0f}%),"
+        f" {amount(epc['free'])} free, {amount(epc['evicted'])} evicted"
+    )
 
 
 def facts(row: Words) -> Iterator[tuple[str, str]]:

@@ -168,7 +168,8 @@ class Operator:
             raise PlatformError(f"{self._directory}: the daemon went away")
         answer = json.loads(line)
         if "error" in answer:
-            raise PlatformError(f"{self._directory}: {answer['error']}")
+            named = f"{self._directory}: "
+            raise PlatformError(named + answer["error"].removeprefix(named))
         return answer["result"]
 
     def close(self) -> None:

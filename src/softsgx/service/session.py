@@ -97,7 +97,7 @@ class Session:
         if why:
             self._offer({"refused": why})
             return
-        guest = str(words["guest"] or "")
+        guest = str(words.get("guest") or "")
         machine = self._daemon.machine_of(guest)
         self._options = options = RunOptions(
             platform=self._daemon.platform,
