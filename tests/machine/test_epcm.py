@@ -153,3 +153,12 @@ def test_columns_can_be_read_by_the_run() -> None:
     assert list(epcm.states(509, 6)) == [0, *[entry.state] * 4, 0]
     assert list(epcm.owners(510, 2)) == [2, 2]
     assert list(epcm.addresses(511, 2)) == [BASE + PAGE_SIZE, BASE + 2 * PAGE_SIZE]
+
+
+def test_who_shares_an_epcm_has_notes_of_its_own() -> None:
+    epcm = Epcm()
+    other = epcm.shared()
+    entry = EpcmEntry(valid=True, pt=PageType.REG, enclavesecs=1, enclaveaddress=BASE)
+    other[7] = entry
+    assert epcm[7] == entry
+    assert (epcm.touched, other.touched) == ([], [Touched(1, BASE, 1, entry.state)])

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from softsgx.driver.census import enclave_use, total_counts
 from softsgx.driver.driver import Driver
-from softsgx.driver.vepc import VepcDevice
 from softsgx.platform.audit import Who
 from softsgx.platform.errors import PlatformError
 from softsgx.platform.guests import Guest, Guests
@@ -54,7 +53,7 @@ class GuestRoom:
 
     def __init__(self, daemon: "Daemon", platform: Platform, host: Driver):
         self._daemon, self._platform, self._host = daemon, platform, host
-        self._device = VepcDevice(host)
+        self._device = host.vepc
         self._on: dict[str, _On] = {}
         for guest in self._all_on() if platform.is_on else ():
             try:
