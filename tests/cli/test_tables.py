@@ -124,7 +124,8 @@ def test_a_narrow_terminal_cuts_paths_and_no_numbers() -> None:
 
 def test_top_shows_what_happened_in_a_second() -> None:
     counts = {**NO_COUNTS, "entries": 100, "aex": 10}
-    machine = {"epc": EPC, "alive": 2, "counts": counts}
+    guests = {"one": {**EPC, "guests": 0}}
+    machine = {"epc": EPC, "guests": guests, "alive": 2, "counts": counts}
     before = Sample(10.0, machine, [enclave(counts=counts)])
     later = {**counts, "entries": 300, "aex": 0, "faults": 1}
     both = {**NO_COUNTS, "entries": 350}
@@ -141,20 +142,27 @@ def test_top_shows_what_happened_in_a_second() -> None:
     assert one["per_second"]["aex"] == 0, "a program turned its count back"
     assert two["per_second"]["entries"] == 25, "a new one counts from its beginning"
     head, first, second = lines(top_table(seen["enclaves"]))
-    assert head[5:10] == ["CALLS/S", "AEX/S", "FAULTS/S", "OUT/S", "IN/S"]
+    assert head[2:6] == ["GUEST", "RESIDENT", "EVICTED", "INSIDE"]
+    assert head[6:11] == ["CALLS/S", "AEX/S", "FAULTS/S", "OUT/S", "IN/S"]
     assert first == [
-        *("3", "4711", "1.5M", "0", "1"),
+        *("3", "4711", "-", "1.5M", "0", "1"),
         *("100", "0", "0.5", "0", "0", "server"),
     ]
     assert second[0] == "9"
-    machine_line, parts, total = top_head(seen)
+    machine_line, parts, guest, total = top_head(seen)
+    assert guest == f"guest one: {machine_line}"
     assert machine_line == "EPC 1M: 512K in use (50%), 512K free, 3M evicted"
     assert parts == "  of it pages 256K, version arrays 128K, SECS 128K, guests 0"
     assert total.startswith("2 enclaves, 2 threads inside: 125 calls/s, 0 aex/s")
 
 
 def test_what_is_beyond_the_epc_is_said() -> None:
-    seen = {"epc": {**EPC, "beyond": 4096}, "enclaves": [], "per_second": NO_COUNTS}
+    seen = {
+        "epc": {**EPC, "beyond": 4096},
+        "guests": {},
+        "enclaves": [],
+        "per_second": NO_COUNTS,
+    }
     assert list(top_head(seen))[1].endswith("; 4K beyond it")
 
 

@@ -212,9 +212,32 @@ def test_a_guest_that_starts_takes_pages_from_programs_on_the_host(
         assert host.end() == 0
 
 
-def test_bad_input_is_one_line(place: Path) -> None:
+def test_bad_input_is_one_line(place: Path, served: Served) -> None:
     guest(place, "new", "off", "--epc", "4M")
     guest(place, "new", "large", "--epc", "28M")
+    for name, why in (
+        ("none", "no guest is named none"),
+        ("off", "guest off is off; start it with `softsgx guest start off`"),
+        ("../one", "'../one' is no name of a guest"),
+    ):
+        refused = within(served, name, "true")
+        said = f"softsgx: {place}: {why}\n"
+        assert (refused.code, refused.stderr) == (125, said)
+    large = f"guest large has {28 * MIB} bytes of EPC"
+    for words, why in (
+        (("start", "large"), f"{large}; {24 * MIB} are left by those that run"),
+        (("start", "one"), "guest one runs already"),
+        (("start", "none"), "no guest is named none"),
+        (("stop", "off"), "guest off does not run"),
+        (("reset", "off"), "guest off does not run"),
+        (("delete", "one"), "guest one runs; stop it first"),
+    ):
+        refused = softsgx(place, "guest", *words)
+        said = why if words[0] == "delete" else f"{place}: {why}"
+        assert (refused.code, refused.stderr) == (1, f"softsgx: {said}\n")
+
+
+def test_a_run_that_was_in_a_guest_before_the_daemon_keeps_it(place: Path) -> None:
     with subprocess.Popen(
         [
             *(SOFTSGX, "run", "--platform", str(place), "--guest", "two"),
@@ -227,30 +250,12 @@ def test_bad_input_is_one_line(place: Path) -> None:
         busy = f"guest two: a program runs in it already, process {before.pid}"
         with daemon(place) as served:
             assert f"softsgx: {busy}\n" in served.said.read_text()
-            for name, why in (
-                ("none", "no guest is named none"),
-                ("off", "guest off is off; start it with `softsgx guest start off`"),
-                ("../one", "'../one' is no name of a guest"),
-                ("two", busy),
-            ):
-                refused = within(served, name, "true")
-                said = f"softsgx: {place}: {why}\n"
-                assert (refused.code, refused.stderr) == (125, said)
-            large = f"guest large has {28 * MIB} bytes of EPC"
-            for words, why in (
-                (
-                    ("start", "large"),
-                    f"{large}; {24 * MIB} are left by those that run",
-                ),
-                (("start", "one"), "guest one runs already"),
-                (("stop", "off"), "guest off does not run"),
-                (("reset", "off"), "guest off does not run"),
-                (("stop", "two"), busy),
-                (("start", "none"), "no guest is named none"),
-            ):
-                refused = softsgx(place, "guest", *words)
-                assert refused.code == 1
-                assert refused.stderr == f"softsgx: {place}: {why}\n"
+            refused = within(served, "two", "true")
+            said = f"softsgx: {place}: {busy}\n"
+            assert (refused.code, refused.stderr) == (125, said)
+            refused = softsgx(place, "guest", "stop", "two")
+            assert (refused.code, refused.stderr) == (1, said)
+            assert within(served, "one", KEYS.binary()).code == 0
             before.kill()
             before.wait()
             assert within(served, "two", KEYS.binary()).code == 0
