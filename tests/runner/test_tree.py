@@ -6,7 +6,7 @@ import os
 import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,9 @@ import pytest
 from softsgx.driver.driver import Driver
 from softsgx.driver.encl import Encl
 from softsgx.driver.mm import Vma
+from softsgx.native import lib
 from softsgx.native.pulse import Pulse
+from softsgx.runner import tree
 from softsgx.runner.insiders import Insiders
 from softsgx.runner.loop import Loop
 from softsgx.runner.task.caller import Caller
@@ -86,7 +88,7 @@ def test_who_is_gone_is_not_found(grove: Grove) -> None:
 def test_a_child_of_fork_has_a_copy(grove: Grove) -> None:
     with grove.enclave() as (encl, start), forked() as pid:
         grove.me.sites[5] = 1
-        grove.tree.forked(pid, os.getpid())
+        grove.tree.forked(Caller(pid), os.getpid())
         child = grove.tree.of(pid)
         assert child is not grove.me
         (vma,) = child.mm.vmas
@@ -101,13 +103,13 @@ def test_a_child_gets_no_mapping_that_it_has_not(grove: Grove) -> None:
     with grove.enclave() as (encl, start):
         grove.me.mm.add(Vma(0x1000, 0x2000, RW, encl, 7))
         with forked() as pid:
-            grove.tree.forked(pid, os.getpid())
+            grove.tree.forked(Caller(pid), os.getpid())
             assert [vma.start for vma in grove.tree.of(pid).mm.vmas] == [start]
 
 
 def test_a_stranger_cannot_say_it_is_our_child(grove: Grove) -> None:
     with grove.enclave(), subprocess.Popen(["sleep", "1000"]) as stranger:
-        grove.tree.forked(stranger.pid, os.getpid())
+        grove.tree.forked(Caller(stranger.pid), os.getpid())
         assert grove.tree.of(stranger.pid).mm.vmas == []
         stranger.kill()
 
@@ -115,26 +117,26 @@ def test_a_stranger_cannot_say_it_is_our_child(grove: Grove) -> None:
 def test_who_is_known_cannot_say_that_it_was_forked(grove: Grove) -> None:
     with grove.enclave():
         with pytest.raises(OSError, match="known already"):
-            grove.tree.forked(os.getpid(), os.getppid())
+            grove.tree.forked(Caller(os.getpid()), os.getppid())
         assert len(grove.me.mm.vmas) == 1
 
 
 def test_a_grandchild_finds_what_a_dead_parent_had(grove: Grove) -> None:
     with grove.enclave() as (_, start), forked() as pid:
         with forked() as other:
-            grove.tree.forked(other, os.getpid())
+            grove.tree.forked(Caller(other), os.getpid())
             assert grove.tree.of(other).mm.vmas
         grove.turn(1000)
         # The dead one's number is what the other remembers as its parent.
         grove.me.mm.clear()
-        grove.tree.forked(pid, other)
+        grove.tree.forked(Caller(pid), other)
         assert [vma.start for vma in grove.tree.of(pid).mm.vmas] == [start]
 
 
 def test_an_end_frees_the_address_space(grove: Grove) -> None:
     with grove.enclave() as (encl, _):
         with forked() as pid:
-            grove.tree.forked(pid, os.getpid())
+            grove.tree.forked(Caller(pid), os.getpid())
             assert encl.vma_count == 2
         grove.turn(1000)
         assert encl.vma_count == 1
@@ -144,7 +146,7 @@ def test_an_end_frees_the_address_space(grove: Grove) -> None:
 
 def test_a_number_that_is_used_again_is_another_process(grove: Grove) -> None:
     with forked() as pid:
-        grove.tree.forked(pid, os.getpid())
+        grove.tree.forked(Caller(pid), os.getpid())
         first = grove.tree.of(pid)
     # Its end waits to be heard of; a child with its number comes before.
     fd = grove.tree._pidfds[pid]
@@ -153,7 +155,7 @@ def test_a_number_that_is_used_again_is_another_process(grove: Grove) -> None:
         grove.tree._pidfds[other] = grove.tree._pidfds.pop(pid)
         grove.loop.forget(fd)
         grove.loop.on_readable(fd, lambda: grove.tree._ended(other))
-        grove.tree.forked(other, os.getpid())
+        grove.tree.forked(Caller(other), os.getpid())
         assert grove.tree.of(other) is not first
         grove.turn(0)
         assert grove.tree.of(other) is grove.tree._processes[other]
@@ -200,9 +202,39 @@ def test_a_child_of_vfork_shares_until_it_executes(
         assert (first.pid, fresh.pid) == (parent.pid, child)
 
 
+def test_who_shares_memory_is_not_sought_among_all(
+    grove: Grove, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(lib, "same_memory", lambda *_: asked.append(1))
+    with ExitStack() as crowd:
+        for _ in range(30):
+            command, pipe = ["sh", "-c", "echo; read end"], subprocess.PIPE
+            one = subprocess.Popen(command, stdin=pipe, stdout=pipe)
+            crowd.enter_context(one)
+            assert one.stdout
+            one.stdout.readline()
+            grove.tree.of(one.pid)
+    # Who has the same parent is not asked; by chance two may look alike.
+    assert len(asked) < 30 + 3
+
+
+def test_of_processes_that_ended_the_last_are_remembered(
+    grove: Grove, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tree, "_LATE_PARENTS", 3)
+    with grove.enclave():
+        ended = []
+        for _ in range(5):
+            with forked() as pid:
+                ended.append(grove.tree.forked(Caller(pid), os.getpid()))
+            grove.turn(1000)
+        assert list(grove.tree._heritage) == ended[-3:]
+
+
 def test_an_execve_closes_no_watch_twice(grove: Grove) -> None:
     with forked() as pid:
-        grove.tree.forked(pid, os.getpid())
+        grove.tree.forked(Caller(pid), os.getpid())
         before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 -- a count
         for _ in range(5):
             grove.tree.executed(pid)

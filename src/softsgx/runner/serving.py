@@ -76,7 +76,7 @@ class Serving(Sgx):
 
     def _carry_out(self, call: Notification, caller: Caller) -> int | NewFd:
         if call.args[0] == Call.FORKED:
-            pid = self.tree.forked(call.tid, call.args[1])
+            pid = self.tree.forked(caller, call.args[1])
             caller.check()
             return pid
         cgroups = self._machinery.driver.cgroups

@@ -14,13 +14,23 @@ from softsgx.driver.mm import Mm, Vma
 from softsgx.native import lib
 from softsgx.runner.insiders import Insiders
 from softsgx.runner.loop import Loop
+from softsgx.runner.task.caller import Caller
 from softsgx.runner.task.files import Files
-from softsgx.runner.task.mappings import mappings
+from softsgx.runner.task.mappings import Mapping, mappings
 from softsgx.runner.task.process import Process
-from softsgx.runner.task.threads import is_thread_of, parent_of, pid_of
+from softsgx.runner.task.threads import (
+    is_thread_of,
+    memory_mark,
+    parent_of,
+    pid_of,
+)
 
 _THREADS_KNOWN = 10000
 """Most threads whose process is remembered; the others are looked up again."""
+_LATE_PARENTS = 1024
+"""Processes that ended last, of which the mappings are remembered."""
+_MOST_ALIKE = 256
+"""Processes, the newest of them, that are asked whether they share memory."""
 
 
 class Tree:
@@ -35,6 +45,8 @@ class Tree:
         self._loop = loop
         self._insiders = insiders
         self._processes: dict[int, Process] = {}
+        self._marked: dict[tuple[int, ...], list[Process]] = {}
+        """Processes that may share memory with one of that mark."""
         self._pid_of: dict[int, int] = {}
         self._pidfds: dict[int, int] = {}
         self._heritage: dict[int, list[Vma]] = {}
@@ -49,7 +61,8 @@ class Tree:
             pid = self._pid_of[tid] = pid_of(tid)
         process = self._processes.get(pid)
         if process is None:
-            process = self._add(pid, self._sharer(pid) or Process(pid, Mm(owner=pid)))
+            process = self._sharer(pid) or Process(pid, Mm(owner=pid))
+            self._add(pid, process)
         return process
 
     def known(self, tid: int) -> Process | None:
@@ -64,30 +77,30 @@ class Tree:
         if pid in self._processes:
             self._end(pid)
 
-    def forked(self, tid: int, parent: int) -> int:
-        """Take in a child of fork and return its pid.
+    def forked(self, caller: Caller, parent: int) -> int:
+        """Take in a child of fork, which calls, and return its pid.
 
         *parent* is what the child says, in its own numbers.
         """
-        pid = self._pid_of[tid] = pid_of(tid)
+        pid = self._pid_of[caller.tid] = pid_of(caller.tid)
         if pid in self._pidfds and _is_readable(self._pidfds[pid]):
             self._ended(pid)
+        relatives = [parent, *_ancestors(pid)]
+        there: list[Mapping] = []
+        if any(map(self._vmas_of, relatives)):
+            with caller.aside():
+                there = list(mappings(pid))
         if pid in self._processes:
             raise OSError(errno.EINVAL, "known already")
-        relatives = [parent, *_ancestors(pid)]
         process = Process(pid, Mm(owner=pid))
-        origin = next(
-            (self._processes[p] for p in relatives if p in self._processes), None
-        )
+        known = (self._processes.get(relative) for relative in relatives)
+        origin = next(filter(None, known), None)
         if origin:
             process.sites = dict(origin.sites)
-        for relative in relatives:
-            vmas = self._vmas_of(relative)
-            if vmas:
-                self._inherit(process.mm, pid, vmas)
-                break
+        vmas = next(filter(None, map(self._vmas_of, relatives)), [])
+        self._inherit(process.mm, there, vmas)
         created = {vma.encl for vma in process.mm.vmas if vma.encl.created}
-        process.aliased = {encl: encl.base for encl in created}
+        process.aliased.update({encl: encl.base for encl in created})
         self._add(pid, process)
         return pid
 
@@ -102,6 +115,7 @@ class Tree:
             process.membership.close()
             self._driver.mm_gone(process.mm)
         self._processes.clear()
+        self._marked.clear()
 
     def kill(self) -> None:
         """Kill all processes."""
@@ -112,8 +126,6 @@ class Tree:
     def forget_enclave(self, encl: Encl) -> None:
         """Drop what is known of an enclave that is gone."""
         self._insiders.forget(encl)
-        for process in self._processes.values():
-            process.aliased.pop(encl, None)
         for pid, vmas in list(self._heritage.items()):
             left = [vma for vma in vmas if vma.encl is not encl]
             self._heritage[pid] = left
@@ -125,19 +137,19 @@ class Tree:
     def _sharer(self, pid: int) -> Process | None:
         """Return the process whose memory another one has, its parent's most likely."""
         parent = self._processes.get(parent_of(pid))
-        others = (p for p in self._processes.values() if p is not parent)
-        for process in (*([parent] if parent else []), *others):
-            if lib.same_memory(pid, process.pid):
-                return process
-        return None
+        if parent and lib.same_memory(pid, parent.pid):
+            return parent
+        # Children of fork are alike too, but they do not come by here.
+        alike = self._marked.get(memory_mark(pid), [])[-_MOST_ALIKE:]
+        return next((one for one in alike if lib.same_memory(pid, one.pid)), None)
 
     def _vmas_of(self, pid: int) -> list[Vma]:
         process = self._processes.get(pid)
         return process.mm.vmas if process else self._heritage.get(pid, [])
 
-    def _inherit(self, mm: Mm, pid: int, vmas: list[Vma]) -> None:
-        """Copy those enclave mappings that the process really has."""
-        for mapping in mappings(pid):
+    def _inherit(self, mm: Mm, there: list[Mapping], vmas: list[Vma]) -> None:
+        """Copy those enclave mappings that are really *there* in the process."""
+        for mapping in there:
             encl = self._files.enclave(mapping.inode) if mapping.is_memory else None
             if encl is None:
                 continue
@@ -148,18 +160,20 @@ class Tree:
 
     # ---- ends ----
 
-    def _add(self, pid: int, process: Process) -> Process:
-        self._processes[pid] = process
+    def _add(self, pid: int, process: Process) -> None:
         if pid not in self._pidfds:
             try:
                 fd = os.pidfd_open(pid)
             except OSError as error:
                 # It is being killed: its end needs no watch, it makes no more calls.
-                del self._processes[pid]
                 raise OSError(errno.ESRCH, "the process is gone") from error
             self._pidfds[pid] = fd
             self._loop.on_readable(fd, lambda: self._ended(pid))
-        return process
+        self._processes[pid] = process
+        if not process.pids:
+            process.mark = memory_mark(pid)
+            self._marked.setdefault(process.mark, []).append(process)
+        process.pids.add(pid)
 
     def _unwatch(self, pid: int) -> None:
         fd = self._pidfds.pop(pid)
@@ -169,22 +183,32 @@ class Tree:
     def _ended(self, pid: int) -> None:
         self._unwatch(pid)
         self._end(pid, keep=True)
-        self._pid_of = {t: p for t, p in self._pid_of.items() if p != pid}
+        # What is remembered of other threads is looked at again when they call.
+        self._pid_of.pop(pid, None)
 
     def _end(self, pid: int, *, keep: bool = False) -> None:
         process = self._processes.pop(pid, None)
         if process is None:
             return
-        sharers = [p for p, other in self._processes.items() if other is process]
-        if sharers:
-            process.become(sharers[0])
+        process.pids.discard(pid)
+        if process.pids:
+            process.become(next(iter(process.pids)))
             return
+        self._unmark(process)
         process.membership.close()
         if keep and process.mm.vmas:
             self._heritage[pid] = [replace(vma) for vma in process.mm.vmas]
+            if len(self._heritage) > _LATE_PARENTS:
+                del self._heritage[next(iter(self._heritage))]
         for encl in process.mm.encls:
             self._insiders.killed(encl, pid)
         self._driver.mm_gone(process.mm)
+
+    def _unmark(self, process: Process) -> None:
+        alike = self._marked[process.mark]
+        alike[:] = [one for one in alike if one is not process]
+        if not alike:
+            del self._marked[process.mark]
 
 
 def _ancestors(pid: int) -> Iterator[int]:

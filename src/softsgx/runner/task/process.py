@@ -7,6 +7,7 @@ import stat
 from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from weakref import WeakKeyDictionary
 
 from softsgx.driver.encl import Encl
 from softsgx.driver.errnos import refuse
@@ -34,7 +35,11 @@ class Process:
 
     pid: int
     mm: Mm
-    aliased: dict[Encl, int] = field(default_factory=dict)
+    pids: set[int] = field(default_factory=set)
+    """The processes that have it, *pid* among them."""
+    mark: tuple[int, ...] = ()
+    """See `memory_mark`."""
+    aliased: WeakKeyDictionary[Encl, int] = field(default_factory=WeakKeyDictionary)
     """Enclaves that the agent has a second mapping of, and their base."""
     sites: dict[int, int] = field(default_factory=dict)
     """Addresses of breakpoints outside enclaves, and what kind they are."""

@@ -12,6 +12,11 @@ _DROPPED = sum(
 )
 """Signals that do nothing unless they are handled."""
 
+_PARENT = 1
+_PLACES = (23, 25, 44)
+"""Of a process's code, its stack and its heap, where each of them starts."""
+_NO_STAT = [0] * 64
+
 
 def is_thread_of(tid: int, pid: int) -> bool:
     """Say whether a thread is one of a process's."""
@@ -48,11 +53,26 @@ def tracer_of(tid: int) -> int:
 
 def parent_of(pid: int) -> int:
     """Return the parent of a process, 0 if unknown."""
+    return _stat_of(pid)[_PARENT]
+
+
+def memory_mark(pid: int) -> tuple[int, ...]:
+    """Return what is the same for processes that share memory: where execve put things.
+
+    Programs that are put to random places seldom have it in common by chance.
+    """
+    words = _stat_of(pid)
+    return tuple(words[at] for at in _PLACES)
+
+
+def _stat_of(pid: int) -> list[int]:
+    """Return the numbers in a process's stat behind its name, by their places."""
     try:
         text = read_proc(f"/proc/{pid}/stat")
     except OSError:
-        return 0
-    return int(text.rpartition(")")[2].split()[1])
+        return _NO_STAT
+    state, *words = text.rpartition(")")[2].split()
+    return [ord(state), *map(int, words)]
 
 
 def is_signalled(tid: int, blocked: int) -> bool:
