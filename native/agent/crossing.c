@@ -233,12 +233,14 @@ static int resume_in(struct frame *f, struct enclave *e, u8 *tcs)
 	return 1;
 }
 
+/* The caller holds the enclave: its curtain stays open, behind which the frame is. */
 static int enter_native(struct frame *f, struct enclave *e, u32 leaf)
 {
 	u8 *tcs = usable_tcs(f, e);
 
 	if (!tcs)
 		return 0;
+	curtain_open(e);
 	if (leaf == ENCLU_EENTER ? enter_at_oentry(f, e, tcs) : resume_in(f, e, tcs)) {
 		tally(e, f->th->tcs)->entries += leaf == ENCLU_EENTER;
 		return 1;

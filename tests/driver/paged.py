@@ -25,6 +25,7 @@ class FakeTables:
 
     def __init__(self, memory: FakeMemory) -> None:
         self.can_evict = True
+        self.changing = False
         self.refuses = False
         self.memory = memory
         self.protected: set[int] = set()
@@ -40,8 +41,9 @@ class FakeTables:
                 assert self.memory.words[index] == 0, "agents were not told before"
                 self.protected.add(index)
 
-    def watch(self, encl: Encl) -> None:
-        pass
+    def watch(self, encl: Encl) -> bool:
+        del encl
+        return not self.changing
 
     def changes(self, tid: int) -> bool:
         del tid

@@ -7,6 +7,7 @@ from softsgx.driver.access import access
 from softsgx.driver.fault import Resolved
 from softsgx.driver.paging import load_page
 from softsgx.driver.user_linear import UserLinear
+from softsgx.encls.swap import In
 from softsgx.machine.fields import TCS_STAGE
 from tests.driver.fakes import (
     BASE,
@@ -185,6 +186,23 @@ def test_the_ioctls_bring_it_back() -> None:
     assert_sound(world.driver)
 
 
+def test_the_ioctls_bring_many_back_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = Paged(pages=512)
+    world.ready(80)
+    assert evict(world.driver, world.encl, *range(1, 41), *range(42, 81))
+    sizes: list[int] = []
+    load = world.driver.kernel.eldu_run
+
+    def noting(loads: list[In]) -> list[bytes]:
+        sizes.append(len(loads))
+        return load(loads)
+
+    monkeypatch.setattr(world.driver.kernel, "eldu_run", noting)
+    call(world, MODIFY, 1, 78)
+    assert sizes == [32, 8, 32, 5]
+    assert world.out() == {79, 80}
+
+
 def test_a_leaf_brings_its_operands_back() -> None:
     world = Paged()
     world.ready(20)
@@ -208,14 +226,20 @@ def test_a_debugger_brings_it_back() -> None:
     assert access(world.driver, vma, BASE + 3 * PAGE + 1, 3) == b"\3\3\3"
 
 
-def test_a_mapping_made_meanwhile_has_it_at_the_first_access() -> None:
+@pytest.mark.parametrize("pages", [1, 4])
+def test_a_page_that_is_out_keeps_its_protection_where_it_is_watched(
+    pages: int,
+) -> None:
     world = Paged()
     world.ready(20)
     evict(world.driver, world.encl, 5)
-    start = BASE + 5 * PAGE
-    assert [e.prot for e in world.driver.effective(world.mm, start, start + PAGE)] == [
-        0
-    ]
+    start, end = BASE + 5 * PAGE, BASE + (5 + pages) * PAGE
+    (extent,) = world.driver.effective(world.mm, start, end)
+    assert (extent.start, extent.end, extent.prot) == (start, end, RW)
+    world.tables.changing = True
+    out, *rest = world.driver.effective(world.mm, start, end)
+    assert (out.start, out.end, out.prot) == (start, start + PAGE, 0)
+    assert [extent.prot for extent in rest] == [RW] * (pages > 1)
     world.touch(5)
-    (extent,) = world.driver.effective(world.mm, start, start + PAGE)
+    (extent,) = world.driver.effective(world.mm, start, end)
     assert extent.prot == RW

@@ -19,7 +19,7 @@ from softsgx.driver.core import Core
 from softsgx.driver.encl import Encl, EnclPage, Stretch
 from softsgx.driver.errnos import LEAF_ERRNOS, refuse
 from softsgx.driver.ioctl import check_range, copy_in
-from softsgx.driver.paging import load_page
+from softsgx.driver.paging import load_in_order
 from softsgx.driver.protocols import NotYetError, Task
 from softsgx.driver.uapi import (
     PROT_READ,
@@ -205,7 +205,7 @@ def _each_stretch(
 def _resident(
     core: Core, encl: Encl, task: Task, run: tuple[int, int]
 ) -> Iterator[Stretch]:
-    """Cut a range into stretches; a page that is out comes back in its turn.
+    """Cut a range into stretches; pages that are out come back in their turn.
 
     One that cannot come back is yielded as it is.
     """
@@ -214,14 +214,15 @@ def _resident(
         # Looked at anew each time: a page that comes back may drive others out.
         stretch = next(encl.stretches(at, min(end - at, _AT_ONCE)))
         if stretch.page.evicted:
-            stretch = replace(stretch, count=1)
             try:
-                stretch = replace(stretch, page=load_page(core, encl, at))
+                load_in_order(core, encl, at, end)
             except NotYetError as wait:
                 task.wait_for(wait.fetch)
                 continue
             except OSError:
-                pass  # as it is
+                stretch = replace(stretch, count=1)  # as it is
+            else:
+                continue
         yield stretch
         at += stretch.count
 

@@ -157,8 +157,8 @@ def munmap(mm: Mm, start: int, length: int) -> None:
 def effective(mm: Mm, start: int, end: int) -> list[Extent]:
     """Return the native protections of the enclave mappings in a range, as runs.
 
-    Native protection is what the mapping asks and EPCM grants: nothing where there
-    is no page, or one that a native access must not reach.
+    Native protection is what the mapping asks and EPCM grants: nothing where there is
+    no page, or one not to be reached.  One that is out has its own if it is watched.
     """
     if end - start == PAGE_SIZE:
         return _effective_page(mm, start)
@@ -170,7 +170,7 @@ def effective(mm: Mm, start: int, end: int) -> list[Extent]:
             _append(out, Extent(low, high, PROT_NONE, vma.encl))
             continue
         _append(out, Extent(low, inside[0], PROT_NONE, vma.encl))
-        _append_pages(out, vma, *inside)
+        _append_pages(out, mm, vma, *inside)
         _append(out, Extent(inside[1], high, PROT_NONE, vma.encl))
     return out
 
@@ -185,25 +185,30 @@ def _effective_page(mm: Mm, start: int) -> list[Extent]:
     vma = mm.find(start)
     if vma is None:
         return []
-    page = vma.encl.page(start)
-    prot = _native(vma, page, vma.encl.word(start)) if page else PROT_NONE
-    return [Extent(start, start + PAGE_SIZE, prot, vma.encl)]
-
-
-def _append_pages(out: list[Extent], vma: Vma, low: int, high: int) -> None:
     encl = vma.encl
+    page = encl.page(start)
+    prot = PROT_NONE
+    if page and (not page.evicted or mm.tables.watch(encl)):
+        prot = _native(vma, page, encl.word(start))
+    return [Extent(start, start + PAGE_SIZE, prot, encl)]
+
+
+def _append_pages(out: list[Extent], mm: Mm, vma: Vma, low: int, high: int) -> None:
+    encl = vma.encl
+    shows_all = not encl.evicted or mm.tables.watch(encl)
     at = low
     for stretch in encl.stretches(encl.index(low), (high - low) >> PAGE_SHIFT):
         end = at + (stretch.count << PAGE_SHIFT)
-        prot = _native(vma, stretch.page, stretch.word)
+        prot = PROT_NONE
+        if shows_all or not stretch.page.evicted:
+            prot = _native(vma, stretch.page, stretch.word)
         _append(out, Extent(at, end, prot, encl))
         at = end
 
 
 def _native(vma: Vma, page: EnclPage, word: int) -> int:
     # A mapping that asks more than was declared never gets the page: SIGBUS.
-    # One that is made while the page is out gets it at the first access.
-    if vma.prot & ~page.vm_max_prot or page.evicted:
+    if vma.prot & ~page.vm_max_prot:
         return PROT_NONE
     rights = granted(word)
     native = vma.prot & rights

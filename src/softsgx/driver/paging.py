@@ -226,12 +226,26 @@ def load_around(core: "Core", encl: Encl, index: int) -> None:
 
     Where the pages before it are in the EPC somebody goes that way, or so it seems.
     """
-    run = _window(encl, index, min(_AHEAD, core.reachable // _SHARE))
+    _load_with(core, encl, index, _window(encl, index, _most_together(core)))
+
+
+def load_in_order(core: "Core", encl: Encl, index: int, end: int) -> EnclPage:
+    """Bring a page back as load_page does, for one who goes from it up to *end*."""
+    letters = encl.whereabouts(index, min(end - index, _most_together(core)))
+    run = index, len(letters) - len(letters.lstrip(OUT))
+    return _load_with(core, encl, index, run)
+
+
+def _most_together(core: "Core") -> int:
+    return max(1, min(_AHEAD, core.reachable // _SHARE))
+
+
+def _load_with(core: "Core", encl: Encl, index: int, run: Run) -> EnclPage:
     if run[1] > 1:
         # If it fails one of the others may be the reason.
         with suppress(OSError):
             _load_run(core, encl, run)
-    load_page(core, encl, index)
+    return load_page(core, encl, index)
 
 
 def _window(encl: Encl, index: int, most: int) -> Run:

@@ -86,8 +86,11 @@ class Tables(Protocol):
     can_evict: bool
     """Pages can be taken out of them while the process runs."""
 
-    def watch(self, encl: "Encl") -> None:
-        """Have an access to a hole of its memory be a page fault."""
+    def watch(self, encl: "Encl") -> bool:
+        """Have an access to a hole of its memory be a page fault.
+
+        False: there may be, or come to be, a mapping in which it is none.
+        """
 
     def protect(self, encl: "Encl", runs: list[tuple[int, int]]) -> None:
         """Let nobody write pages from now on, and watch the enclave's holes."""
@@ -113,8 +116,10 @@ class NoTables:
 
     can_evict = False
 
-    def watch(self, encl: "Encl") -> None:
+    def watch(self, encl: "Encl") -> bool:
         """Do nothing: none of its pages is out by way of these."""
+        del encl
+        return False
 
     def protect(self, encl: "Encl", runs: list[tuple[int, int]]) -> None:
         """Do nothing: it is never asked."""

@@ -13,7 +13,7 @@ from softsgx.native import abi
 from softsgx.native.abi import MAX_OPS, OpFlag, OpKind
 from softsgx.runner.code.enclave_code import EnclaveCode
 from softsgx.runner.task.caller import Caller
-from softsgx.runner.task.process import Process
+from softsgx.runner.task.process import Process, Where
 
 _, _OP = abi.packer(abi.Op)
 TAIL_OFFSET, _TAIL = abi.packer(abi.Context, "nops")
@@ -54,7 +54,7 @@ class Answer:
     """One of the operations makes a mapping, or takes one away."""
     secs: Secs | None = None
     """Of the enclave that an ENCLAVE operation among them is about."""
-    _mapped: set[Encl] = field(default_factory=set)
+    _mapped: list[Where] = field(default_factory=list)
     _changes: list[Changed] = field(default_factory=list)
 
     def note_changes(self, driver: Driver) -> None:
@@ -77,14 +77,23 @@ class Answer:
     def map(self, driver: Driver, fd: int | None, start: int, end: int) -> None:
         """Map an enclave's file over a range, each page at its own offset.
 
-        *fd* is the program's; None: the answer's own, a NewFd.
+        *fd* is the program's; None: the answer's own, a NewFd.  Where pages may leave,
+        nothing is allowed until they are watched: see `allow`.
         """
+        waits = self.process.mm.tables.can_evict
         for low, high, prot, encl in self._native(driver, start, end):
             inside = encl.created and encl.base <= low and high <= encl.end
             offset = low - encl.base if inside else 0
-            native = prot if inside else 0
-            self._mapped.add(encl)
+            native = prot if inside and not waits else 0
+            self._mapped.append((encl, low, high))
             self._add(OpKind.MAP, low, high, native, offset, _file(encl, fd))
+
+    def allow(self, driver: Driver, places: Iterable[Where]) -> None:
+        """Allow what may be done in mappings that are made, and watched."""
+        for _, start, end in places:
+            for extent in self._native(driver, start, end):
+                if extent.prot:
+                    self._add(OpKind.PROTECT, extent.start, extent.end, extent.prot)
 
     def _native(self, driver: Driver, start: int, end: int) -> Iterator[Extent]:
         return self.code.runnable(driver.effective(self.process.mm, start, end))
@@ -94,7 +103,7 @@ class Answer:
         if encl.created and encl not in self.process.aliased:
             self.process.aliased[encl] = encl.base
             self.secs = driver.secs(encl)
-            self._mapped.add(encl)
+            self._mapped.append((encl, 0, 0))
             self._add(OpKind.ENCLAVE, encl.base, encl.end, file=_file(encl, fd))
 
     def detach_unmapped(self) -> None:
@@ -125,7 +134,7 @@ class Answer:
         if self.is_mapping:
             # The agent says when it is done: it asks for more.
             more |= self.process.mm.tables.changes(caller.tid)
-            self.process.mapping.setdefault(caller.tid, set()).update(self._mapped)
+            self.process.mapping.setdefault(caller.tid, []).extend(self._mapped)
         secs = self.secs
         tail = _TAIL.pack(
             len(now),

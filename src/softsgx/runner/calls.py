@@ -268,10 +268,12 @@ class Calls:
     def _moreops(self, task: UserTask, args: tuple[int, ...]) -> Result:
         ops = task.process.pending.pop(task.tid, [])
         answer = Answer(task.process, self.sites.code, ops, is_mapping=bool(ops))
-        answer.send(task.caller, args[0])
         if not ops:
             task.mm.tables.changed(task.tid)
-            _watch_evicted(task.mm, task.process.mapping.pop(task.tid, ()))
+            made = task.process.mapping.pop(task.tid, [])
+            _watch_evicted(task.mm, {encl for encl, _, _ in made})
+            answer.allow(self._driver, made)
+        answer.send(task.caller, args[0])
         return 0
 
 

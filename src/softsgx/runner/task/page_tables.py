@@ -44,9 +44,10 @@ class PageTables:
         self._changing: set[int] = set()
         """Threads that were told to change mappings and have not said that they did."""
 
-    def watch(self, encl: Encl) -> None:
-        """Have an access to a hole of its memory be a SIGBUS."""
+    def watch(self, encl: Encl) -> bool:
+        """Have an access to a hole of it be a SIGBUS; False: mappings change now."""
         self._of(encl)
+        return not self._changing
 
     def protect(self, encl: Encl, runs: list[tuple[int, int]]) -> None:
         """Let nobody write pages from now on; a hole in them is a SIGBUS."""

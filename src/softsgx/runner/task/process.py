@@ -28,6 +28,9 @@ _NOT_ANYWHERE = os.O_PATH | os.O_APPEND | os.O_DIRECT
 _F_SEAL_FUTURE_WRITE = 0x10
 _NO_WRITES = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | _F_SEAL_FUTURE_WRITE
 
+Where = tuple[Encl, int, int]
+"""A mapping of an enclave: from an address up to one; none where they are the same."""
+
 
 @dataclass
 class Process:
@@ -45,8 +48,8 @@ class Process:
     """Addresses of breakpoints outside enclaves, and what kind they are."""
     pending: dict[int, list[bytes]] = field(default_factory=dict)
     """Operations that did not fit in an answer, by thread."""
-    mapping: dict[int, set[Encl]] = field(default_factory=dict)
-    """Enclaves of which a thread's agent makes mappings just now."""
+    mapping: dict[int, list[Where]] = field(default_factory=dict)
+    """Where a thread's agent makes mappings of enclaves just now."""
 
     def __post_init__(self) -> None:
         self.membership = Membership(self.pid)
