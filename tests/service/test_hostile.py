@@ -1,8 +1,6 @@
 """Clients that do to a daemon what they should not, and operators who err."""
 
 import os
-import pwd
-import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -13,13 +11,11 @@ import pytest
 from softsgx.service.control import Operator
 from softsgx.service.places import CONTROL, DATA, connect
 from tests.conformance.run import SOFTSGX, run
-from tests.conformance_sgx.build import Program
+from tests.service.others import KEYS, a_reachable_place, as_nobody, is_root
 from tests.service.serving import PATIENCE_S, Served, daemon, new_platform
 
 pytestmark = [pytest.mark.runner, pytest.mark.slow]
-KEYS = Program("report_key", "dynamic")
 HELLO = b'{"ask": "config", "version": 2, "exact": false, "inject": []}'
-is_root = pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
 
 
 @pytest.fixture(scope="module")
@@ -231,24 +227,10 @@ def test_a_full_disk_for_the_log_launches_nothing_and_loses_nothing(
 # ---- other users ----
 
 
-def as_nobody(*words: str | Path) -> tuple[int, str, str]:
-    nobody = pwd.getpwnam("nobody")
-    user = ["setpriv", f"--reuid={nobody.pw_uid}", "--regid=65534", "--clear-groups"]
-    done = run([*user, *map(str, words)], Path("/"))
-    return done.code, done.stdout, done.stderr
-
-
 @pytest.fixture
-def reachable(tmp_path: Path) -> Iterator[Path]:
-    """Give a place that everybody can get to."""
-    place = Path("/tmp", f"softsgx-test-{os.getpid()}")  # noqa: S108 -- see above
-    place.mkdir(mode=0o755)
-    place.chmod(0o755)
-    shutil.copy(KEYS.binary(), place / "keys")
-    shutil.copytree(KEYS.binary().parents[1] / "enclave", place / "enclave")
-    del tmp_path
-    yield place
-    shutil.rmtree(place)
+def reachable() -> Iterator[Path]:
+    with a_reachable_place() as place:
+        yield place
 
 
 @is_root

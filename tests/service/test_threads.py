@@ -92,7 +92,8 @@ def test_a_client_for_whom_there_is_no_descriptor_is_turned_away(
         resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
         daemon._accept(listening)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        assert first.recv(1) == b""
+        said = b'{"refused": "it has no descriptor left for a run"}'
+        assert (first.recv(100), first.recv(1)) == (said, b"")
         assert not daemon.sessions
         second.connect(str(tmp_path / "s"))
         daemon._accept(listening)

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from softsgx.cli.failure import Failure
-from softsgx.cli.options import platform_option
+from softsgx.cli.options import platform_option, size
 from softsgx.platform.platform import Platform
 from softsgx.service.daemon import Daemon
 from softsgx.service.manager import passed_sockets, tell_manager
@@ -53,8 +53,19 @@ def _serve_metrics(daemon: Daemon, host: str, port: int) -> None:
     metavar="[HOST:]PORT",
     help="Serve metrics for Prometheus there; the host is 127.0.0.1 unless told.",
 )
+@click.option(
+    "--memory-of-others",
+    "others_bytes",
+    type=size,
+    metavar="SIZE",
+    help="The most that enclaves of other users have; half of the memory unless told.",
+)
 def command(
-    *, directory: Path, group: str | None, metrics: tuple[str, int] | None
+    *,
+    directory: Path,
+    group: str | None,
+    metrics: tuple[str, int] | None,
+    others_bytes: int | None,
 ) -> None:
     """Own a platform, and serve it to every `softsgx run --platform` of it.
 
@@ -62,7 +73,7 @@ def command(
     """
     platform = Platform.open(directory)
     owned = Ownership(directory)
-    daemon = Daemon(platform)
+    daemon = Daemon(platform, others_bytes)
     if metrics:
         _serve_metrics(daemon, *metrics)
     given = passed_sockets()

@@ -24,6 +24,7 @@ MAX_BACKING_BYTES = (1 << 63) - 1
 
 def create(core: Core, encl: Encl, secs: Secs, raw: bytes) -> None:
     """Give an enclave its SECS and its memory; Fault or OSError: it stays as it was."""
+    encl.account = core.account()
     va_pages = core.grow(encl, 1)
     try:
         _check_backing(secs.size)

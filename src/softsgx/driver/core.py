@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from softsgx.arch.addr import PAGE_SHIFT
+from softsgx.driver.account import Account, Thing
 from softsgx.driver.counts import Counts
 from softsgx.driver.cpu import Cpu
 from softsgx.driver.encl import Encl, Stretch
@@ -71,6 +72,8 @@ class Core:
         self.gate: Gate = StockGate()
         self.reclaimer = Reclaimer(self) if pages else None
         self.bring_out: Callable[[Encl], None] = _stay
+        self.account: Callable[[], Account] = Account
+        """Tells who the thread that calls works for."""
         self._unpublished: list[Changed] = []
         self._changes: list[Changed] = []
 
@@ -100,6 +103,7 @@ class Core:
 
     def fitting(self, encl: Encl, count: int) -> int:
         """Return how many of *count* pages an enclave can get; others go for them."""
+        count = min(count, encl.account.room(Thing.PAGES))
         self.make_room(count + encl.va_needed(count))
         return encl.fitting(count, self.section.room)
 
@@ -111,10 +115,15 @@ class Core:
     def grow(self, encl: Encl, count: int) -> list[int]:
         """Make room for the versions of *count* more pages; return new VA pages."""
         needed = encl.va_needed(count)
-        self.make_room(needed)
+        encl.account.take(Thing.PAGES, count)
         new: list[int] = []
-        for first, size in self.section.alloc_run(needed, listed=False):
-            new.extend(range(first, first + size))
+        try:
+            self.make_room(needed)
+            for first, size in self.section.alloc_run(needed, listed=False):
+                new.extend(range(first, first + size))
+        except OSError:
+            encl.account.give(Thing.PAGES, count)
+            raise
         for page in new:
             self.kernel.epa(page)
         encl.versions.pages += new
@@ -124,6 +133,7 @@ class Core:
     def shrink(self, encl: Encl, count: int, va_pages: list[int]) -> None:
         """Undo grow; without *va_pages*, as after REMOVE_PAGES, those stay."""
         encl.page_cnt -= count
+        encl.account.give(Thing.PAGES, count)
         for page in encl.versions.drop_last(va_pages):
             self._free_va(page)
 
@@ -194,6 +204,7 @@ class Core:
         self.absorb()
         self.past.add(encl.counted())
         del self.enclaves[encl.eid]
+        encl.account.give(Thing.PAGES, encl.page_cnt)
         for changes in (self._unpublished, self._changes):
             changes[:] = [change for change in changes if change[0] is not encl]
         if encl.secs_slot is None:

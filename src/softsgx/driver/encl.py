@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from softsgx.arch.addr import PAGE_SHIFT, PAGE_SIZE
 from softsgx.arch.secinfo import PageType
+from softsgx.driver.account import Account, Thing
 from softsgx.driver.counts import Counts
 from softsgx.driver.runs import rising_run, same_run
 from softsgx.driver.uapi import PROT_RWX
@@ -109,6 +110,8 @@ class Encl:
         """Numbers of the pages that are a TCS."""
         self.entered: set[int] = set()
         """Those of them by which a thread ever came in."""
+        self.account = Account()
+        """Whose it is, who has so many pages."""
         self.counts = Counts()
         """What was counted here; agents count beside it."""
         self.versions = Versions()
@@ -254,6 +257,14 @@ class Encl:
         self._blocks.clear()
         self.tcs.clear()
         self.secs_child_cnt = self.evicted = 0
+
+    def lose(self) -> None:
+        """Give back what is kept for it elsewhere: its machine is gone."""
+        self.account.give(Thing.PAGES, self.page_cnt)
+        self.page_cnt = 0
+        if self.backing is not None:
+            self.backing.close()
+            self.backing = None
 
     def absent_run(self, index: int, count: int) -> int:
         """Return how many of *count* pages, from the first on, do not exist."""

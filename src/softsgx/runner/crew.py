@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # what takes long to import is not, here
     from softsgx.runner.task.turn import Turn
 
 _MOMENT = 0.001
+_LEAST = 2
 _MOST = 64
 """Threads: when so many are in calls that take long, the others wait."""
 
@@ -41,11 +42,28 @@ class Work(ABC):
         """Do what is to be done when nothing was due for that long."""
 
 
-class Crew:
-    """Serves until the work is done, or until told: then `over_fd` is readable."""
+class Places:
+    """Where threads have to be asked for: here there are as many as one likes."""
 
-    def __init__(self, turn: "Turn", loop: "Loop", work: Work):
+    def take(self) -> bool:
+        """Say whether there can be one more."""
+        return True
+
+    def give(self, count: int) -> None:
+        """Give back what was taken."""
+
+
+class Crew:
+    """Serves until the work is done, or until told: then `over_fd` is readable.
+
+    Threads for calls that take long have their *places*.
+    """
+
+    def __init__(
+        self, turn: "Turn", loop: "Loop", work: Work, places: "Places | None" = None
+    ):
         self._turn, self._loop, self._work = turn, loop, work
+        self._places = places or Places()
         self._pulse = Pulse()
         self._watching = allocate_lock()
         self._gone = allocate_lock()
@@ -119,11 +137,14 @@ class Crew:
     # ---- threads ----
 
     def _add(self) -> None:
-        if self._living == _MOST:
+        is_more = self._made >= _LEAST
+        if self._living == _MOST or (is_more and not self._places.take()):
             return
         try:
             start_new_thread(self._run, (self._made,))
         except RuntimeError:
+            if is_more:
+                self._places.give(1)
             if not self._living:
                 raise OSError(11, "no thread can be made") from None
             return
@@ -146,6 +167,7 @@ class Crew:
         with self._turn:
             self._living -= 1
             if not self._living:
+                self._places.give(max(0, self._made - _LEAST))
                 self._gone.release()
 
     def _watch(self, me: int) -> bool:

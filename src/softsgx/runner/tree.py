@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from select import POLLIN, poll
 
+from softsgx.driver.account import Thing
 from softsgx.driver.driver import Driver
 from softsgx.driver.encl import Encl
 from softsgx.driver.mm import Mm, Vma
@@ -44,6 +45,7 @@ class Tree:
         self._files = files
         self._loop = loop
         self._insiders = insiders
+        self._account = driver.account()
         self._processes: dict[int, Process] = {}
         self._marked: dict[tuple[int, ...], list[Process]] = {}
         """Processes that may share memory with one of that mark."""
@@ -162,10 +164,12 @@ class Tree:
 
     def _add(self, pid: int, process: Process) -> None:
         if pid not in self._pidfds:
+            self._account.take(Thing.PROCESSES, 1, errno.EAGAIN)
             try:
                 fd = os.pidfd_open(pid)
             except OSError as error:
                 # It is being killed: its end needs no watch, it makes no more calls.
+                self._account.give(Thing.PROCESSES, 1)
                 raise OSError(errno.ESRCH, "the process is gone") from error
             self._pidfds[pid] = fd
             self._loop.on_readable(fd, lambda: self._ended(pid))
@@ -179,6 +183,7 @@ class Tree:
         fd = self._pidfds.pop(pid)
         self._loop.forget(fd)
         os.close(fd)
+        self._account.give(Thing.PROCESSES, 1)
 
     def _ended(self, pid: int) -> None:
         self._unwatch(pid)

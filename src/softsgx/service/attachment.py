@@ -56,7 +56,8 @@ class Attachment:
     ) -> Message:
         """Ask and wait for the answer; PlatformError."""
         try:
-            channel.send(words, fds)
+            with suppress(BrokenPipeError):  # it may have said why
+                channel.send(words, fds)
             answer = channel.receive(seconds=_PATIENCE)
         except (ChannelError, OSError) as error:
             raise self._failed(f"the daemon does not answer: {error}") from error
@@ -89,13 +90,23 @@ class Attachment:
         return channel
 
     def hear(self, say: Callable[[str], None]) -> bool:
-        """Take one message of the daemon's; False: it is gone."""
-        if self._channel is None:
-            return False
+        """Take one message of the daemon's, if there is one; False: it is gone."""
         try:
-            message = self._channel.receive()
+            return self._hear(say)
         except BlockingIOError:
             return True
+
+    def hear_out(self, say: Callable[[str], None]) -> None:
+        """Take all messages that came."""
+        with suppress(BlockingIOError):
+            while self._hear(say):
+                pass
+
+    def _hear(self, say: Callable[[str], None]) -> bool:
+        try:
+            message = self._channel.receive() if self._channel else None
+        except BlockingIOError:
+            raise
         except (ChannelError, OSError):
             return False
         if message is None:

@@ -1,10 +1,13 @@
 """The data channel: messages of a JSON object each, with descriptors beside it."""
 
 import array
+import errno
 import json
 import os
+import select
 import socket
 import struct
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -21,6 +24,7 @@ MAX_FDS = 4
 Words = dict[str, Any]
 
 _UCRED = struct.Struct("iII")
+_SO_PEERPIDFD = 77
 
 
 class ChannelError(Exception):
@@ -61,6 +65,27 @@ def peer_of(sock: socket.socket) -> Peer:
     return Peer(
         *_UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
     )
+
+
+def pidfd_of(sock: socket.socket) -> int:
+    """Return a pidfd of who connected to a socket, the caller's; OSError: he is gone.
+
+    Kernels before 6.5 do not say: there it is whoever has his number now.
+    """
+    try:
+        raw = sock.getsockopt(socket.SOL_SOCKET, _SO_PEERPIDFD, 4)
+    except OSError as error:
+        if error.errno != errno.ENOPROTOOPT:
+            raise
+        return os.pidfd_open(peer_of(sock).pid)
+    return int.from_bytes(raw, sys.byteorder)
+
+
+def is_over(pidfd: int) -> bool:
+    """Say whether a process has ended."""
+    waiter = select.poll()
+    waiter.register(pidfd, select.POLLIN)
+    return bool(waiter.poll(0))
 
 
 class Channel:

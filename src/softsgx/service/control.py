@@ -5,10 +5,12 @@ A line of JSON each way: {"method": ..., "params": {...}}, and {"result": ...} o
 """
 
 import json
+import os
 import socket
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +18,7 @@ from softsgx.platform.audit import Who
 from softsgx.platform.errors import PlatformError
 from softsgx.service import watch
 from softsgx.service.cgroups import get_cgroup, list_cgroups, set_cgroup
-from softsgx.service.channel import Peer, Words, peer_of
+from softsgx.service.channel import Peer, Words, is_over, peer_of, pidfd_of
 from softsgx.service.places import CONTROL, connect
 
 if TYPE_CHECKING:
@@ -28,11 +30,18 @@ _PATIENCE = 30.0
 """Seconds for a question to come, or an answer to go."""
 
 
+@dataclass(frozen=True)
+class Asker(Peer):
+    """Who connected, as he was then: his number can be another's later."""
+
+    who: Who
+
+
 class Unserved(PlatformError):  # noqa: N818 -- a state, not a defect
     """There is no daemon for that platform."""
 
 
-Method = Callable[["Daemon", Words, Peer], Any]
+Method = Callable[["Daemon", Words, "Asker"], Any]
 """Answers with what JSON can say; PlatformError has a line for the operator.
 
 It takes the daemon's turn itself, where it looks at what trees share.
@@ -49,27 +58,27 @@ def _ping(daemon: "Daemon", params: Words, peer: Peer) -> Words:
         }
 
 
-def _reset(daemon: "Daemon", params: Words, peer: Peer) -> Words:
+def _reset(daemon: "Daemon", params: Words, asker: Asker) -> Words:
     kexec = bool(params.get("kexec"))
     if not kexec:
-        daemon.platform.policies().reset(Who.of(peer.pid))
-    found = daemon.on_main(lambda: daemon.start_anew(peer.pid, kexec=kexec))
+        daemon.platform.policies().reset(asker.who)
+    found = daemon.on_main(lambda: daemon.start_anew(asker.who, kexec=kexec))
     return {"sanitized": found}
 
 
-def _start_guest(daemon: "Daemon", params: Words, peer: Peer) -> None:
+def _start_guest(daemon: "Daemon", params: Words, asker: Asker) -> None:
     name = str(params["name"])
-    daemon.on_main(lambda: daemon.guests.start(name, peer.pid))
+    daemon.on_main(lambda: daemon.guests.start(name, asker.who))
 
 
-def _stop_guest(daemon: "Daemon", params: Words, peer: Peer) -> None:
+def _stop_guest(daemon: "Daemon", params: Words, asker: Asker) -> None:
     name = str(params["name"])
-    daemon.on_main(lambda: daemon.guests.stop(name, peer.pid))
+    daemon.on_main(lambda: daemon.guests.stop(name, asker.who))
 
 
-def _reset_guest(daemon: "Daemon", params: Words, peer: Peer) -> None:
+def _reset_guest(daemon: "Daemon", params: Words, asker: Asker) -> None:
     name = str(params["name"])
-    daemon.on_main(lambda: daemon.guests.reset(name, peer.pid))
+    daemon.on_main(lambda: daemon.guests.reset(name, asker.who))
 
 
 METHODS: dict[str, Method] = {
@@ -107,24 +116,25 @@ class ControlRoom:
                 sock.close()
                 return
             sock.settimeout(_PATIENCE)
-            thread = threading.Thread(target=self._converse, args=(sock,), daemon=True)
+            told = (sock, _asker(sock))
+            thread = threading.Thread(target=self._converse, args=told, daemon=True)
             try:
                 thread.start()
             except RuntimeError:  # there can be no more
                 self._places.release()
                 sock.close()
 
-    def _converse(self, sock: socket.socket) -> None:
+    def _converse(self, sock: socket.socket, asker: Asker) -> None:
         try:
             with suppress(OSError), sock, sock.makefile("rwb") as lines:
                 while question := lines.readline(_MAX_QUESTION):
-                    answer = self._answer(question, peer_of(sock))
+                    answer = self._answer(question, asker)
                     lines.write(json.dumps(answer).encode() + b"\n")
                     lines.flush()
         finally:
             self._places.release()
 
-    def _answer(self, question: bytes, peer: Peer) -> Words:
+    def _answer(self, question: bytes, asker: Asker) -> Words:
         try:
             words = json.loads(question)
             method = METHODS[words["method"]]
@@ -132,13 +142,28 @@ class ControlRoom:
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             return {"error": f"not understood: {error}"}
         try:
-            return {"result": method(self._daemon, params, peer)}
+            return {"result": method(self._daemon, params, asker)}
         except (PlatformError, OSError) as error:
             return {"error": str(error)}
         except Exception as error:  # noqa: BLE001 -- the daemon outlives it
             what = f"internal error: {type(error).__name__}: {error}"
             self._daemon.complain(what)
             return {"error": what}
+
+
+def _asker(sock: socket.socket) -> Asker:
+    """Say who connected; what /proc says of him, if he is still there."""
+    peer = peer_of(sock)
+    who = Who(pid=peer.pid, uid=peer.uid, exe="", cgroup="")
+    with suppress(OSError):
+        pidfd = pidfd_of(sock)
+        try:
+            seen = Who.of(peer.pid)
+            if not is_over(pidfd):
+                who = replace(seen, uid=peer.uid)
+        finally:
+            os.close(pidfd)
+    return Asker(peer.pid, peer.uid, peer.gid, who)
 
 
 # ---- the operator's side ----

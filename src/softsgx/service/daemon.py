@@ -3,7 +3,6 @@
 import errno
 import os
 import pwd
-import resource
 import signal
 import socket
 import sys
@@ -17,26 +16,26 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import TypeVar
 
+from softsgx.driver.account import Account, Thing
 from softsgx.driver.core import Core
 from softsgx.machine.machine import Machine
 from softsgx.native import host
 from softsgx.native.pulse import Pulse
+from softsgx.platform.audit import Who
 from softsgx.platform.platform import Platform
 from softsgx.runner.code.host_code import HostCode, TextScanner
 from softsgx.runner.kept import CODE_PLACES, Kept
 from softsgx.runner.loop import Loop
 from softsgx.runner.system import System, host_system
 from softsgx.runner.task.turn import Turn
-from softsgx.service.channel import Channel, Peer, peer_of
+from softsgx.service.channel import Channel, Peer
 from softsgx.service.control import ControlRoom
 from softsgx.service.guests import GuestRoom
 from softsgx.service.machines import Served
 from softsgx.service.manager import tell_manager
 from softsgx.service.session import Attached, Session
+from softsgx.service.shares import all_shares, use_all_descriptors
 
-_MOST_SESSIONS = 4096
-_MOST_OF_ONE = 1536
-"""Connections of one user who is not the daemon's."""
 _TICK_MS = 200
 """After how long what could not be done is tried again."""
 _MOMENT_S = 0.01
@@ -52,7 +51,7 @@ class Daemon:
     What the trees share is looked at and changed with `turn`.
     """
 
-    def __init__(self, platform: Platform):
+    def __init__(self, platform: Platform, others_bytes: int | None = None):
         self.platform = platform
         self.turn = Turn()
         self.loop = Loop(last=-1)
@@ -69,7 +68,8 @@ class Daemon:
         self._recheck_at: float | None = None
         self._errands: deque[Callable[[], None]] = deque()
         """What other threads want the main thread to do."""
-        _use_all_descriptors()
+        use_all_descriptors()
+        self.shares = all_shares(os.geteuid(), others_bytes)
         self.machinery = self._new_machinery(None)
         self.guests = self._new_guests()
         scanner = (
@@ -143,13 +143,24 @@ class Daemon:
 
     def admit(self, sock: socket.socket) -> None:
         """Take in a connection to the data channel, unless there are too many."""
-        peer = peer_of(sock)
-        same = sum(session.peer.uid == peer.uid for session in self.sessions)
-        is_guest = peer.uid != os.geteuid()
-        if len(self.sessions) >= _MOST_SESSIONS or (is_guest and same >= _MOST_OF_ONE):
-            sock.close()
-            return
-        self.sessions.add(Session(self, Channel(sock)))
+        channel = Channel(sock)
+        try:
+            Account(channel.peer.uid, self.shares).take(Thing.RUNS, 1)
+        except OSError:
+            _refuse(channel, "it serves as many runs as it can, or all of your share")
+        else:
+            self.sessions.add(Session(self, channel))
+
+    def forget(self, session: Session) -> None:
+        """Take note that a connection ended, and its tree, if it had one."""
+        if session in self.sessions:
+            self.sessions.remove(session)
+            session.account.give(Thing.RUNS, 1)
+
+    def account(self) -> Account:
+        """Return whose the work is that this thread does."""
+        session = self.client()
+        return session.account if session else Account()
 
     # ---- messages ----
 
@@ -226,15 +237,15 @@ class Daemon:
         self.wake()
         return done.result()
 
-    def start_anew(self, pid: int, *, kexec: bool) -> int:
+    def start_anew(self, who: Who, *, kexec: bool) -> int:
         """Start the machine anew: all enclaves are gone; return pages found in use.
 
-        *kexec*: the memory keeps its power, and the new driver empties the EPC.  *pid*:
-        who asked.  PlatformError: it could not be, and no enclave of the host is gone.
+        *kexec*: the memory keeps its power, and the new driver empties the EPC.  *who*
+        asked.  PlatformError: it could not be, and no enclave of the host is gone.
         """
         directory = self.platform.directory
         platform = Platform.open(directory) if directory else self.platform
-        self.guests.power_off(pid)
+        self.guests.power_off(who)
         self._dismiss_all()
         # What a call that does not end may still work on is not handed over.
         left = self.machinery.machine if kexec and not self._trees() else None
@@ -301,7 +312,7 @@ class Daemon:
         """Take a connection off the queue, where there is no descriptor for it."""
         os.close(self._spare)
         with suppress(OSError):
-            data.accept()[0].close()
+            _refuse(Channel(data.accept()[0]), "it has no descriptor left for a run")
         self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
 
     def _timeout_ms(self) -> int | None:
@@ -340,9 +351,10 @@ def _empty(pipe: int) -> None:
         os.read(pipe, 4096)
 
 
-def _use_all_descriptors() -> None:
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+def _refuse(channel: Channel, why: str) -> None:
+    with suppress(OSError):
+        channel.offer({"refused": why})
+    channel.close()
 
 
 def _user(uid: int) -> str:

@@ -100,21 +100,21 @@ class GuestRoom:
 
     # ---- what an operator asks ----
 
-    def start(self, name: str, pid: int) -> None:
+    def start(self, name: str, who: Who) -> None:
         """Turn a guest on for a process, whose cgroup has its EPC charged."""
-        guests = Guests(self._platform, Who.of(pid))
+        guests = Guests(self._platform, who)
         guest = guests.start(name)
         if not self._platform.is_on:
             return
         try:
             with self._daemon.turn:
-                one = self._power_on(guest, pid)
+                one = self._power_on(guest, who.pid)
         except PlatformError:
             guests.stop(name)
             raise
         self._lock(one, name)
 
-    def stop(self, name: str, pid: int) -> None:
+    def stop(self, name: str, who: Who) -> None:
         """Turn a guest off in which no program runs."""
         latest = monotonic() + _PATIENCE_S
         while self._programs(name) and monotonic() < latest:
@@ -125,7 +125,7 @@ class GuestRoom:
             raise PlatformError(f"guest {name}: a program runs in it, process {pids}")
         one = self._on.get(name)
         with self._unlocked(one, name):
-            Guests(self._platform, Who.of(pid)).stop(name)
+            Guests(self._platform, who).stop(name)
         if one:
             self._close(one)
             with self._daemon.turn:
@@ -146,9 +146,9 @@ class GuestRoom:
                 self._lock(one, name)
             raise
 
-    def reset(self, name: str, pid: int) -> None:
+    def reset(self, name: str, who: Who) -> None:
         """Reset a guest by force: its programs end, its EPC is empty, its Linux new."""
-        Guests(self._platform, Who.of(pid)).reset(name)
+        Guests(self._platform, who).reset(name)
         one = self._on.get(name)
         if one is None:
             return
@@ -161,10 +161,10 @@ class GuestRoom:
         finally:
             one.is_resetting = False
 
-    def power_off(self, pid: int) -> None:
+    def power_off(self, who: Who) -> None:
         """Turn all guests off by force, as the end of the machine that they run on."""
         if self._all_on():
-            Guests(self._platform, Who.of(pid)).power_off()
+            Guests(self._platform, who).power_off()
         for name, one in list(self._on.items()):
             self._end_programs(name)
             self._close(one)

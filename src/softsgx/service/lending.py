@@ -30,6 +30,7 @@ def run_attached(argv: list[str], attachment: Attachment) -> int:
         attachment.config,
         partial(Lending, attachment),
         rewrite_cpuid=attachment.rewrite_cpuid,
+        ended=partial(attachment.hear_out, complain),
     )
 
 

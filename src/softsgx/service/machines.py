@@ -19,6 +19,7 @@ class Served(Machinery):
         self.hierarchy = system.hierarchy
         self._injectors: dict[bool, lib.Injector] = {}
         super().__init__(system)
+        self.driver.account = daemon.account
 
     def injector(self, *, exact: bool) -> lib.Injector:
         """Return what puts agents into the programs of a tree."""

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 
-from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
+from prometheus_client import CollectorRegistry, ProcessCollector, make_wsgi_app
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -19,6 +19,7 @@ from softsgx.driver.census import EnclaveUse, EpcUse
 from softsgx.driver.core import Core
 from softsgx.driver.counts import Counts
 from softsgx.runner.task.turn import Turn
+from softsgx.service.scrapes import ScrapeServer
 from softsgx.service.watch import look
 
 _COUNTS = {
@@ -102,8 +103,9 @@ def serve(systems: Systems, turn: Turn, host: str, port: int) -> int:
     registry = CollectorRegistry()
     registry.register(Metrics(systems, turn))
     ProcessCollector(registry=registry)
-    server, _ = start_http_server(port, host, registry)
-    return int(server.server_port)
+    server = ScrapeServer(host, port, make_wsgi_app(registry))
+    server.start()
+    return server.server_port
 
 
 def _readable(path: str) -> str:

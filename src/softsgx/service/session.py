@@ -11,9 +11,10 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from softsgx.driver.account import Account, Thing
 from softsgx.native.ledger import NotedListener, is_listener
 from softsgx.platform.errors import PlatformError
-from softsgx.runner.crew import Crew
+from softsgx.runner.crew import Crew, Places
 from softsgx.runner.execs import Execs
 from softsgx.runner.loop import Loop
 from softsgx.runner.options import RunOptions
@@ -37,6 +38,8 @@ class Session:
         self._daemon = daemon
         self._channel: Channel | None = channel
         self.peer = channel.peer
+        self.account = Account(self.peer.uid, daemon.shares, self._told)
+        self._told_of: set[Thing] = set()
         self.guest = ""
         """In which guest its programs are; empty: on the host."""
         self._programs: Programs | None = None
@@ -185,6 +188,13 @@ class Session:
         for fd in fds:
             os.close(fd)
 
+    def _told(self, thing: Thing) -> None:
+        """Tell its user, once, that others are to have something as well."""
+        if thing not in self._told_of:
+            self._told_of.add(thing)
+            what = f"the daemon's {thing.value}"
+            self.say(f"{what}: all are in use, or all of your share")
+
     # ---- ends ----
 
     def kill(self) -> None:
@@ -204,7 +214,7 @@ class Session:
         while self._pending:
             self._forget_first()
         if self.tree is None:
-            self._daemon.sessions.discard(self)
+            self._daemon.forget(self)
             if self._programs:
                 self._programs.close()
                 self._programs = None
@@ -234,7 +244,8 @@ class Attached:
         root = session.peer.pid
         self._execs = Execs(listener, daemon.code, injector, session.say, root)
         self._supervisor = _Following(self, listener, daemon.turn)
-        self._crew = Crew(daemon.turn, self.loop, self._supervisor)
+        places = _Places(session.account)
+        self._crew = Crew(daemon.turn, self.loop, self._supervisor, places)
         self.serving: Serving | None = None
 
     def start(self) -> None:
@@ -304,6 +315,25 @@ class Attached:
         self._listener.close()
         self.is_closed = True
         return True
+
+
+class _Places(Places):
+    """Where a tree's threads have to be asked for: at its user's account."""
+
+    def __init__(self, account: Account):
+        self._account = account
+
+    def take(self) -> bool:
+        """Say whether there can be one more."""
+        try:
+            self._account.take(Thing.THREADS, 1)
+        except OSError:
+            return False
+        return True
+
+    def give(self, count: int) -> None:
+        """Give back what was taken."""
+        self._account.give(Thing.THREADS, count)
 
 
 class _Following(Supervisor):

@@ -11,6 +11,7 @@ import resource
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from softsgx.driver.account import Account, Thing
 from softsgx.driver.device import ENCLAVE, ISGX, PROVISION, VEPC, File
 from softsgx.driver.driver import Driver
 from softsgx.driver.encl import Encl
@@ -46,6 +47,7 @@ class OpenFile:
     file: File
     memory: SharedMemory
     disinherit: Callable[[], None]
+    account: Account
 
 
 class Files:
@@ -112,18 +114,29 @@ class Files:
             raise OSError(errno.ENFILE, "too many open enclaves")
 
     def _opened(self, file: File, memory: SharedMemory, flags: int) -> int:
+        account = self._driver.account()
         try:
-            fd = memory.reopen(flags & os.O_ACCMODE)
+            account.take(Thing.OPENS, 1, errno.ENFILE)
             try:
-                self.watch.add(memory)
+                fd = self._watched(memory, flags)
             except OSError:
-                os.close(fd)
+                account.give(Thing.OPENS, 1)
                 raise
         except OSError:
             memory.close()
             raise
         disinherit = self.inherit("enclave", memory.fd)
-        self._by_inode[memory.inode] = OpenFile(file, memory, disinherit)
+        self._by_inode[memory.inode] = OpenFile(file, memory, disinherit, account)
+        return fd
+
+    def _watched(self, memory: SharedMemory, flags: int) -> int:
+        """Open memory for the program, and have its end be told of."""
+        fd = memory.reopen(flags & os.O_ACCMODE)
+        try:
+            self.watch.add(memory)
+        except OSError:
+            os.close(fd)
+            raise
         return fd
 
     def find(self, caller: Caller, fd: int) -> object | None:
@@ -150,8 +163,9 @@ class Files:
     def close(self) -> None:
         """Give back all descriptors; who has the files open keeps them."""
         for entry in self._by_inode.values():
-            if isinstance(entry.file, Encl) and entry.file.backing is not None:
-                entry.file.backing.close()
+            entry.account.give(Thing.OPENS, 1)
+            if isinstance(entry.file, Encl):
+                entry.file.lose()
             entry.memory.close()
         self._by_inode.clear()
         os.close(self.watch.fd)
@@ -180,6 +194,7 @@ class Files:
                 continue
             del self._by_inode[memory.inode]
             entry.disinherit()
+            entry.account.give(Thing.OPENS, 1)
             if isinstance(entry.file, Encl):
                 self._driver.release(entry.file)
                 gone.append(entry.file)
