@@ -61,9 +61,10 @@ def test_who_is_refused_is_told() -> None:
     met: list[Thing] = []
     account = Account(ONE, {Thing.OPENS: Shares(4)}, met.append)
     account.take(Thing.OPENS, 2)
-    with pytest.raises(OSError, match="user 1000 has a share") as refused:
+    with pytest.raises(OSError, match="has a share of open enclaves") as refused:
         account.take(Thing.OPENS, 1, errno.ENFILE)
     assert refused.value.errno == errno.ENFILE
+    assert "user 1000 " in str(refused.value)
     assert met == [Thing.OPENS]
     account.take(Thing.PAGES, 1 << 60)  # of which nobody said how many there are
 
