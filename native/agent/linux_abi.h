@@ -82,6 +82,8 @@
 #define NR_sigaltstack 131
 #define NR_arch_prctl 158
 #define NR_gettid 186
+#define NR_mount 165
+#define MS_BIND_ 4096
 #define NR_getxattr 191
 #define NR_lgetxattr 192
 #define NR_listxattr 194
@@ -103,6 +105,7 @@
 #define NR_userfaultfd 323
 #define NR_statx 332
 #define NR_pidfd_send_signal 424
+#define NR_open_tree 428
 #define NR_openat2 437
 #define NR_faccessat2 439
 #define NR_epoll_pwait2 441

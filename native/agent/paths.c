@@ -5,12 +5,12 @@
  * knows the rest, and says when it is the kernel's after all.
  */
 #include "agent.h"
+#include "paths.h"
 #include "shortcut.h"
 
-#define PATH_SIZE 256
 #define IN_PART_OURS_CODE 4094
 
-static int same(const char *a, const char *b)
+int same_text(const char *a, const char *b)
 {
 	while (*a && *a == *b)
 		a++, b++;
@@ -48,9 +48,9 @@ static int is_name(const char *path, const char *name)
 	};
 
 	for (u64 i = 0; i < ARRAY_SIZE(names); i++)
-		if (same(name, names[i]))
+		if (same_text(name, names[i]))
 			return 1;
-	if (same(name, "auxv") || (A.config.tier >= 2 && same(name, "maps")))
+	if (same_text(name, "auxv") || (A.config.tier >= 2 && same_text(name, "maps")))
 		return 1;
 	return is_descriptor(path, name) || begins(path, "/sys/class/misc/sgx_") ||
 	       begins(path, "/sys/class/misc/isgx") ||
@@ -75,7 +75,7 @@ static int goes_through_node(const char *path)
 }
 
 /* Copy a path without the slashes and dots at its end: its length, or 0. */
-static long copy_path(char *copy, u64 path)
+long copy_path(char *copy, u64 path)
 {
 	long length = agent_copy_string(copy, (const char *)path, PATH_SIZE - 1);
 
@@ -88,10 +88,8 @@ static long copy_path(char *copy, u64 path)
 	return length;
 }
 
-enum likely { NO_VIEW, A_DIRECTORY, A_VIEW };
-
 /* May the path lead to a view? */
-static enum likely likely_at(u64 path)
+enum likely likely_at(u64 path)
 {
 	char copy[PATH_SIZE], *end, *name, last;
 
@@ -104,7 +102,7 @@ static enum likely likely_at(u64 path)
 		return A_VIEW;
 	if (agent_copy(&last, (void *)(path + (u64)(end - copy)), 1))
 		return NO_VIEW;
-	return last || same(name, "dev") || same(name, ".") || same(name, "..") ? A_DIRECTORY : NO_VIEW;
+	return last || same_text(name, "dev") || same_text(name, ".") || same_text(name, "..") ? A_DIRECTORY : NO_VIEW;
 }
 
 /* ---- which argument is what ---- */
@@ -160,7 +158,7 @@ static u64 open_flags(const struct k_sigcontext *mc)
 }
 
 /* Whoever meets a view may go on to read links and directories around it. */
-static long ask(const struct k_sigcontext *mc, int opens)
+long ask_about_path(const struct k_sigcontext *mc, int opens)
 {
 	long ret = call_supervisor(CALL_PATH | mc->rax << 32, mc->rdi, mc->rsi, mc->rdx,
 				   mc->r10, mc->r8);
@@ -223,7 +221,7 @@ static void do_path(struct frame *f, const struct where *w)
 	struct k_sigcontext *mc = &f->uc->mc;
 	enum likely likely = is_fstat(mc) ? view_is_open(w->directory) ? A_VIEW : NO_VIEW :
 					    likely_at(w->path);
-	long ret = likely == A_VIEW ? ask(mc, (int)w->opens) : -NOT_OURS_CODE;
+	long ret = likely == A_VIEW ? ask_about_path(mc, (int)w->opens) : -NOT_OURS_CODE;
 
 	if (ret != -NOT_OURS_CODE) {
 		if (ret >= 0 && w->opens)
@@ -260,7 +258,7 @@ static int may_be_found(const struct where *w)
 		return 0;
 	return sys(NR_readlinkat, w->directory, copy, link, sizeof(link)) > 0 ||
 	       ((int)w->directory >= 0 && view_is_open(w->directory)) ||
-	       (length > 3 && same(copy + length - 3, "/.."));
+	       (length > 3 && same_text(copy + length - 3, "/.."));
 }
 
 /* The kernel knows no such path. */
@@ -271,7 +269,7 @@ void path_not_found(struct frame *f)
 	long ret = -NOT_OURS_CODE;
 
 	if (where_of(mc, &w) && may_be_found(&w))
-		ret = ask(mc, (int)w.opens);
+		ret = ask_about_path(mc, (int)w.opens);
 	if (ret == -NOT_OURS_CODE)
 		ret = -ENOENT_;
 	else if (ret >= 0 && w.opens)
@@ -292,51 +290,6 @@ void do_execve(struct frame *f)
 		reissue(f);
 }
 
-#define NO_ARGUMENT 0xff
-
-/* Calls that make, move or take away a name, or change what is at one, and which of their
- * arguments are such. */
-static const struct {
-	u16 nr;
-	u8 names[2];
-} naming[] = {
-	{NR_truncate, {0, NO_ARGUMENT}}, {NR_rename, {0, 1}},
-	{NR_mkdir, {0, NO_ARGUMENT}},	 {NR_rmdir, {0, NO_ARGUMENT}},
-	{NR_link, {0, 1}},		 {NR_unlink, {0, NO_ARGUMENT}},
-	{NR_symlink, {1, NO_ARGUMENT}},	 {NR_chmod, {0, NO_ARGUMENT}},
-	{NR_chown, {0, NO_ARGUMENT}},	 {NR_lchown, {0, NO_ARGUMENT}},
-	{NR_mknod, {0, NO_ARGUMENT}},	 {NR_mkdirat, {1, NO_ARGUMENT}},
-	{NR_mknodat, {1, NO_ARGUMENT}},	 {NR_fchownat, {1, NO_ARGUMENT}},
-	{NR_unlinkat, {1, NO_ARGUMENT}}, {NR_renameat, {1, 3}},
-	{NR_linkat, {1, 3}},		 {NR_symlinkat, {2, NO_ARGUMENT}},
-	{NR_fchmodat, {1, NO_ARGUMENT}}, {NR_utimensat, {1, NO_ARGUMENT}},
-	{NR_renameat2, {1, 3}},
-};
-
-static int naming_call(struct frame *f)
-{
-	struct k_sigcontext *mc = &f->uc->mc;
-	const u64 arguments[] = {mc->rdi, mc->rsi, mc->rdx, mc->r10};
-	long ret = -NOT_OURS_CODE;
-	u64 i = 0;
-
-	while (i < ARRAY_SIZE(naming) && naming[i].nr != mc->rax)
-		i++;
-	if (i == ARRAY_SIZE(naming))
-		return 0;
-	for (u64 k = 0; k < 2 && ret == -NOT_OURS_CODE; k++) {
-		u8 which = naming[i].names[k];
-
-		if (which != NO_ARGUMENT && likely_at(arguments[which]) == A_VIEW)
-			ret = ask(mc, 0);
-	}
-	if (ret == -NOT_OURS_CODE)
-		reissue(f);
-	else
-		mc->rax = (u64)ret;
-	return 1;
-}
-
 int path_syscall(struct frame *f)
 {
 	struct k_sigcontext *mc = &f->uc->mc;
@@ -351,7 +304,7 @@ int path_syscall(struct frame *f)
 		return 1;
 	}
 	if (mc->rax == NR_fstat) {
-		long ret = view_is_open(mc->rdi) ? ask(mc, 0) : -NOT_OURS_CODE;
+		long ret = view_is_open(mc->rdi) ? ask_about_path(mc, 0) : -NOT_OURS_CODE;
 
 		if (ret == -NOT_OURS_CODE)
 			reissue(f);
@@ -360,7 +313,7 @@ int path_syscall(struct frame *f)
 		return 1;
 	}
 	if (!where_of(mc, &w))
-		return naming_call(f);
+		return binding_call(f) || naming_call(f);
 	do_path(f, &w);
 	return 1;
 }

@@ -26,6 +26,8 @@
 #define PR_SET_SYSCALL_USER_DISPATCH 59
 #endif
 #define NR_epoll_pwait2 441
+#define NR_open_tree 428
+#define MS_BIND 4096
 #define NR_openat2 437
 #define NR_faccessat2 439
 #define SGX_IOCTL_TYPE 0xa400
@@ -128,6 +130,13 @@ static struct sock_filter first_filter[] = {
 	TRAP_ALWAYS(__NR_fchmodat),
 	TRAP_IF_ARG(__NR_utimensat, 1),
 	TRAP_ALWAYS(__NR_renameat2),
+	/* a mount of one file */
+	IF_EQ(__NR_mount, 0, 4),
+	LOAD_LOW(3),
+	IF_SET(MS_BIND, 0, 1),
+	TRAP,
+	ALLOW,
+	TRAP_ALWAYS(NR_open_tree),
 	/* a debugger's requests that are about memory, or let its tracee go on */
 	IF_EQ(__NR_ptrace, 0, 8),
 	LOAD_LOW(0),

@@ -25,7 +25,6 @@ from softsgx.runner.task.files import Files
 from softsgx.runner.task.page_tables import page_tables
 from softsgx.runner.task.process import Process, UserTask
 from softsgx.runner.vfs.paths import Paths
-from softsgx.runner.vfs.views import Views
 
 if TYPE_CHECKING:
     from softsgx.runner.tracing import Tracer
@@ -43,14 +42,14 @@ class Calls:
         self,
         driver: Driver,
         files: Files,
-        views: Views,
+        paths: Paths,
         leaves: Leaves,
         sites: Sites,
         tracer: "Tracer | None" = None,
     ):
         self._driver = driver
         self._files = files
-        self._paths = Paths(views, files)
+        self._paths = paths
         self._leaves = leaves
         self.sites = sites
         self._tracer = tracer

@@ -17,6 +17,7 @@ from softsgx.runner.system import System
 from softsgx.runner.task.files import Files, nobody
 from softsgx.runner.task.turn import Turn
 from softsgx.runner.tree import Tree
+from softsgx.runner.vfs.paths import Paths
 from softsgx.runner.vfs.views import Views
 
 if TYPE_CHECKING:
@@ -67,7 +68,8 @@ class Machinery:
         exact = options.exact or tracer is not None
         mask_pf_sgx = MASK_PF_SGX in options.inject
         leaves = Leaves(self.driver, exact=exact, mask_pf_sgx=mask_pf_sgx)
-        calls = Calls(self.driver, self.files, self._views, leaves, self._sites, tracer)
+        paths = Paths(self._views, self.files, options.first)
+        calls = Calls(self.driver, self.files, paths, leaves, self._sites, tracer)
         tree = Tree(self.driver, self.files, loop, leaves.insiders)
         self._trees.append(tree)
         memory = Memory(tree, self.driver, self._sites.code)

@@ -16,11 +16,13 @@ MASK_PF_SGX = "mask-pf-sgx"
 class RunOptions:
     """What `softsgx run` was told; *trace* is where the trace is printed.
 
-    *guest*: the one of the platform that the program runs in.
+    *guest*: the one of the platform that the program runs in.  *first*: a process that
+    finds files as the program does when it begins; "self" is ours.
     """
 
     platform: Platform
     guest: "Guest | None" = None
+    first: int | str = "self"
     exact: bool = False
     trace: TextIO | None = None
     counts: bool = False

@@ -104,6 +104,7 @@ class Session:
         machine = self._daemon.machine_of(guest)
         self._options = options = RunOptions(
             platform=self._daemon.platform,
+            first=self.peer.pid,
             exact=bool(words["exact"]),
             inject=frozenset(map(str, words["inject"])),
         )

@@ -7,6 +7,7 @@ views come first.  What does not lead to a view is the kernel's.
 import errno
 import os
 import re
+import stat
 from dataclasses import dataclass
 from functools import cached_property, partial
 
@@ -21,6 +22,10 @@ PATH_MAX = 4096
 _PIECE = 256
 _MOST_LINKS = 40
 _SERVED = ("fuse", "nfs", "cifs", "smb3", "9p", "autofs", "ceph")
+STANDS_FOR_NODE = os.makedev(1, 7)
+"""/dev/full: what the agent binds in place of a node of ours."""
+
+_DEV = "/dev"
 _FDS = re.compile(r"/proc/\d+(?:/task/\d+)?/fd")
 _MEMORY = re.compile(r"/proc/(\d+)(?:/task/\d+)?/(auxv|maps)")
 
@@ -35,6 +40,15 @@ def read_path(task: UserTask, address: int) -> str:
     if not end or len(path) >= PATH_MAX:
         raise OSError(errno.ENAMETOOLONG, "a path without an end")
     return os.fsdecode(path)
+
+
+def dev_of(process: int | str) -> tuple[int, int] | None:
+    """Return device and inode of a process's /dev."""
+    try:
+        status = os.stat(f"/proc/{process}/root{_DEV}")  # noqa: PTH116 -- a string
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 class _NotOursError(Exception):
@@ -72,8 +86,11 @@ def _parts(path: str) -> list[str]:
 class Lookup:
     """Resolves paths of one thread."""
 
-    def __init__(self, views: Views, task: UserTask):
+    def __init__(
+        self, views: Views, task: UserTask, dev: tuple[int, int] | None = None
+    ):
         self._views = views
+        self._dev = dev
         self._tid = task.tid
         self._process = task.process
         self._root = ""
@@ -97,11 +114,26 @@ class Lookup:
         except _NotOursError:
             return None
         view = None
-        if walk.passed or not self._root:
+        if self._goes_by_path(walk, walk.at):
             view = self._view(walk.at) or self._of_process(walk.at)
         if view is None and walk.passed:
             return View(path=walk.at, kind=Kind.DIRECTORY)
-        return view
+        return view or self._bound(walk.at)
+
+    def _bound(self, path: str) -> View | None:
+        """Return the node that was bound to a path: see STANDS_FOR_NODE."""
+        directory, _, name = path.rpartition("/")
+        if directory.endswith("/sgx"):
+            name = f"sgx_{name}"
+        view = self._views.get(f"/dev/{name}")
+        if not view or view.kind is not Kind.NODE or self._is_below_served(path):
+            return None
+        try:
+            status = os.stat(f"/proc/{self._tid}/root{path}")  # noqa: PTH116 -- same
+        except OSError:
+            return None
+        is_bound = stat.S_ISCHR(status.st_mode) and status.st_rdev == STANDS_FOR_NODE
+        return view if is_bound else None
 
     def opened(self, fd: int) -> View | None:
         """Return the view that a descriptor of the thread is open on."""
@@ -185,7 +217,7 @@ class Lookup:
         places, it is known by its inode.
         """
         view = None
-        if walk.passed or not self._root:
+        if self._goes_by_path(walk, f"{walk.at}/{name}"):
             view = self._view(f"{walk.at}/{name}")
         if view or walk.passed or name not in self._views.names:
             return view
@@ -197,6 +229,20 @@ class Lookup:
             return None
         home = self._views.home(here)
         return self._view(f"{home}/{name}") if home else None
+
+    def _goes_by_path(self, walk: _Walk, path: str) -> bool:
+        """Say whether what we know by a path is what the process finds there.
+
+        A sandbox with another /dev than its tree has the same procfs and sysfs.
+        """
+        if walk.passed:
+            return True
+        return not self._root and not (path.startswith("/dev/") and self._has_own_dev)
+
+    @cached_property
+    def _has_own_dev(self) -> bool:
+        theirs = dev_of(self._tid)
+        return None not in {self._dev, theirs} and theirs != self._dev
 
     def _target(self, path: str) -> str | None:
         """Return where a link of the process's world leads; None if it is none."""

@@ -4,6 +4,7 @@ The agent asks for a call whose path looks like one of them, and the kernel carr
 what turns out to be none.  Numbers are those of syscalls(2) for x86-64.
 """
 
+import contextlib
 import errno
 import os
 import tempfile
@@ -27,7 +28,7 @@ from softsgx.runner.vfs.asked import (
     with_inode,
 )
 from softsgx.runner.vfs.credentials import R_OK, W_OK, X_OK, Credentials
-from softsgx.runner.vfs.lookup import AT_FDCWD, Lookup
+from softsgx.runner.vfs.lookup import AT_FDCWD, Lookup, dev_of
 from softsgx.runner.vfs.names import Names
 from softsgx.runner.vfs.stats import (
     dirents,
@@ -54,8 +55,9 @@ _ACCESS = {os.O_RDONLY: R_OK, os.O_WRONLY: W_OK, os.O_RDWR: R_OK | W_OK}
 class Paths:
     """Answers them for one machine."""
 
-    def __init__(self, views: Views, files: Files):
+    def __init__(self, views: Views, files: Files, first: int | str = "self"):
         self._views = views
+        self._dev = dev_of(first)
         self._files = files
         self._handlers: dict[int, Handler] = {
             1: lambda a, r: self._write(a, 1, r),
@@ -80,6 +82,8 @@ class Paths:
             437: self._openat2,
             439: lambda a, r: self._access(a, r[0], r[1], r[2], r[3]),
             85: lambda a, r: self._open(a, AT_FDCWD, r[0], _CREAT),
+            165: lambda a, r: self._bind(a, AT_FDCWD, r[0]),
+            428: lambda a, r: self._bind(a, r[0], r[1]),
             **Names(views).handlers(),
         }
 
@@ -91,7 +95,7 @@ class Paths:
         handler = self._handlers.get(args[0] >> 32)
         if handler is None:
             raise OSError(NOT_OURS, "no call about paths")
-        return handler(Asked(task, Lookup(self._views, task)), args[1:])
+        return handler(Asked(task, Lookup(self._views, task, self._dev)), args[1:])
 
     # ---- open ----
 
@@ -114,11 +118,41 @@ class Paths:
         if flags & (os.O_DIRECTORY | _O_TMPFILE_BIT) and view.kind in _NO_DIRECTORY:
             raise OSError(errno.ENOTDIR, "not a directory")
         if flags & os.O_PATH:
+            self._check_not_bound(asked, view, directory, address)
             fd = _open_name(view)
         else:
             self._check_open(asked, view, flags)
+            self._check_devices_open(asked, view, directory, address)
             fd = self._open_view(asked, view, flags)
         return NewFd(fd, flags & os.O_CLOEXEC)
+
+    @staticmethod
+    def _check_not_bound(
+        asked: Asked, view: View, directory: int, address: int
+    ) -> None:
+        """Leave the name of a mount to the kernel, which says where it is mounted."""
+        if view.kind is Kind.NODE:
+            path = asked.native_path(directory, address)
+            with asked.task.caller.aside():
+                if os.path.lexists(path):
+                    raise OSError(NOT_OURS, "a mount")
+
+    @staticmethod
+    def _check_devices_open(
+        asked: Asked, view: View, directory: int, address: int
+    ) -> None:
+        """Raise EACCES where a node was mounted so that no devices are opened."""
+        if view.kind is Kind.NODE:
+            path = asked.native_path(directory, address)
+            with asked.task.caller.aside(), contextlib.suppress(FileNotFoundError):
+                if os.statvfs(path).f_flag & os.ST_NODEV:
+                    raise OSError(errno.EACCES, "no devices are opened there")
+
+    def _bind(self, asked: Asked, directory: int, address: int) -> int:
+        """Say whether what is to be mounted elsewhere is a node of ours."""
+        if asked.at(directory, address, follow=True).kind is not Kind.NODE:
+            raise OSError(NOT_OURS, "no node")
+        return 0
 
     def _at_or_made(
         self, asked: Asked, directory: int, address: int, *, follow: bool
