@@ -1,5 +1,6 @@
 """Code in enclaves of which some pages are out of the EPC."""
 
+from softsgx.driver.encl import Encl
 from softsgx.runner.code.enclave_code import EnclaveCode
 from softsgx.runner.code.host_code import INT3
 from tests.driver.fakes import BASE, PAGE
@@ -94,3 +95,33 @@ def test_an_instruction_is_judged_again_when_its_second_page_is_here() -> None:
     assert bench.world.driver.resident(bench.encl, BEHIND)
     bench.code.fetched(bench.encl, BEHIND, BEHIND - 1)
     assert bench.bytes(1, PAGE)[-1] == INT3
+
+
+def test_a_call_from_a_page_that_is_out_leads_to_it() -> None:
+    bench = paged_bench()
+    bench.page(2)[:5] = b"\xc3\x0f\x00\xc0\xc3"  # ret; sldt %eax; ret
+    bench.page(3)[:6] = (
+        b"\xe8" + (-PAGE - 4).to_bytes(4, "little", signed=True) + b"\xc3"
+    )
+    evict(bench, 3)
+    bench.run(2)
+    assert bench.bytes(2, 3) == b"\xc3\xcc\x00"
+
+
+def test_what_cannot_come_just_now_keeps_its_breakpoints_until_it_does() -> None:
+    bench = paged_bench()
+    driver, slow = bench.world.driver, set[Encl]()
+    bench.code = EnclaveCode(
+        bench.world.machine.epc,
+        lambda encl, at: None if encl in slow else driver.resident(encl, at),
+        cpuid=True,
+    )
+    bench.run(1)
+    evict(bench, 1)
+    slow.add(bench.encl)
+    bench.native(R)
+    slow.clear()
+    assert driver.resident(bench.encl, BASE + PAGE)
+    assert bench.bytes() == PATCHED
+    bench.native(R)
+    assert bench.bytes() == CODE

@@ -32,13 +32,12 @@ from softsgx.runner.code.flow import (
     SUSPECT_SIZE,
     Site,
     Wanted,
-    called_places,
     judge,
 )
 from softsgx.runner.code.host_code import HLT, INT3
 from softsgx.runner.code.surroundings import (
+    called,
     ends_in_suspect,
-    executable_around,
     is_in,
     suspects,
     within,
@@ -289,7 +288,7 @@ class EnclaveCode:
             (first, last),
             [entry - low for entry in entries],
             lambda place, size: self._table(encl, low + place, size),
-            lambda: [place - low for place in self._called(encl, index)],
+            lambda: [place - low for place in called(encl, index, self._table)],
             wanted,
         )
         for at, site in found.sites.items():
@@ -312,15 +311,6 @@ class EnclaveCode:
             if self._resident(encl, page) is None:
                 return b""
         return self._read(encl, address, size)
-
-    def _called(self, encl: Encl, index: int) -> Iterator[int]:
-        """Yield the addresses in a page that bytes nearby, if they are code, call."""
-        first, last = executable_around(encl, index)
-        start = encl.base + (first << PAGE_SHIFT)
-        code = self._read(encl, start, last + 1 - first << PAGE_SHIFT)
-        at = index - first << PAGE_SHIFT
-        for place in called_places(code, at, at + PAGE_SIZE):
-            yield start + place
 
     def _is_news(self, encl: Encl, address: int) -> bool:
         """Note where an instruction begins; say whether its page must be looked at."""
@@ -381,6 +371,8 @@ class EnclaveCode:
             if index in {encl.index(place) for place in (site, *window.saved)}:
                 self._close(encl, site)
         start = encl.base + (index << PAGE_SHIFT)
+        if page.originals and self._resident(encl, start) is None:
+            return  # It comes back before anybody sees it.
         for at, byte in page.originals.items():
             self._put(encl, start + at, INT3, byte)
             self._put(encl, start + at, HLT, byte)

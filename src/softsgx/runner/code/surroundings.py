@@ -1,13 +1,18 @@
 """What of an enclave's memory can be looked at, where pages may be out of the EPC."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
-from softsgx.arch.addr import PAGE_SHIFT
+from softsgx.arch.addr import PAGE_SHIFT, PAGE_SIZE
 from softsgx.arch.secinfo import PageType
 from softsgx.driver.encl import Encl
 from softsgx.driver.mapping import Extent
 from softsgx.driver.uapi import PROT_EXEC
-from softsgx.runner.code.flow import SUSPECT, SUSPECT_SIZE, Wanted
+from softsgx.runner.code.flow import (
+    SUSPECT,
+    SUSPECT_SIZE,
+    Wanted,
+    called_places,
+)
 
 NEARBY = 128
 """Pages before and behind one that are searched for calls into it."""
@@ -56,7 +61,25 @@ def is_in(encl: Encl, index: int) -> bool:
     return page is not None and not page.evicted
 
 
-def executable_around(encl: Encl, index: int) -> tuple[int, int]:
+def called(
+    encl: Encl, index: int, read: Callable[[Encl, int, int], bytes]
+) -> Iterator[int]:
+    """Yield the addresses in a page that bytes nearby, if they are code, call.
+
+    *read* brings what is out, by address and size; nothing: it cannot.
+    """
+    first, last = _executable_around(encl, index)
+    start, size = encl.base + (first << PAGE_SHIFT), last + 1 - first << PAGE_SHIFT
+    # Together they may be more than the EPC has.
+    step = PAGE_SIZE if encl.evicted else size
+    steps = range(start, start + size, step)
+    code = b"".join(read(encl, at, step) or bytes(step) for at in steps)
+    at = index - first << PAGE_SHIFT
+    for place in called_places(code, at, at + PAGE_SIZE):
+        yield start + place
+
+
+def _executable_around(encl: Encl, index: int) -> tuple[int, int]:
     """Return the first and last of the pages around one that may run, in a row."""
     first, last = index, index
     while first > index - NEARBY and _may_run(encl, first - 1):
@@ -74,6 +97,6 @@ def _is_out(encl: Encl, index: int) -> bool:
 def _may_run(encl: Encl, index: int) -> bool:
     address = encl.base + (index << PAGE_SHIFT)
     page = encl.page(address)
-    if page is None or page.evicted or page.type != PageType.REG:
+    if page is None or page.type != PageType.REG:
         return False
     return bool(encl.word(address) & PROT_EXEC)
