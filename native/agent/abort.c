@@ -6,6 +6,7 @@
  * change places need no room, so that a limit of the program's (RLIMIT_AS) is no matter.
  */
 #include "agent.h"
+#include "code.h"
 
 #define PAGE 4096ul
 #define PIECES 16
@@ -80,13 +81,21 @@ void abort_prepare(void)
 		have_thrown(&pieces[i]);
 }
 
+/* The kernel does not watch a mapping that was away (pages.c): as long as it is not told,
+ * enclave code that comes there gets a fault. */
 static void withdraw(struct piece *p)
 {
+	u64 rights = is_for_steps(p) ? curtain_rights(p->at) : 0;
+
+	if (rights)
+		sys(NR_mprotect, p->kept, p->length, PROT_NONE_);
 	if (is_for_steps(p) && sys(NR_mremap, p->at, PAGE, PAGE, MREMAP_TO, thrown_place(p)) < 0)
 		thrown[p - pieces] = 0;
 	if (sys(NR_mremap, p->kept, p->length, p->length, MREMAP_TO, p->at) < 0)
 		fatal("softsgx: too many mappings: raise vm.max_map_count\n");
 	pages_moved(p->at, p->length);
+	if (rights)
+		sys(NR_mprotect, p->at, p->length, rights);
 	p->kept = 0;
 }
 
@@ -139,7 +148,7 @@ int abort_show(u64 at, u64 length)
 
 /* The step that goes on, one at a time in a process: a second thread waits. */
 static struct {
-	u32 tid;
+	u32 tid, hidden; /* behind a curtain that is closed */
 	u64 mask, flags;
 } step;
 
@@ -157,21 +166,29 @@ static struct piece *free_piece(void)
 	return 0;
 }
 
-/* A page that is thrown away: of ones, or if the enclave can read it meanwhile, of what
- * the enclave reads there. */
-static int put_page(u64 at)
+/* A page that will be thrown away: of ones, or if the enclave can read it meanwhile, of
+ * what the enclave reads there.  That may have to come first, so nobody has the lock. */
+static struct piece *make_page(u64 at)
 {
 	struct piece *p = free_piece();
+	u64 to = p && have_thrown(p) ? thrown_place(p) : 0;
 
-	if (!p || !have_thrown(p) || !keep(p, at, PAGE))
+	if (!to)
 		return 0;
-	if (sys(NR_mremap, thrown_place(p), PAGE, PAGE, MREMAP_TO, at) < 0) {
-		withdraw(p);
+	step.hidden = (u32)curtain_is_closed(at);
+	if (step.hidden || code_copy((void *)to, at, PAGE))
+		memset((void *)to, 0xff, PAGE);
+	return p;
+}
+
+static int put_page(struct piece *p, u64 at)
+{
+	if (!p || step.hidden != (u32)curtain_is_closed(at) || !keep(p, at, PAGE))
 		return 0;
-	}
-	if (agent_copy((void *)at, (void *)p->kept, PAGE))
-		memset((void *)at, 0xff, PAGE);
-	return 1;
+	if (sys(NR_mremap, thrown_place(p), PAGE, PAGE, MREMAP_TO, at) >= 0)
+		return 1;
+	withdraw(p);
+	return 0;
 }
 
 /* Let the instruction run by itself, with a page of its own at an address. */
@@ -179,6 +196,7 @@ void abort_step(struct frame *f, u64 at)
 {
 	static u32 failures;
 	u32 tid = (u32)sys(NR_gettid, 0);
+	struct piece *p;
 
 	if (step.tid != tid) {
 		take_turn(&step.tid, tid);
@@ -187,7 +205,11 @@ void abort_step(struct frame *f, u64 at)
 	}
 	lock_enclaves();
 	abort_withdraw(at, at + PAGE);
-	failures = put_page(at) ? 0 : failures + 1;
+	unlock_enclaves();
+	p = make_page(at);
+	lock_enclaves();
+	abort_withdraw(at, at + PAGE);
+	failures = put_page(p, at) ? 0 : failures + 1;
 	unlock_enclaves();
 	/* Once is no harm: another thread may have unmapped the place. */
 	if (failures > MAX_FAILURES)

@@ -4,7 +4,7 @@
  */
 #pragma once
 
-/* Copy what the program has at an address: 0, or -EFAULT. */
+/* Copy what the program has at an address, at most a page: 0, or -EFAULT. */
 HIDDEN long code_copy(void *to, u64 from, u64 size);
 /* Copy what can be had of an instruction; zero behind it.  LONGEST + 2 bytes. */
 HIDDEN void copy_instruction(u8 *code, u64 rip);

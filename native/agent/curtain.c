@@ -232,6 +232,25 @@ const struct run *curtain_met_outside(u64 address, u64 needed)
 	return run;
 }
 
+int curtain_is_closed(u64 address)
+{
+	const struct enclave *e = enclave_of(address);
+
+	return e && is_state(&e->curtain, CURTAIN_CLOSED);
+}
+
+/* What an open curtain lets be done there; 0, too, where that is not known. */
+u64 curtain_rights(u64 address)
+{
+	const struct enclave *e = enclave_of(address);
+	const struct run *run;
+
+	if (!e || !is_state(&e->curtain, CURTAIN_OPEN))
+		return 0;
+	run = runs_at(&e->curtain, address);
+	return run ? run->prot : 0;
+}
+
 static u64 needed_by(u64 error)
 {
 	if (error & PF_WRITE)

@@ -43,6 +43,8 @@ HIDDEN void curtain_open(struct enclave *e);
 HIDDEN void curtain_leave(struct enclave *e);
 HIDDEN int curtain_met_inside(u64 address, u64 error);
 HIDDEN const struct run *curtain_met_outside(u64 address, u64 needed);
+HIDDEN int curtain_is_closed(u64 address);
+HIDDEN u64 curtain_rights(u64 address);
 HIDDEN void curtain_forked(int torn);
 /* Around a change of mappings that is not the supervisor's. */
 HIDDEN void curtain_change_begin(u64 start, u64 length);

@@ -77,6 +77,6 @@ class Call(IntEnum):
     MEMORY = 23
     """From who has /proc/PID/mem open: the same for a read or write of it."""
     CODE = 39
-    """What an enclave has where a thread was: up to 16 bytes, from a page that left."""
+    """What an enclave has where a thread was: up to a page, of one that left."""
     HIDDEN = 24
     """How many bytes of enclave memory host code finds to be ones, or loses there."""

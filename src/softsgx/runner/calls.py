@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from softsgx.runner.tracing import Tracer
 
 _U32 = (1 << 32) - 1
-_MOST_CODE = 16
 _HIDDEN_AT_MOST = 1 << 20
 """Bytes of a buffer that are judged in one call."""
 
@@ -261,7 +260,7 @@ class Calls:
 
     def _code(self, task: UserTask, args: tuple[int, ...]) -> Result:
         address, to, size = args[:3]
-        task.caller.write(to, self.sites.seen(task, address, min(size, _MOST_CODE)))
+        task.caller.write(to, self.sites.seen(task, address, min(size, PAGE_SIZE)))
         return 0
 
     def _moreops(self, task: UserTask, args: tuple[int, ...]) -> Result:

@@ -130,6 +130,20 @@ static void do_meet(struct op *op)
 		__asm__ volatile("pause");
 }
 
+static void do_watch(struct op *op)
+{
+	volatile uint64_t *at = (volatile uint64_t *)op->address;
+
+	op->started = 1;
+	op->result = op->value;
+	while (!op->stop) {
+		uint64_t found = *at;
+
+		if (found != op->value && (!found || found > op->size))
+			op->result = found;
+	}
+}
+
 static void do_cpuid(struct op *op)
 {
 	uint32_t *out = (uint32_t *)op->data;
@@ -275,6 +289,9 @@ static void instruction(struct op *op)
 		break;
 	case DO_TIME:
 		do_time(op);
+		break;
+	case DO_WATCH:
+		do_watch(op);
 		break;
 	}
 }

@@ -71,6 +71,8 @@ enum what {
 	DO_LEAF,	/* ENCLU with RAX, RBX, RCX, RDX of data; result = RAX */
 	DO_STATE,	/* the size-th of state_ops.S, with area address and mask value;
 			 * result = EDX:EAX behind it */
+	DO_WATCH,	/* read the 8 bytes at address until stop; result = one that was
+			 * neither value nor from 1 to size, or value */
 };
 
 struct op {
