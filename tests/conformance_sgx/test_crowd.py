@@ -57,3 +57,13 @@ def test_nothing_is_left_of_a_crowd() -> None:
     (_, _), (fds, kib), (fds_after, kib_after) = seen
     assert fds_after == fds, seen
     assert kib_after - kib < _KIB_A_ROUND, seen
+
+
+def test_a_crowd_gets_on_in_an_epc_that_is_far_too_small() -> None:
+    """What its threads inside need is three quarters of it, and stays."""
+    binary = Program("crowd", "dynamic").binary()
+    command = [SOFTSGX, "run", "--epc", "1M", "--", str(binary), "25"]
+    done = subprocess.run(
+        command, capture_output=True, check=False, timeout=180, cwd=binary.parent
+    )
+    assert done.returncode == 0, done.stderr

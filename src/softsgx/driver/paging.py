@@ -93,7 +93,9 @@ def _not_entered(core: "Core", encl: Encl, parts: list[Part]) -> Iterator[Part]:
 
     A thread that enters looks for them after it took its TCS: one of us two is first.
     """
-    stay = list(_entered(core, encl, parts))
+    low = min(first for first, _ in parts)
+    high = max(first + len(pages) for first, pages in parts)
+    stay = list(_entered(core, encl, low, high))
     if not stay:
         yield from parts
         return
@@ -103,10 +105,13 @@ def _not_entered(core: "Core", encl: Encl, parts: list[Part]) -> Iterator[Part]:
                 yield index, array("I", [page])
 
 
-def _entered(core: "Core", encl: Encl, parts: list[Part]) -> Iterator[range]:
-    """Yield, of each TCS that such pages are near, what a thread inside needs."""
-    low = min(first for first, _ in parts)
-    high = max(first + len(pages) for first, pages in parts)
+def is_needed(core: "Core", encl: Encl, index: int) -> bool:
+    """Say whether a page cannot go now: an exit of a thread inside will write it."""
+    return any(index in few for few in _entered(core, encl, index, index + 1))
+
+
+def _entered(core: "Core", encl: Encl, low: int, high: int) -> Iterator[range]:
+    """Yield, of each TCS that pages from *low* up to *high* are near, what stays."""
     if len(encl.reclaim.frames) < len(encl.tcs):
         _find_frames(core, encl)
     for index, frames in encl.reclaim.frames.items():
@@ -324,6 +329,8 @@ def _load_run(core: "Core", encl: Encl, run: Run) -> None:
             core.take_back_all(pages[done:])
     encl.versions.give(slots[:done])
     encl.came(first, pages[:done])
+    if core.reclaimer:
+        core.reclaimer.came(encl, done)
     encl.memory.publish(first, encl.shown_words(first, done))
 
 

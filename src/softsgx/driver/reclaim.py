@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from softsgx.arch.secinfo import PageType
 from softsgx.driver.encl import CLUSTER, CLUSTER_SHIFT, IN, Encl
 from softsgx.driver.epc_cgroup import Cgroup
-from softsgx.driver.paging import write_out
+from softsgx.driver.paging import is_needed, write_out
 from softsgx.driver.runs import runs_of
 from softsgx.machine.epcm import EpcmBits
 
@@ -20,6 +20,13 @@ if TYPE_CHECKING:
 
 NR_TO_SCAN = 16
 MORE_PAGES = 64
+_SHARE = 16
+"""No more than one page in so many goes beyond what is wanted."""
+_TURN = 4096
+"""Most pages that come back, of anybody's, while one enclave is let be: else four times
+what the EPC has, so that each thread inside, which keeps two, finds time for some."""
+_SMALL = 2
+"""Only who has no more than one page in so many of the EPC can be let be."""
 
 _KINDS = frozenset({PageType.REG, PageType.TCS, PageType.TRIM})
 _WINDOW = 256
@@ -39,28 +46,49 @@ class Reclaimer:
         self._core = core
         self._hand = 0
         self._seed = 0
+        self._favoured = self._left = 0
+        """The EID of the enclave that is let be, and what is left of its turn."""
+
+    def came(self, encl: Encl, count: int) -> None:
+        """Take note that pages of an enclave came back.
+
+        One enclave at a time keeps what it gets for a while: else, where there is far
+        too little for all, nobody would ever have together what one instruction needs.
+        """
+        self._left -= count
+        if self._left <= 0:
+            turn = min(_TURN, 4 * self._core.section.pages)
+            self._favoured, self._left = encl.eid, turn
 
     def reclaim(self, wanted: int) -> None:
         """Evict pages until *wanted* and some more are free, or none can go."""
         section = self._core.section
-        goal = max(wanted, min(wanted + MORE_PAGES, section.pages // 2))
+        more = min(MORE_PAGES, section.pages // _SHARE)
+        goal = max(wanted, min(wanted + more, section.pages // 2))
         vain = 0
-        while section.free < goal and vain < _MOST_IN_VAIN:
+        while section.free < goal:
             chosen = list(self._clusters(goal - section.free))
-            if not chosen:
+            if chosen and vain < _MOST_IN_VAIN:
+                vain = 0 if self._write_out(chosen) else vain + 1
+            elif self._favoured:
+                self._favoured = vain = 0
+            else:
                 return
-            vain = 0 if self._write_out(chosen) else vain + 1
 
     def reclaim_within(self, cgroup: Cgroup) -> int:
         """Evict up to 16 pages of a cgroup and all below it; return how many went."""
-        for _ in range(_MOST_IN_VAIN):
+        vain = 0
+        while True:
             chosen = list(self._charged_to(cgroup, NR_TO_SCAN))
-            if not chosen:
+            if chosen and vain < _MOST_IN_VAIN:
+                gone = self._write_out(chosen)
+                vain += 1
+                if gone:
+                    return gone
+            elif self._favoured:
+                self._favoured = vain = 0
+            else:
                 return 0
-            gone = self._write_out(chosen)
-            if gone:
-                return gone
-        return 0
 
     def _write_out(self, chosen: Iterable[tuple[Encl, int]]) -> int:
         by_encl: dict[Encl, set[int]] = {}
@@ -149,7 +177,9 @@ class Reclaimer:
         spared: set[Cluster] = set()
         for page, state in enumerate(states, first):
             owner = self._owner(page) if state & _VALID else None
-            if owner is not None and not _is_young(*owner, spared):
+            if owner is None or _is_young(*owner, spared):
+                continue
+            if not is_needed(self._core, *owner):
                 return owner[0], owner[1] >> CLUSTER_SHIFT
         return None
 
@@ -161,7 +191,12 @@ class Reclaimer:
         encl = self._core.by_secs.get(secs)
         if encl is None or not all(mm.tables.can_evict for mm in encl.mms):
             return None
+        if encl.eid == self._favoured and self._is_small(encl):
+            return None
         return encl, encl.index(linaddr)
+
+    def _is_small(self, encl: Encl) -> bool:
+        return encl.secs_child_cnt <= self._core.section.pages // _SMALL
 
 
 def _is_young(encl: Encl, index: int, spared: set[Cluster]) -> bool:
