@@ -34,6 +34,9 @@ API long softsgx_cpuid(uint32_t leaf, uint32_t subleaf, uint32_t *regs);
 API long softsgx_same_memory(pid_t a, pid_t b);
 API long softsgx_is_leader(pid_t tid);
 
+/* user.c: the calling thread's rights. */
+API long softsgx_act_as(uid_t uid, gid_t gid);
+
 /* measure.c: pages as the hash wants them; returns the bytes of the stream. */
 API long softsgx_lay_out(uint8_t *stream, uint64_t offset, const uint8_t *secinfo,
 			 const uint8_t *pages, size_t size);

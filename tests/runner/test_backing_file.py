@@ -4,7 +4,8 @@ import errno
 import os
 import time
 from _thread import allocate_lock
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,7 @@ from softsgx.driver.protocols import NotYetError
 from softsgx.native.backing import BackingStore, Image, Place, places
 from softsgx.runner.backing_file import BackingFile
 
+CAP_SYS_RESOURCE = 24
 FIRST: Place = (0x10000, 0x900000)
 
 
@@ -218,3 +220,47 @@ def test_without_a_thread_pages_wait_and_are_told_of(
         file.reserve()
     soon(lambda: is_written(fd, IMAGES))
     file.reserve()
+
+
+def test_a_file_has_no_page_beyond_its_users_limit(fd: int) -> None:
+    file = BackingFile(os.dup(fd), limit=FIRST[0] + 4096)
+    file.write(FIRST, IMAGES[:1])  # its PCMD is beyond
+    soon(lambda: has_failed(file, errno.EFBIG))
+    assert read(file, FIRST, 1) == (IMAGES[:1], 0)
+    assert os.fstat(fd).st_size == 0
+    file.close()
+
+
+def has_failed(file: BackingFile, number: int) -> bool:
+    try:
+        file.reserve()
+    except OSError as error:
+        return error.errno == number
+    return False
+
+
+def rights() -> tuple[str, int]:
+    """Return as whom this thread uses files, and its capabilities."""
+    text = Path("/proc/thread-self/status").read_text()
+    lines = dict(line.split(":", 1) for line in text.splitlines())
+    return lines["Uid"].split()[3], int(lines["CapEff"], 16)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
+def test_a_file_is_written_by_its_users_rights(fd: int) -> None:
+    seen: list[tuple[str, int]] = []
+
+    class Seeing(BackingFile):
+        def _write(self, place: Place, images: Sequence[Image]) -> None:
+            seen.append(rights())
+            super()._write(place, images)
+
+    mine = rights()
+    file = Seeing(os.dup(fd), user=(65534, 65534))
+    file.write(FIRST, IMAGES[:2])
+    soon(lambda: is_written(fd, IMAGES[:2]))
+    ((uid, capabilities),) = seen
+    assert uid == "65534"
+    assert not capabilities >> CAP_SYS_RESOURCE & 1
+    assert rights() == mine  # ours are as they were
+    file.close()

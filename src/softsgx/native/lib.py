@@ -150,6 +150,11 @@ def cpuid(leaf: int, subleaf: int) -> tuple[int, int, int, int]:
     return regs[0], regs[1], regs[2], regs[3]
 
 
+def act_as(uid: int, gid: int) -> None:
+    """Have this thread use files as a user does: his quotas hold, and no reserve."""
+    checked(library().softsgx_act_as(uid, gid), "capset")
+
+
 def same_memory(one: int, other: int) -> bool:
     """Say whether two processes live in one address space, as after vfork."""
     return bool(library().softsgx_same_memory(one, other))

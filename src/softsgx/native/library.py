@@ -60,6 +60,7 @@ _PROTOTYPES: dict[str, tuple[type, ...]] = {
     "softsgx_poke": (*_WAITS, _PID, _U64, ctypes.c_uint8),
     "softsgx_same_memory": (_PID, _PID),
     "softsgx_is_leader": (_PID,),
+    "softsgx_act_as": (ctypes.c_uint32, ctypes.c_uint32),
     "softsgx_code_mappings": (_PID, ctypes.c_void_p, ctypes.c_size_t),
     "softsgx_mapping_at": (_PID, _U64, ctypes.c_void_p),
     "softsgx_rewrite_cpuid": (

@@ -15,20 +15,28 @@ from functools import partial
 from softsgx.arch.addr import PAGE_SIZE
 from softsgx.arch.pageinfo import Pcmd
 from softsgx.driver.protocols import NotYetError
+from softsgx.native import lib
 from softsgx.native.backing import BackingStore, Image, Place, places
 
 _AT_ONCE = 32
 """Most pages that are written together."""
 _FETCHED = 256
 """Most pages that wait to be loaded."""
+_NO_LIMIT = 1 << 63
 _NOTHING: Image = bytes(PAGE_SIZE), bytes(Pcmd.SIZE)
 
 
 class BackingFile(BackingStore):
-    """A file for evicted pages; those that are not written yet are kept here."""
+    """A file for evicted pages; those that are not written yet are kept here.
 
-    def __init__(self, fd: int) -> None:
+    It is written as by its *user*, if we are another one, and up to *limit* bytes.
+    """
+
+    def __init__(
+        self, fd: int, user: tuple[int, int] | None = None, limit: int = _NO_LIMIT
+    ) -> None:
         super().__init__(fd)
+        self._user, self._limit = user, limit
         self._lock = allocate_lock()
         self._fetched: dict[Place, Image] = {}
         self._writes = 0
@@ -102,6 +110,7 @@ class BackingFile(BackingStore):
         while batch := self._next():
             first = next(iter(batch))
             try:
+                self._be_its_user()
                 self._write(first, list(batch.values()))
             except OSError as failure:
                 with self._lock:
@@ -113,6 +122,16 @@ class BackingFile(BackingStore):
                 for place, image in batch.items():
                     if self._kept.get(place) is image:
                         del self._kept[place]
+
+    def _be_its_user(self) -> None:
+        if self._user is not None:
+            lib.act_as(*self._user)
+
+    def _write(self, place: Place, images: Sequence[Image]) -> None:
+        last = list(places(place, len(images)))[-1]
+        if last[0] + PAGE_SIZE > self._limit or last[1] + Pcmd.SIZE > self._limit:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+        super()._write(place, images)
 
     def _next(self) -> dict[Place, Image]:
         """Return what is written next, neighbours together; nothing: it is the end."""

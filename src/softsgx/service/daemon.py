@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from time import monotonic, sleep
+from time import monotonic
 from typing import TypeVar
 
 from softsgx.driver.account import Account, Thing
@@ -38,7 +38,7 @@ from softsgx.service.shares import all_shares, use_all_descriptors
 
 _TICK_MS = 200
 """After how long what could not be done is tried again."""
-_MOMENT_S = 0.01
+_MOMENT_MS = 5
 _PARTING_S = 5.0
 """Seconds for calls under way to end, and programs that start to begin."""
 _T = TypeVar("_T")
@@ -259,9 +259,13 @@ class Daemon:
     def _dismiss_all(self) -> None:
         """Let go of all trees: their clients take them back."""
         latest = monotonic() + _PARTING_S
-        trees = self._trees()
-        while monotonic() < latest and not all(tree.is_quiet for tree in trees):
-            sleep(_MOMENT_S)
+        trees = busy = self._trees()
+        while monotonic() < latest and busy:
+            # Each by itself: there may be no moment at which all of them are quiet.
+            for tree in [tree for tree in busy if tree.is_quiet]:
+                tree.retire()
+            self.attend()
+            busy = [one for one in busy if not (one.is_retired or one.is_closed)]
         self.dismiss(trees)
         for tree in self._trees():
             tree.let_go()
@@ -277,7 +281,7 @@ class Daemon:
     def attend(self) -> None:
         """Do what is due, or wait for a moment if nothing is."""
         self._tidy()
-        self._do_due(_TICK_MS)
+        self._do_due(_MOMENT_MS)
 
     def _trees(self) -> list[Attached]:
         return [session.tree for session in list(self.sessions) if session.tree]

@@ -248,6 +248,7 @@ class Attached:
         places = _Places(session.account)
         self._crew = Crew(daemon.turn, self.loop, self._supervisor, places)
         self.serving: Serving | None = None
+        self.is_retired = False
 
     def start(self) -> None:
         """Begin to serve; a client for whom there are no threads is let go."""
@@ -293,7 +294,9 @@ class Attached:
 
     def retire(self) -> None:
         """Stop serving it, when no call is under way."""
-        self._crew.retire()
+        if not (self.is_retired or self.is_closed):
+            self.is_retired = True
+            self._crew.retire()
 
     def let_go(self) -> None:
         """Have the client take the listener back, now."""

@@ -21,7 +21,12 @@ from softsgx.runner.task.cgroups import Membership
 from softsgx.runner.task.files import Files
 from softsgx.runner.task.mappings import Mapping, is_modified, mappings
 from softsgx.runner.task.marks import marked_path
-from softsgx.runner.task.threads import is_signalled, read_proc
+from softsgx.runner.task.threads import (
+    file_limit_of,
+    file_user_of,
+    is_signalled,
+    read_proc,
+)
 
 _READ_IMPLIES_EXEC = 0x0400000
 _NOT_ANYWHERE = os.O_PATH | os.O_APPEND | os.O_DIRECT
@@ -171,7 +176,13 @@ def _backing_file(caller: Caller, number: int) -> BackingFile:
     if not _takes_pages(fd):
         os.close(fd)
         raise refuse(errno.EINVAL, f"fd {number} is no file to read and write")
-    return BackingFile(fd)
+    try:
+        user, limit = file_user_of(caller.tid), file_limit_of(caller.tid)
+        caller.check()
+    except OSError:
+        os.close(fd)
+        raise
+    return BackingFile(fd, None if user[0] == os.geteuid() else user, limit)
 
 
 def _takes_pages(fd: int) -> bool:

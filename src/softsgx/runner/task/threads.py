@@ -16,6 +16,7 @@ _PARENT = 1
 _PLACES = (23, 25, 44)
 """Of a process's code, its stack and its heap, where each of them starts."""
 _NO_STAT = [0] * 64
+_NO_LIMIT = (1 << 63) - 1
 
 
 def is_thread_of(tid: int, pid: int) -> bool:
@@ -49,6 +50,30 @@ def tracer_of(tid: int) -> int:
         return 0
     _, _, rest = status.partition("\nTracerPid:")
     return int(rest.split(maxsplit=1)[0]) if rest else 0
+
+
+def file_user_of(tid: int) -> tuple[int, int]:
+    """Return user and group as whom a thread uses files; OSError(ESRCH)."""
+    lines = _lines_of(f"/proc/{tid}/status")
+    ids = {words[0]: words[-1] for words in map(str.split, lines) if words}
+    return int(ids["Uid:"]), int(ids["Gid:"])
+
+
+def file_limit_of(tid: int) -> int:
+    """Return how large a file a thread may make, in bytes; OSError(ESRCH)."""
+    for line in _lines_of(f"/proc/{tid}/limits"):
+        name, _, values = line.partition("Max file size")
+        if not name and values:
+            soft = values.split()[0]
+            return _NO_LIMIT if soft == "unlimited" else int(soft)
+    return _NO_LIMIT
+
+
+def _lines_of(path: str) -> list[str]:
+    try:
+        return read_proc(path).split("\n")
+    except OSError as error:
+        raise OSError(errno.ESRCH, "the thread is gone") from error
 
 
 def parent_of(pid: int) -> int:
