@@ -38,7 +38,7 @@ class Grove:
         self.files = Files(driver)
         self.loop = Loop(last=-1)
         self.tree = Tree(driver, self.files, self.loop, Insiders(driver))
-        self.me = self.tree.of(os.getpid())
+        self.me = self.tree.of(Caller(os.getpid()))
 
     def turn(self, timeout_ms: int) -> None:
         """Wait once, and do what is due."""
@@ -72,7 +72,7 @@ def grove() -> Grove:
 def test_threads_are_of_their_process(grove: Grove) -> None:
     seen = []
     thread = threading.Thread(
-        target=lambda: seen.append(grove.tree.of(threading.get_native_id()))
+        target=lambda: seen.append(grove.tree.of(Caller(threading.get_native_id())))
     )
     thread.start()
     thread.join()
@@ -81,7 +81,7 @@ def test_threads_are_of_their_process(grove: Grove) -> None:
 
 def test_who_is_gone_is_not_found(grove: Grove) -> None:
     with pytest.raises(OSError, match="gone") as caught:
-        grove.tree.of(1 << 22)
+        grove.tree.of(Caller(1 << 22))
     assert caught.value.errno == errno.ESRCH
 
 
@@ -89,7 +89,7 @@ def test_a_child_of_fork_has_a_copy(grove: Grove) -> None:
     with grove.enclave() as (encl, start), forked() as pid:
         grove.me.sites[5] = 1
         grove.tree.forked(Caller(pid), os.getpid())
-        child = grove.tree.of(pid)
+        child = grove.tree.of(Caller(pid))
         assert child is not grove.me
         (vma,) = child.mm.vmas
         assert (vma.start, vma.end, vma.encl) == (start, start + 2 * PAGE, encl)
@@ -104,13 +104,13 @@ def test_a_child_gets_no_mapping_that_it_has_not(grove: Grove) -> None:
         grove.me.mm.add(Vma(0x1000, 0x2000, RW, encl, 7))
         with forked() as pid:
             grove.tree.forked(Caller(pid), os.getpid())
-            assert [vma.start for vma in grove.tree.of(pid).mm.vmas] == [start]
+            assert [vma.start for vma in grove.tree.of(Caller(pid)).mm.vmas] == [start]
 
 
 def test_a_stranger_cannot_say_it_is_our_child(grove: Grove) -> None:
     with grove.enclave(), subprocess.Popen(["sleep", "1000"]) as stranger:
         grove.tree.forked(Caller(stranger.pid), os.getpid())
-        assert grove.tree.of(stranger.pid).mm.vmas == []
+        assert grove.tree.of(Caller(stranger.pid)).mm.vmas == []
         stranger.kill()
 
 
@@ -125,12 +125,12 @@ def test_a_grandchild_finds_what_a_dead_parent_had(grove: Grove) -> None:
     with grove.enclave() as (_, start), forked() as pid:
         with forked() as other:
             grove.tree.forked(Caller(other), os.getpid())
-            assert grove.tree.of(other).mm.vmas
+            assert grove.tree.of(Caller(other)).mm.vmas
         grove.turn(1000)
         # The dead one's number is what the other remembers as its parent.
         grove.me.mm.clear()
         grove.tree.forked(Caller(pid), other)
-        assert [vma.start for vma in grove.tree.of(pid).mm.vmas] == [start]
+        assert [vma.start for vma in grove.tree.of(Caller(pid)).mm.vmas] == [start]
 
 
 def test_an_end_frees_the_address_space(grove: Grove) -> None:
@@ -147,7 +147,7 @@ def test_an_end_frees_the_address_space(grove: Grove) -> None:
 def test_a_number_that_is_used_again_is_another_process(grove: Grove) -> None:
     with forked() as pid:
         grove.tree.forked(Caller(pid), os.getpid())
-        first = grove.tree.of(pid)
+        first = grove.tree.of(Caller(pid))
     # Its end waits to be heard of; a child with its number comes before.
     fd = grove.tree._pidfds[pid]
     with forked() as other:
@@ -156,9 +156,9 @@ def test_a_number_that_is_used_again_is_another_process(grove: Grove) -> None:
         grove.loop.forget(fd)
         grove.loop.on_readable(fd, lambda: grove.tree._ended(other))
         grove.tree.forked(Caller(other), os.getpid())
-        assert grove.tree.of(other) is not first
+        assert grove.tree.of(Caller(other)) is not first
         grove.turn(0)
-        assert grove.tree.of(other) is grove.tree._processes[other]
+        assert grove.tree.of(Caller(other)) is grove.tree._processes[other]
 
 
 VFORK = """
@@ -188,17 +188,17 @@ def test_a_child_of_vfork_shares_until_it_executes(
     pipe = subprocess.PIPE
     with subprocess.Popen([tmp_path / "vfork"], stdin=pipe, stdout=pipe) as parent:
         assert parent.stdout is not None
-        first = grove.tree.of(parent.pid)
+        first = grove.tree.of(Caller(parent.pid))
         child = int(parent.stdout.readline())
-        assert grove.tree.of(child) is first
+        assert grove.tree.of(Caller(child)) is first
         assert parent.stdin is not None
         parent.stdin.write(b"go\nexecuted\n")
         parent.stdin.flush()
         assert parent.stdout.readline() == b"o\n"
         grove.tree.executed(child)
-        fresh = grove.tree.of(child)
+        fresh = grove.tree.of(Caller(child))
         assert fresh is not first
-        assert grove.tree.of(parent.pid) is first
+        assert grove.tree.of(Caller(parent.pid)) is first
         assert (first.pid, fresh.pid) == (parent.pid, child)
 
 
@@ -214,7 +214,7 @@ def test_who_shares_memory_is_not_sought_among_all(
             crowd.enter_context(one)
             assert one.stdout
             one.stdout.readline()
-            grove.tree.of(one.pid)
+            grove.tree.of(Caller(one.pid))
     # Who has the same parent is not asked; by chance two may look alike.
     assert len(asked) < 30 + 3
 
@@ -238,11 +238,11 @@ def test_an_execve_closes_no_watch_twice(grove: Grove) -> None:
         before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 -- a count
         for _ in range(5):
             grove.tree.executed(pid)
-            grove.tree.of(pid)
+            grove.tree.of(Caller(pid))
         assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208 -- a count
     grove.turn(1000)
     with pytest.raises(OSError, match="gone"):
-        grove.tree.of(pid)
+        grove.tree.of(Caller(pid))
 
 
 def test_at_the_end_of_a_tree_nothing_is_left_open(grove: Grove) -> None:

@@ -11,10 +11,12 @@ import pytest
 from softsgx.service.control import Operator
 from softsgx.service.places import CONTROL, DATA, connect
 from tests.conformance.run import SOFTSGX, run
+from tests.conformance_sgx.build import Program
 from tests.service.others import KEYS, a_reachable_place, as_nobody, is_root
 from tests.service.serving import PATIENCE_S, Served, daemon, new_platform
 
 pytestmark = [pytest.mark.runner, pytest.mark.slow]
+PAGING = Program("more_than_epc", "dynamic")
 HELLO = b'{"ask": "config", "version": 2, "exact": false, "inject": []}'
 
 
@@ -254,6 +256,14 @@ def test_another_user_attaches_if_the_daemon_lets_him(reachable: Path) -> None:
         code, _, said = as_nobody(SOFTSGX, "platform", "reset", directory)
         assert code == 1
         served.end()
+
+
+@is_root
+def test_pages_of_another_user_leave_and_come_back(reachable: Path) -> None:
+    directory = new_platform(reachable / "p", "--epc", "1M")
+    with daemon(directory, "--group", "all") as served:
+        code, _, said = as_nobody(*served.command(PAGING.binary()))
+        assert (code, said) == (0, "")
 
 
 @is_root

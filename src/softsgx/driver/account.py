@@ -11,6 +11,8 @@ from enum import Enum
 from softsgx.driver.errnos import refuse
 
 NO_BOUND = 1 << 62
+NOBODY = -1
+"""Who has no account: there are no users."""
 
 
 class Thing(Enum):
@@ -31,7 +33,7 @@ class Account:
 
     def __init__(
         self,
-        uid: int = -1,
+        uid: int = NOBODY,
         shares: "Mapping[Thing, Shares] | None" = None,
         met: Callable[[Thing], None] = lambda _: None,
     ):
@@ -71,7 +73,7 @@ class Shares:
     *owned*: so many are there for the owner alone, beside what the others share.
     """
 
-    def __init__(self, whole: int, owner: int = -1, owned: int = 0):
+    def __init__(self, whole: int, owner: int = NOBODY, owned: int = 0):
         self._owner, self._owned = owner, owned
         self._left = whole
         self._has: dict[int, int] = {}

@@ -5,6 +5,7 @@ process's address space, whoever has it.
 """
 
 import ctypes
+import errno
 import fcntl
 import os
 import struct
@@ -16,6 +17,7 @@ _API = 0xC018AA3F
 _REGISTER = 0xC020AA00
 _WRITEPROTECT = 0xC018AA06
 
+_LINK = "anon_inode:[userfaultfd]"
 _VERSION = 0xAA
 _MISSING_SHMEM, _SIGBUS, _WP_SHMEM = 1 << 5, 1 << 7, 1 << 12
 _FEATURES = _MISSING_SHMEM | _SIGBUS | _WP_SHMEM
@@ -38,6 +40,12 @@ def is_there() -> bool:
     return True
 
 
+def _check(fd: int) -> None:
+    """Refuse anything else with EINVAL: it may take the number for another one."""
+    if os.readlink(f"/proc/self/fd/{fd}") != _LINK:  # noqa: PTH115 -- no path
+        raise OSError(errno.EINVAL, "no userfaultfd")
+
+
 class Userfault:
     """Memory of one process whose pages are ours to take; *fd* is closed with it.
 
@@ -49,6 +57,7 @@ class Userfault:
         self.fd = fd
         request = bytearray(_THREE.pack(_VERSION, _FEATURES, 0))
         try:
+            _check(fd)
             fcntl.ioctl(fd, _API, request)
         except OSError:
             os.close(fd)

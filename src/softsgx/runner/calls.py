@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from softsgx.arch.addr import PAGE_SIZE
+from softsgx.driver.account import NOBODY
 from softsgx.driver.device import File, Isgx
 from softsgx.driver.driver import Driver
 from softsgx.driver.encl import Encl
@@ -203,10 +204,15 @@ class Calls:
         """Take a userfaultfd; without one the process's enclaves stay in the EPC."""
         if not self._driver.reclaimer:
             return 0
-        task.mm.tables.close()
-        task.mm.tables = page_tables(
-            task.process.pid, task.caller, args[0], self._files.inherit
+        found = page_tables(
+            task.process.pid,
+            task.caller,
+            args[0],
+            self._files.inherit,
+            is_foreign=self._driver.account().uid not in {NOBODY, os.geteuid()},
         )
+        task.mm.tables.close()
+        task.mm.tables = found
         _watch_evicted(task.mm, task.mm.encls)
         return 0
 

@@ -84,7 +84,7 @@ class Serving(Sgx):
             debugger = self.tree.known(call.tid)
             cgroups.enter(debugger.membership if debugger else None)
             return self._memory.carry_out(caller, call.args)
-        process = self.tree.of(call.tid)
+        process = self.tree.of(caller)
         caller.check()
         cgroups.enter(process.membership)
         return self._calls.carry_out(UserTask(caller, process, self._files), call.args)

@@ -54,8 +54,9 @@ class Tree:
         self._heritage: dict[int, list[Vma]] = {}
         """Enclave mappings of processes that ended: a child may come to claim them."""
 
-    def of(self, tid: int) -> Process:
+    def of(self, caller: Caller) -> Process:
         """Return the process of a thread; OSError(ESRCH) if it is gone."""
+        tid = caller.tid
         pid = self._pid_of.get(tid)
         if pid is None or not is_thread_of(tid, pid):
             if len(self._pid_of) > _THREADS_KNOWN:
@@ -63,7 +64,9 @@ class Tree:
             pid = self._pid_of[tid] = pid_of(tid)
         process = self._processes.get(pid)
         if process is None:
-            process = self._sharer(pid) or Process(pid, Mm(owner=pid))
+            process = self._sharer(pid, caller)
+            # Another thread of it may have come between.
+            process = self._processes.get(pid) or process or Process(pid, Mm(owner=pid))
             self._add(pid, process)
         return process
 
@@ -136,14 +139,18 @@ class Tree:
 
     # ---- relations ----
 
-    def _sharer(self, pid: int) -> Process | None:
+    def _sharer(self, pid: int, caller: Caller) -> Process | None:
         """Return the process whose memory another one has, its parent's most likely."""
         parent = self._processes.get(parent_of(pid))
-        if parent and lib.same_memory(pid, parent.pid):
-            return parent
         # Children of fork are alike too, but they do not come by here.
         alike = self._marked.get(memory_mark(pid), [])[-_MOST_ALIKE:]
-        return next((one for one in alike if lib.same_memory(pid, one.pid)), None)
+        known = [one for one in (parent, *alike) if one]
+        if not known:
+            return None
+        with caller.aside():
+            same = (one for one in known if lib.same_memory(pid, one.pid))
+            found = next(same, None)
+        return found if found and found.pids else None
 
     def _vmas_of(self, pid: int) -> list[Vma]:
         process = self._processes.get(pid)

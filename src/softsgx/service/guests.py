@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from softsgx.service.daemon import Daemon
     from softsgx.service.session import Session
 
-_PATIENCE_S = 1.0
+_PATIENCE_S = 3.0
 """Seconds in which what is known of programs that ended is forgotten."""
 
 

@@ -115,7 +115,8 @@ class Caller:
 
     def take_fd(self, fd: int) -> int:
         """Return a descriptor of ours for what it has open; EBADF."""
-        taken = lib.take_fd(pid_of(self.tid), fd & 0xFFFF_FFFF)
+        with self.aside():
+            taken = lib.take_fd(pid_of(self.tid), fd & 0xFFFF_FFFF)
         if not self.is_waiting():
             os.close(taken)
             raise OSError(errno.ESRCH, "the caller is gone")

@@ -6,7 +6,8 @@ from then on an access to it is a SIGBUS, which the agent asks us about.
 
 import errno
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 
 from softsgx.arch.addr import PAGE_SHIFT
 from softsgx.driver.encl import Encl
@@ -14,6 +15,7 @@ from softsgx.driver.protocols import NoTables, Tables
 from softsgx.native.memory import SharedMemory
 from softsgx.native.userfault import Userfault
 from softsgx.runner.task.caller import Caller
+from softsgx.runner.task.deputies import Deputies, Errand, LateError
 from softsgx.runner.task.files import Inherit
 from softsgx.runner.task.mappings import Mapping, mappings
 from softsgx.runner.task.threads import is_thread_of
@@ -22,13 +24,19 @@ _GONE = frozenset({errno.ESRCH, errno.ENOENT, errno.EINVAL})
 """The process, or the mapping, is there no more: so are its pages."""
 
 
-def page_tables(pid: int, caller: Caller, fd: int, inherit: Inherit) -> Tables:
-    """Return those of process *pid*, of which *caller* has a userfaultfd open."""
+def page_tables(
+    pid: int, caller: Caller, fd: int, inherit: Inherit, *, is_foreign: bool
+) -> Tables:
+    """Return those of process *pid*, of which *caller* has a userfaultfd open.
+
+    *is_foreign*: its user is not ours, and may mean us harm.
+    """
     try:
         userfault = Userfault(caller.take_fd(fd))
     except OSError:
         return NoTables()
-    return PageTables(pid, userfault, inherit("tables", userfault.fd))
+    kind = ForeignTables if is_foreign else PageTables
+    return kind(pid, userfault, inherit("tables", userfault.fd))
 
 
 class PageTables:
@@ -126,6 +134,51 @@ class PageTables:
         """Let go of them."""
         self._disinherit()
         self._userfault.close()
+
+
+class ForeignTables(PageTables):
+    """Those of a process that may keep us waiting, which we do not for long."""
+
+    _deputies = Deputies()
+    _late: Errand | None = None
+
+    def watch(self, encl: Encl) -> bool:
+        """Do as the others, and say that mappings change where that takes long."""
+        try:
+            return bool(self._do(partial(super().watch, encl)))
+        except LateError:
+            return False
+
+    def protect(self, encl: Encl, runs: list[tuple[int, int]]) -> None:
+        """Do as the others; LateError: the pages have to stay."""
+        self._do(partial(super().protect, encl, runs))
+
+    def unprotect(self, encl: Encl, runs: list[tuple[int, int]]) -> None:
+        """Do as the others, after what is late."""
+        do = partial(super().unprotect, encl, runs)
+        if self._late is None or not self._late.then(do):
+            with suppress(LateError):
+                self._do(do)
+
+    def close(self) -> None:
+        """Let go of them, when nothing is done to them any more."""
+        if self._late is not None and self._late.then(self._userfault.close):
+            self._disinherit()
+        else:
+            super().close()
+
+    def _do(self, do: Callable[[], object]) -> object:
+        if self._late is not None and not self._late.is_over:
+            raise LateError
+        errand = self._deputies.start(do)
+        try:
+            return errand.wait(self._deputies.patience)
+        except LateError:
+            # What it finds of mappings may be old by then.
+            if errand.then(self._mappings.clear):
+                self._late = errand
+                self._deputies.give_up(errand)
+            raise
 
 
 @contextmanager
