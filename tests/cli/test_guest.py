@@ -106,7 +106,8 @@ def test_the_policy_shows_what_guests_have_leave_for(place: Path) -> None:
     assert "guest        one: PROVISIONKEY, lists of the guest\n" in table
     assert "two" not in table
     shown = json.loads(CliRunner().invoke(policy_command, [*show, "--json"]).output)
-    assert shown["guests"] == {"one": {"provisioning": True, "launch": "guest"}}
+    given = {"provisioning": True, "launch": "guest", "oversubscribe": False}
+    assert shown["guests"] == {"one": given}
 
 
 def test_a_guest_is_moved_with_the_keys_of_its_own(place: Path, tmp_path: Path) -> None:

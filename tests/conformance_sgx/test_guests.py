@@ -3,7 +3,6 @@
 import json
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -111,26 +110,6 @@ def test_a_guest_that_is_busy_is_not_entered_twice(place: Path) -> None:
         assert guest(place, "reset", "one") == "one: on, 4096 KiB of EPC\n"
         assert first.wait() == -signal.SIGKILL
     assert within(place, KEYS.binary()).code == 0
-
-
-def test_a_kill_at_any_moment_loses_no_epc(place: Path) -> None:
-    guest(place, "new", "rest", "--epc", "28M")
-    guest(place, "start", "rest")
-    for at in range(8):
-        with subprocess.Popen(
-            under(place, "--", KEYS.binary(), name=("one", "rest")[at % 2]),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        ) as victim:
-            time.sleep(at * 0.07)
-            victim.kill()
-    for name, mib in (("one", 4), ("rest", 28)):
-        assert within(place, KEYS.binary(), name=name).code == 0
-        assert within(place, "cat", EPC_SIZE, name=name).stdout == f"{mib << 20}\n"
-    guest(place, "stop", "rest")
-    guest(place, "stop", "one")
-    guest(place, "new", "all", "--epc", "32M")
-    guest(place, "start", "all")
 
 
 def test_two_guests_and_the_host_at_once(place: Path) -> None:

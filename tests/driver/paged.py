@@ -5,7 +5,7 @@ import errno
 from softsgx.arch.addr import PAGE_SHIFT
 from softsgx.driver.driver import Driver
 from softsgx.driver.encl import Encl
-from softsgx.driver.paging import write_out
+from softsgx.driver.paging import Send, write_out
 from softsgx.driver.runs import runs_of
 from softsgx.machine.model import Model
 from tests.driver.fakes import BASE, PAGE, RW, TCS, FakeMemory, World, tcs_bytes
@@ -15,9 +15,9 @@ EPC = 40
 """Pages: one for each of SECS, TCS and a version array, and 37 for others."""
 
 
-def evict(driver: Driver, encl: Encl, *indices: int) -> int:
+def evict(driver: Driver, encl: Encl, *indices: int, send: Send | None = None) -> int:
     """Evict pages of an enclave; return how many went."""
-    return write_out(driver, encl, list(runs_of(indices)))
+    return write_out(driver, encl, list(runs_of(indices)), send)
 
 
 class FakeTables:

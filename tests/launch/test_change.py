@@ -149,12 +149,13 @@ def test_an_empty_list_means_nobody() -> None:
 
 
 def test_leave_for_a_guest_is_given_and_taken() -> None:
-    both = GuestRules(provisioning=True, launch=Launch.GUEST)
+    both = GuestRules(provisioning=True, launch=Launch.GUEST, oversubscribe=True)
     given = give_leave(Policy(), "one", both)
     assert (given.serial, given.guest("one")) == (1, both)
     assert list(opened(Policy(), given)) == [
         "guests.one: its enclaves may have PROVISIONKEY",
         "guests.one: the lists may be kept out of it",
+        "guests.one: it may have more EPC than is left for it",
     ]
     assert list(opened(given, give_leave(given, "two", GuestRules()))) == []
     taken = give_leave(given, "one", GuestRules())

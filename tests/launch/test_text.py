@@ -205,6 +205,7 @@ def test_leave_for_guests_is_read_as_it_was_written() -> None:
     rules = {
         "one": GuestRules(provisioning=True),
         "a.b": GuestRules(launch=Launch.GUEST),
+        "c": GuestRules(oversubscribe=True),
     }
     policy = Policy(guests=rules)
     assert decode_policy(encode_policy(policy)) == policy

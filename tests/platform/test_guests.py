@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from softsgx.launch.guests import Launch
+from softsgx.launch.change import give_leave
+from softsgx.launch.guests import GuestRules, Launch
 from softsgx.machine.model import Model
+from softsgx.platform.audit import Who
 from softsgx.platform.errors import PlatformError
 from softsgx.platform.guest_record import (
     OWN,
@@ -28,6 +30,7 @@ from softsgx.virt.kvm import Kvm
 MIB = 1 << 20
 SMALL = GuestRecord(epc_bytes=4 * MIB)
 KEY = bytes(range(32))
+ME = Who.of(os.getpid())
 
 
 @pytest.fixture
@@ -51,6 +54,7 @@ def refused(why: str) -> pytest.RaisesExc[PlatformError]:
         ),
         replace(SMALL, lepubkeyhash=OWN, launch=Launch.GUEST),
         replace(SMALL, keys=Keys.SEPARATE, provisioning=True),
+        replace(SMALL, is_on=True, resident_bytes=MIB),
     ],
 )
 def test_a_record_is_read_as_it_was_written(record: GuestRecord) -> None:
@@ -74,6 +78,8 @@ GOOD = encode_guest(SMALL).decode()
         (GOOD.replace("on = false", ""), "on is missing"),
         (GOOD.replace("shared", "own"), "keys: one of shared, separate is expected"),
         (GOOD.replace('"host"', "1"), "launch: one of host, guest is expected"),
+        (GOOD + "resident_bytes = 4096", "resident_bytes 4096: not a part of 4194304"),
+        (GOOD + "resident_bytes = 4194304", "resident_bytes 4194304: not a part of"),
         (GOOD + "more = 1", "more: no such key in a guest"),
     ],
 )
@@ -129,6 +135,45 @@ def test_the_sum_of_their_epc_is_the_platforms(guests: Guests) -> None:
         "guest two has 6291456 bytes of EPC; 5242880 are left by those that run"
     ):
         guests.start("two")
+
+
+def _leave(guests: Guests, name: str, rules: GuestRules) -> None:
+    guests._policies.change(lambda old: give_leave(old, name, rules), ME)
+
+
+def test_with_the_owners_leave_a_guest_has_more_than_there_is(tmp_path: Path) -> None:
+    model = Model(epc_bytes=16 * MIB, enclv=True, oversub=True)
+    guests = Guests(Platform.create(tmp_path / "p", model))
+    guests.create("small", SMALL)
+    large = GuestRecord(epc_bytes=64 * MIB)
+    with refused("67108864 bytes of EPC for big; the platform has 16777216"):
+        guests.create("big", large)
+    _leave(guests, "big", GuestRules(oversubscribe=True))
+    guests.create("big", large)
+    guests.start("small")
+    assert guests.start("big").record.resident_bytes == 6 * MIB
+    assert guests.held() == 10 * MIB
+    _leave(guests, "big", GuestRules())
+    with refused("the owner has not signed .guests.big. oversubscribe = true"):
+        guests.check_leave("big", guests.open("big").record)
+    assert guests.stop("big").record == large
+    with refused("guest big has 67108864 bytes of EPC; 12582912 are left by those"):
+        guests.start("big")
+
+
+def test_what_oversubscription_takes(tmp_path: Path, guests: Guests) -> None:
+    _leave(guests, "big", GuestRules(oversubscribe=True))
+    guests.create("big", GuestRecord(epc_bytes=17 * MIB))
+    with refused("16777216 are left, and the processor cannot oversubscribe EPC"):
+        guests.start("big")
+    model = Model(epc_bytes=5 * MIB, enclv=True, oversub=True)
+    few = Guests(Platform.create(tmp_path / "few", model))
+    _leave(few, "big", GuestRules(oversubscribe=True))
+    few.create("one", SMALL)
+    few.create("big", SMALL)
+    few.start("one")
+    with refused("1048576 are left, and to oversubscribe takes 2097152"):
+        few.start("big")
 
 
 @pytest.mark.parametrize("name", ["", "..", "a/b", "-x", "a" * 65, "a\n"])

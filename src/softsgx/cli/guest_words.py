@@ -15,7 +15,10 @@ def guest_line(guest: Guest) -> str:
     """Say the most important of a guest."""
     record = guest.record
     state = "on" if record.is_on else "off"
-    return f"{guest.name}: {state}, {record.epc_bytes >> 10} KiB of EPC"
+    line = f"{guest.name}: {state}, {record.epc_bytes >> 10} KiB of EPC"
+    if record.resident_bytes:
+        line += f", {record.resident_bytes >> 10} of them at a time"
+    return line
 
 
 def guest_words(platform: Platform, guest: Guest) -> Words:
@@ -33,6 +36,7 @@ def guest_words(platform: Platform, guest: Guest) -> Words:
         "flc": vcpu.model.flc,
         "sections": [{"node": 0, "size": record.epc_bytes}],
         "epc_bytes": record.epc_bytes,
+        "resident_bytes": record.held_bytes,
         "lepubkeyhash": record.lepubkeyhash,
         "provisioning": "yes" if leave else "asked" if record.provisioning else "no",
         "launch": record.launch,

@@ -245,6 +245,11 @@ def import_list(
     type=click.Choice([str(one) for one in Launch]),
     help="`guest`: the lists may be kept out of it.",
 )
+@click.option(
+    "--oversubscribe",
+    type=click.Choice(["yes", "no"]),
+    help="Whether it may have more EPC than there is left for it.",
+)
 @_TOML
 @platform_option
 def give_guest(
@@ -252,6 +257,7 @@ def give_guest(
     name: str,
     provisioning: str | None,
     launch: str | None,
+    oversubscribe: str | None,
     as_toml: bool,
     directory: Path,
 ) -> None:
@@ -262,14 +268,17 @@ def give_guest(
     def how(old: Policy) -> Policy:
         rules = old.guest(name)
         given = GuestRules(
-            provisioning=rules.provisioning
-            if provisioning is None
-            else provisioning == "yes",
+            provisioning=_answer(provisioning, rules.provisioning),
             launch=Launch(launch or rules.launch),
+            oversubscribe=_answer(oversubscribe, rules.oversubscribe),
         )
         return give_leave(old, name, given)
 
     _change(directory, how, as_toml=as_toml)
+
+
+def _answer(word: str | None, before: bool) -> bool:  # noqa: FBT001 -- two answers
+    return before if word is None else word == "yes"
 
 
 def _change(directory: Path, how: Callable[[Policy], Policy], *, as_toml: bool) -> None:

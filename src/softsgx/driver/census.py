@@ -181,7 +181,7 @@ def tcs_map(
 
 
 def _evicted(encl: Encl) -> int:
-    return encl.evicted + (encl.secs_slot is not None)
+    return encl.evicted - encl.away + (encl.secs_slot is not None)
 
 
 def _inside(encl: Encl) -> int:

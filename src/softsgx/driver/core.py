@@ -1,7 +1,9 @@
 """What all of the driver stands on: the EPC given out, the leaves, the news of EPCM."""
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from softsgx.arch.addr import PAGE_SHIFT
 from softsgx.driver.account import Account, Thing
@@ -20,6 +22,9 @@ from softsgx.driver.section import Run, Section
 from softsgx.encls.run import eremove_run
 from softsgx.machine.epcm import EpcmEntry
 from softsgx.machine.machine import Machine
+
+if TYPE_CHECKING:
+    from softsgx.driver.pager import Pager
 
 Changed = tuple[Encl, int, int]
 """An enclave, and where it changed: offset and length, in bytes or in pages."""
@@ -71,6 +76,8 @@ class Core:
         """What happened to enclaves that are gone."""
         self.gate: Gate = StockGate()
         self.reclaimer = Reclaimer(self) if pages else None
+        self.pager: Pager | None = None
+        """The monitor's, of a guest with more EPC than the host has for it."""
         self.bring_out: Callable[[Encl], None] = _stay
         self.account: Callable[[], Account] = Account
         """Tells who the thread that calls works for."""
@@ -100,17 +107,25 @@ class Core:
                 break
         if self.reclaimer and self.section.free < count:
             self.reclaimer.reclaim(count)
+        if self.pager:
+            self.pager.make_room(count)
 
     def fitting(self, encl: Encl, count: int) -> int:
         """Return how many of *count* pages an enclave can get; others go for them."""
         count = min(count, encl.account.room(Thing.PAGES))
-        self.make_room(count + encl.va_needed(count))
-        return encl.fitting(count, self.section.room)
+        if self.pager is None:
+            self.make_room(count + encl.va_needed(count))
+            return encl.fitting(count, self.section.room)
+        count = min(count, self.pager.share)
+        with suppress(OSError):
+            self.make_room(count + encl.va_needed(count))
+        return encl.fitting(count, min(self.section.room, max(0, self.pager.free)))
 
     @property
     def reachable(self) -> int:
         """EPC pages that the current cgroup can ever have."""
-        return min(self.section.pages, self.cgroups.current().most)
+        most = self.pager.pages if self.pager else self.section.pages
+        return min(most, self.cgroups.current().most)
 
     def grow(self, encl: Encl, count: int) -> list[int]:
         """Make room for the versions of *count* more pages; return new VA pages."""
@@ -168,14 +183,21 @@ class Core:
     def _remove_all(self, encl: Encl) -> None:
         """EREMOVE all pages, in as few runs as the EPC has them in, in any order."""
         pages: list[int] = []
+        away: list[int] = []
         for stretch in encl.pages_in_use():
-            if not stretch.page.evicted:
-                first = stretch.page.epc_page
-                pages.extend(range(first, first + stretch.count))
+            first = stretch.page.epc_page
+            run = range(first, first + stretch.count)
+            if stretch.page.away:
+                away.extend(run)
+            elif not stretch.page.evicted:
+                pages.extend(run)
         encl.forget_pages()
         for first, count in runs_of(pages):
             eremove_run(self.machine, encl.secs, first, count)
             self.take_back(first, count)
+        for page in away:
+            self._eremove(page)
+            self.take_back(page, 1)
 
     def _forget_evicted(self, encl: Encl, stretch: Stretch) -> None:
         slot = stretch.page.epc_page
@@ -207,6 +229,8 @@ class Core:
         encl.account.give(Thing.PAGES, encl.page_cnt)
         for changes in (self._unpublished, self._changes):
             changes[:] = [change for change in changes if change[0] is not encl]
+        if self.pager and encl.secs_slot is None:
+            self.pager.reach(encl.secs)
         if encl.secs_slot is None:
             # A thread that was killed inside has left, though no leaf said so.
             self.machine.enclaves[encl.secs].inside.clear()

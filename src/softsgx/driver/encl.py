@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 _IN_TABLES = 1 << 3
 _TYPE_SHIFT = 4
 _EVICTED = 1 << 7
+_AWAY = 1 << 31
+"""With _EVICTED, in the column of EPC pages: a monitor has it out, and that is its."""
 _WINDOW = 32 * CHUNK
 IN, OUT = b"i", b"o"
 """Letters of `Encl.whereabouts`."""
@@ -41,8 +43,8 @@ CLUSTER = 1 << CLUSTER_SHIFT
 class EnclPage:
     """A page the enclave has: where it is, its type, and the most a VMA may ask.
 
-    *in_tables*: Linux has it in the page tables, though its EPCM state kept it out of
-    the native ones.  *evicted*: *epc_page* is the number of its version's slot.
+    *in_tables*: it is in Linux's page tables, if not in the native ones.  *evicted*:
+    *epc_page* is the slot of its version, unless a monitor took it *away*.
     """
 
     epc_page: int
@@ -50,6 +52,7 @@ class EnclPage:
     vm_max_prot: int
     in_tables: bool = False
     evicted: bool = False
+    away: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +118,8 @@ class Encl:
         self.counts = Counts()
         """What was counted here; agents count beside it."""
         self.versions = Versions()
-        self.evicted = 0
-        """Pages that are not in the EPC now."""
+        self.evicted = self.away = 0
+        """Pages that are not in the EPC now; those that its driver knows nothing of."""
         self.is_loading = False
         """A page comes back: the SECS has to stay."""
         self.reclaim = ReclaimState()
@@ -220,6 +223,19 @@ class Encl:
             range(index >> CLUSTER_SHIFT, (last >> CLUSTER_SHIFT) + 1)
         )
 
+    def sent(self, index: int, epc_pages: Sequence[int]) -> None:
+        """Take note that a monitor took pages, from number *index* on, away."""
+        self._move(index, [page | _AWAY for page in epc_pages], _EVICTED)
+        self.evicted += len(epc_pages)
+        self.away += len(epc_pages)
+
+    def returned(self, index: int, epc_page: int) -> None:
+        """Take note that a page which a monitor had taken away is back."""
+        self._move(index, [epc_page], 0)
+        self.evicted -= 1
+        self.away -= 1
+        self.reclaim.young.add(index >> CLUSTER_SHIFT)
+
     def _move(self, index: int, places: Sequence[int], evicted: int) -> None:
         infos = self._pages.column(1, index, len(places))
         moved = array("B", [info & ~_EVICTED | evicted for info in infos])
@@ -256,7 +272,7 @@ class Encl:
         self.reclaim = ReclaimState()
         self._blocks.clear()
         self.tcs.clear()
-        self.secs_child_cnt = self.evicted = 0
+        self.secs_child_cnt = self.evicted = self.away = 0
 
     def lose(self) -> None:
         """Give back what is kept for it elsewhere: its machine is gone."""
@@ -346,5 +362,6 @@ class Encl:
 @lru_cache(maxsize=1024)
 def _page(epc_page: int, info: int) -> EnclPage:
     in_tables, evicted = bool(info & _IN_TABLES), bool(info & _EVICTED)
-    page_type = (info & ~_EVICTED) >> _TYPE_SHIFT
-    return EnclPage(epc_page, page_type, info & PROT_RWX, in_tables, evicted)
+    page_type, cap = (info & ~_EVICTED) >> _TYPE_SHIFT, info & PROT_RWX
+    away = evicted and bool(epc_page & _AWAY)
+    return EnclPage(epc_page & ~_AWAY, page_type, cap, in_tables, evicted, away)

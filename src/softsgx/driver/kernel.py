@@ -25,7 +25,7 @@ class Kernel:
 
     def __init__(self, machine: Machine, execute: Execute = encls.execute):
         self._machine, self._execute = machine, execute
-        self._memory = FlatMemory(machine.epc.pages)
+        self._memory = FlatMemory(machine.epc.limit)
         self._lp = Processor.kernel(self._memory, processor=-1)
 
     def ecreate(self, page: int, secs: bytes) -> None:

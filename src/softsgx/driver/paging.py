@@ -7,7 +7,7 @@ not there.
 
 import errno
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -39,8 +39,13 @@ _SHARE = 16
 # ---- out ----
 
 
-def write_out(core: "Core", encl: Encl, runs: Sequence[Run]) -> int:
-    """Evict those of an enclave's pages that are in the EPC; return how many went."""
+def write_out(
+    core: "Core", encl: Encl, runs: Sequence[Run], send: "Send | None" = None
+) -> int:
+    """Evict those of an enclave's pages that are in the EPC; return how many went.
+
+    *send*: a monitor's way to do it, of which the enclave's driver is not to know.
+    """
     core.absorb()
     parts = [part for run in runs for part in encl.resident(*run)]
     spans = [span for run in runs for span in _span(encl, run)]
@@ -48,7 +53,8 @@ def write_out(core: "Core", encl: Encl, runs: Sequence[Run]) -> int:
         encl.memory.publish(first, bytes(2 * count))
     gone: list[Run] = []
     if parts and _is_protected(encl, spans):
-        gone = _write_out(core, encl, list(_not_entered(core, encl, parts)))
+        free = list(_not_entered(core, encl, parts))
+        gone = (send or _write_out)(core, encl, free)
     core.machine.epcm.touched.clear()
     for first, count in gone:
         encl.memory.zap(first << PAGE_SHIFT, count << PAGE_SHIFT)
@@ -58,7 +64,7 @@ def write_out(core: "Core", encl: Encl, runs: Sequence[Run]) -> int:
     if went < sum(len(pages) for _, pages in parts):
         for first, count in spans:
             encl.memory.publish(first, encl.shown_words(first, count))
-    if not encl.secs_child_cnt and encl.initialized:
+    if not send and not encl.secs_child_cnt and encl.initialized:
         _write_out_secs(core, encl)
     return went
 
@@ -86,6 +92,9 @@ def _is_protected(encl: Encl, runs: list[Run]) -> bool:
 
 Part = tuple[int, "array[int]"]
 """Neighbours that are in the EPC: the first of them, and all their EPC pages."""
+
+Send = Callable[["Core", Encl, list[Part]], list[Run]]
+"""What evicts pages that nobody can write any more, and says which went."""
 
 
 def _not_entered(core: "Core", encl: Encl, parts: list[Part]) -> Iterator[Part]:
@@ -218,7 +227,10 @@ def load_page(core: "Core", encl: Encl, index: int) -> EnclPage:
     There is such a page.
     """
     page = encl.numbered(index)
-    if page is not None and page.evicted:
+    if page is not None and page.away and core.pager:
+        core.pager.reach(page.epc_page)
+        page = encl.numbered(index)
+    elif page is not None and page.evicted:
         _load_run(core, encl, (index, 1))
         page = encl.numbered(index)
     if page is None:
@@ -246,7 +258,9 @@ def _most_together(core: "Core") -> int:
 
 
 def _load_with(core: "Core", encl: Encl, index: int, run: Run) -> EnclPage:
-    if run[1] > 1:
+    if encl.away and core.pager:
+        core.pager.reach_run(encl, run)
+    elif run[1] > 1:
         # If it fails one of the others may be the reason.
         with suppress(OSError):
             _load_run(core, encl, run)
@@ -286,6 +300,8 @@ def alloc_children(core: "Core", encl: Encl, count: int) -> tuple[int, list[Run]
 def load_secs(core: "Core", encl: Encl) -> int:
     """Return the EPC page of an enclave's SECS, which it brings back if it is out."""
     if encl.secs_slot is None:
+        if core.pager:
+            core.pager.reach(encl.secs)
         return encl.secs
     images = _images(core, encl, encl.size >> PAGE_SHIFT, 1)
     epc_page = core.alloc(listed=False)

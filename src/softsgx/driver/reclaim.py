@@ -6,12 +6,12 @@ were loaded since somebody came by last.
 """
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from softsgx.arch.secinfo import PageType
 from softsgx.driver.encl import CLUSTER, CLUSTER_SHIFT, IN, Encl
 from softsgx.driver.epc_cgroup import Cgroup
-from softsgx.driver.paging import is_needed, write_out
+from softsgx.driver.paging import Send, is_needed, write_out
 from softsgx.driver.runs import runs_of
 from softsgx.machine.epcm import EpcmBits
 
@@ -39,11 +39,28 @@ Cluster = tuple[Encl, int]
 """Pages of an enclave that leave together: numbers CLUSTER * n and those behind it."""
 
 
-class Reclaimer:
-    """A hand that leaps about the EPC; what was loaded lately it lets be once."""
+class Space(Protocol):
+    """What is to be made room in: pages in all, and how many of them are free."""
 
-    def __init__(self, core: "Core"):
+    pages: int
+
+    @property
+    def free(self) -> int:
+        """Pages that nothing is in."""
+
+
+class Reclaimer:
+    """A hand that leaps about the EPC; what was loaded lately it lets be once.
+
+    *send* writes pages out, the driver's unless told; *space*, where room is needed.
+    """
+
+    def __init__(
+        self, core: "Core", space: Space | None = None, send: Send | None = None
+    ):
         self._core = core
+        self._space = space or core.section
+        self._send = send
         self._hand = 0
         self._seed = 0
         self._favoured = self._left = 0
@@ -57,17 +74,17 @@ class Reclaimer:
         """
         self._left -= count
         if self._left <= 0:
-            turn = min(_TURN, 4 * self._core.section.pages)
+            turn = min(_TURN, 4 * self._space.pages)
             self._favoured, self._left = encl.eid, turn
 
     def reclaim(self, wanted: int) -> None:
         """Evict pages until *wanted* and some more are free, or none can go."""
-        section = self._core.section
-        more = min(MORE_PAGES, section.pages // _SHARE)
-        goal = max(wanted, min(wanted + more, section.pages // 2))
+        space = self._space
+        more = min(MORE_PAGES, space.pages // _SHARE)
+        goal = max(wanted, min(wanted + more, space.pages // 2))
         vain = 0
-        while section.free < goal:
-            chosen = list(self._clusters(goal - section.free))
+        while space.free < goal:
+            chosen = list(self._clusters(goal - space.free))
             if chosen and vain < _MOST_IN_VAIN:
                 vain = 0 if self._write_out(chosen) else vain + 1
             elif self._favoured:
@@ -95,7 +112,7 @@ class Reclaimer:
         for encl, index in chosen:
             by_encl.setdefault(encl, set()).add(index)
         return sum(
-            write_out(self._core, encl, list(runs_of(indices)))
+            write_out(self._core, encl, list(runs_of(indices)), self._send)
             for encl, indices in by_encl.items()
         )
 
@@ -196,7 +213,7 @@ class Reclaimer:
         return encl, encl.index(linaddr)
 
     def _is_small(self, encl: Encl) -> bool:
-        return encl.secs_child_cnt <= self._core.section.pages // _SMALL
+        return encl.secs_child_cnt <= self._space.pages // _SMALL
 
 
 def _is_young(encl: Encl, index: int, spared: set[Cluster]) -> bool:

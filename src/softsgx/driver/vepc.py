@@ -16,8 +16,11 @@ from softsgx.driver.core import Core
 from softsgx.driver.encl import Encl
 from softsgx.driver.errnos import refuse
 from softsgx.driver.protocols import EnclMemory
-from softsgx.driver.section import Run
+from softsgx.driver.section import Run, Section
 from softsgx.driver.uapi import MAP_SHARED, SGX_IOC_VEPC_REMOVE_ALL
+
+_MOST_NUMBERS = 1 << 31
+"""What `Encl` has room for."""
 
 
 class VepcDevice:
@@ -30,6 +33,20 @@ class VepcDevice:
     def __init__(self, core: Core):
         self.core = core
         self.zombies: list[int] = []
+        first = core.machine.epc.pages
+        self._numbers = Section([(first, _MOST_NUMBERS - first)], 0)
+
+    def number(self, count: int) -> list[Run]:
+        """Give numbers to pages that a guest only believes in."""
+        runs = self._numbers.alloc_run(count)
+        epc = self.core.machine.epc
+        epc.limit = max(epc.limit, *(first + size for first, size in runs))
+        return runs
+
+    def unnumber(self, runs: list[Run]) -> None:
+        """Take such numbers back."""
+        for first, size in runs:
+            self._numbers.give(first, size)
 
     def open(self) -> "Vepc":
         """Give a virtual EPC without a page."""

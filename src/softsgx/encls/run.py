@@ -81,7 +81,7 @@ class _Adding:
 
     def one(self, page: int, linaddr: int) -> None:
         """Add a page by the leaves."""
-        memory = FlatMemory(self.machine.epc.pages)
+        memory = FlatMemory(self.machine.epc.limit)
         lp = Processor.kernel(memory)
         secs = epc_address(self.secs_page)
         memory.put(_SECINFO, self.secinfo)

@@ -106,7 +106,7 @@ def eblock_run(machine: Machine, pages: Sequence[int]) -> int:
         machine.epcm.fill_row(page, count, (state | _BLOCKED, secs, linaddr, epoch))
         done += count
     if not done and pages:
-        lp = Processor.kernel(FlatMemory(machine.epc.pages))
+        lp = Processor.kernel(FlatMemory(machine.epc.limit))
         lp.regs.rcx = epc_address(pages[0])
         eblock(machine, lp)
     return done
@@ -230,7 +230,7 @@ def _load(machine: Machine, loads: Sequence[In], slots: "_Slots") -> list[bytes]
 def _evict_by_leaf(machine: Machine, out: Out) -> Image:
     info = Pageinfo(linaddr=0, srcpge=_SRCPGE, secinfo=_PCMD, secs=0)
     image, pcmd = memoryview(bytearray(PAGE_SIZE)), memoryview(bytearray(Pcmd.SIZE))
-    memory = FlatMemory(machine.epc.pages)
+    memory = FlatMemory(machine.epc.limit)
     memory.put(_SRCPGE, image)
     memory.put(_PCMD, pcmd)
     ewb(machine, _operands(memory, out, info))
@@ -240,7 +240,7 @@ def _evict_by_leaf(machine: Machine, out: Out) -> Image:
 def _load_by_leaf(machine: Machine, load: In) -> bytes:
     secs = 0 if load.secs_page is None else epc_address(load.secs_page)
     info = Pageinfo(linaddr=load.linaddr, srcpge=_SRCPGE, secinfo=_PCMD, secs=secs)
-    memory = FlatMemory(machine.epc.pages)
+    memory = FlatMemory(machine.epc.limit)
     memory.put(_SRCPGE, load.srcpge)
     memory.put(_PCMD, load.pcmd)
     eldu(machine, _operands(memory, load, info))

@@ -99,6 +99,8 @@ def opened(old: Policy, new: Policy) -> Iterator[str]:
             yield f"guests.{name}: its enclaves may have PROVISIONKEY"
         if rules.launch is Launch.GUEST and was_given.launch is Launch.HOST:
             yield f"guests.{name}: the lists may be kept out of it"
+        if rules.oversubscribe and not was_given.oversubscribe:
+            yield f"guests.{name}: it may have more EPC than is left for it"
     for rule in fields(old.memory):
         was, now = getattr(old.memory, rule.name), getattr(new.memory, rule.name)
         if was is Setting.ENFORCE and now is not Setting.ENFORCE:

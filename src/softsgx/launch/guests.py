@@ -22,7 +22,9 @@ class GuestRules:
     """A table [guests.NAME]; the default is what a guest without one has.
 
     *provisioning*: its enclaves may have PROVISIONKEY.  *launch*: GUEST is plain KVM.
+    *oversubscribe*: it may have more EPC than the host has left for it.
     """
 
     provisioning: bool = False
     launch: Launch = Launch.HOST
+    oversubscribe: bool = False

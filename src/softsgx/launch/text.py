@@ -134,6 +134,7 @@ def _guest(name: str, value: object) -> GuestRules:
     rules = GuestRules(
         provisioning=table.take("provisioning", read.flag, default=False),
         launch=table.take("launch", read.word(Launch), Launch.HOST),
+        oversubscribe=table.take("oversubscribe", read.flag, default=False),
     )
     table.end()
     return rules
@@ -165,6 +166,7 @@ def _lines(policy: Policy) -> Iterator[str]:
         yield f"\n[guests.{_quoted(guest)}]"
         yield f"provisioning = {_toml(rules.provisioning)}"
         yield f"launch = {_quoted(rules.launch)}"
+        yield f"oversubscribe = {_toml(rules.oversubscribe)}"
     for name in ListName:
         for entry in policy.lists[name].all:
             yield f"\n[[{name}]]"

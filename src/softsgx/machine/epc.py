@@ -43,12 +43,12 @@ class _Run:
 class Epc:
     """A number of pages of 4096 bytes.
 
-    A page is private, and made when first asked for, until a run of pages is
-    *placed* in memory that someone else maps too.
+    A page is private, and made when first asked for, until *placed* in memory that
+    someone else maps too.  Numbers up to *limit* are of such that guests believe in.
     """
 
     def __init__(self, pages: int) -> None:
-        self.pages = pages
+        self.pages = self.limit = pages
         self._runs: list[_Run] = []
         # Runs of one page, of which paging leaves very many: found without a search.
         self._ones: dict[int, _Run] = {}
@@ -141,7 +141,7 @@ class Epc:
         return None
 
     def _check(self, first: int, count: int) -> None:
-        if count <= 0 or first < 0 or first + count > self.pages:
+        if count <= 0 or first < 0 or first + count > self.limit:
             raise ValueError(f"no such pages in the EPC: {first}, {count} of them")
 
 

@@ -18,6 +18,8 @@ WRITABLE, OWN = "writable", "own"
 """What the launch key can be, if no hash in hex: the guest's, or the platform's."""
 
 _MOST = 1 << 40
+LEAST_RESIDENT = 1 << 20
+"""Bytes of EPC with which a guest that has more can make progress."""
 _HEAD = """\
 # A guest of a softsgx platform.  Change it with `softsgx guest`.
 """
@@ -35,6 +37,7 @@ class GuestRecord:
     """A guest's processor as its owner ordered it; *is_on*: it runs.
 
     *lepubkeyhash*: WRITABLE, OWN, or 64 hex digits.  *provisioning*: it is asked for.
+    *resident_bytes*: what of its EPC there really is, if that is less, while it runs.
     """
 
     epc_bytes: int
@@ -44,6 +47,12 @@ class GuestRecord:
     keys: Keys = Keys.SHARED
     kvm: Kvm = Kvm.LINUX_6_12
     is_on: bool = False
+    resident_bytes: int = 0
+
+    @property
+    def held_bytes(self) -> int:
+        """What it has of the host's EPC."""
+        return (self.resident_bytes or self.epc_bytes) if self.is_on else 0
 
     def setup(self, platforms: bytes) -> Setup:
         """Return what its firmware does; *platforms*: the platform's launch key."""
@@ -70,6 +79,7 @@ def encode_guest(record: GuestRecord) -> bytes:
         f'keys = "{record.keys}"',
         f'kvm = "{record.kvm}"',
         f"on = {str(record.is_on).lower()}",
+        *([f"resident_bytes = {held}"] if (held := record.resident_bytes) else ()),
         "",
     ]
     return "\n".join(lines).encode()
@@ -94,6 +104,7 @@ def decode_guest(raw: bytes) -> GuestRecord:
             keys=table.take("keys", read.word(Keys), Keys.SHARED),
             kvm=table.need("kvm", read.word(Kvm)),
             is_on=table.need("on", read.flag),
+            resident_bytes=table.take("resident_bytes", read.number(_MOST + 1), 0),
         )
         table.end("a guest")
     except WrongError as wrong:
@@ -107,6 +118,10 @@ def check_guest(record: GuestRecord) -> None:
     """Raise PlatformError for a guest that no VMM would make."""
     if not record.epc_bytes or record.epc_bytes % PAGE_SIZE:
         raise PlatformError(f"{record.epc_bytes} bytes of EPC: whole pages are needed")
+    held = record.resident_bytes
+    is_part = LEAST_RESIDENT <= held < record.epc_bytes
+    if held and (held % PAGE_SIZE or not is_part):
+        raise PlatformError(f"resident_bytes {held}: not a part of {record.epc_bytes}")
 
 
 def _launch_key(value: object) -> str:

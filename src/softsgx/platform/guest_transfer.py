@@ -21,7 +21,7 @@ _MOST = 1 << 20
 
 def export_guest(guest: Guest, passphrase: str) -> bytes:
     """Return the file of a guest; the guest stays as it is."""
-    record = replace(guest.record, is_on=False)
+    record = replace(guest.record, is_on=False, resident_bytes=0)
     words = {
         "name": guest.name,
         "record": encode_guest(record).decode(),

@@ -14,12 +14,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic, sleep
 
+from softsgx.arch.addr import PAGE_SIZE
 from softsgx.crypto.sha256 import sha256
 from softsgx.launch.guests import GUEST_NAME, Launch
 from softsgx.platform.audit import Who
 from softsgx.platform.errors import PlatformError
 from softsgx.platform.files import appearing, name_beside, open_lock, write_durably
 from softsgx.platform.guest_record import (
+    LEAST_RESIDENT,
     OWN,
     GuestRecord,
     Keys,
@@ -95,7 +97,7 @@ class Guests:
 
     def held(self) -> int:
         """Return the bytes of EPC that the guests which run hold."""
-        return sum(one.record.epc_bytes for one in self.all() if one.record.is_on)
+        return sum(one.record.held_bytes for one in self.all())
 
     def create(
         self, name: str, record: GuestRecord, secret: bytes | None = None
@@ -110,7 +112,7 @@ class Guests:
         if record.keys is Keys.SEPARATE and secret is None:
             secret = os.urandom(SEED_SIZE)
         epc = self._platform.model.epc_bytes
-        if record.epc_bytes > epc:
+        if record.epc_bytes > epc and not self.may_oversubscribe(name):
             asked = f"{record.epc_bytes} bytes of EPC for {name}"
             raise PlatformError(f"{asked}; the platform has {epc}")
         self.check_leave(name, record)
@@ -130,11 +132,18 @@ class Guests:
         Without an owner's key who may write to the platform's files is the owner.
         """
         rule = self._policies.rule()
+        if record.resident_bytes and not self.may_oversubscribe(name):
+            table = f"[guests.{name}] oversubscribe = true"
+            raise PlatformError(f"guest {name}: the owner has not signed {table}")
         if rule.owner is None or record.launch is Launch.HOST:
             return
         if rule.policy.guest(name).launch is Launch.HOST:
             table = f'[guests.{name}] launch = "guest"'
             raise PlatformError(f"guest {name}: the owner has not signed {table}")
+
+    def may_oversubscribe(self, name: str) -> bool:
+        """Say whether the owner lets a guest have more EPC than the host has for it."""
+        return self._policies.rule().policy.guest(name).oversubscribe
 
     def has_provisioning(self, guest: Guest) -> bool:
         """Say whether a guest asked for PROVISIONKEY, and the owner gave leave."""
@@ -169,12 +178,9 @@ class Guests:
             guest = self.open(name)
             if guest.record.is_on:
                 raise PlatformError(f"guest {name} runs already")
-            free = self._platform.model.epc_bytes - self.held()
-            if guest.record.epc_bytes > free:
-                asked = f"guest {name} has {guest.record.epc_bytes} bytes of EPC"
-                raise PlatformError(f"{asked}; {free} are left by those that run")
+            resident = self._resident(guest)
             self._note("guest-start", name)
-            return self._switch(guest, on=True)
+            return self._switch(guest, on=True, resident=resident)
 
     def stop(self, name: str) -> Guest:
         """Turn a guest off; no program may run in it."""
@@ -215,8 +221,28 @@ class Guests:
             guest.directory.rename(gone)
             shutil.rmtree(gone)
 
-    def _switch(self, guest: Guest, *, on: bool) -> Guest:
-        record = replace(guest.record, is_on=on)
+    def _resident(self, guest: Guest) -> int:
+        """Return the bytes that a guest really gets, 0: all; it shares what is left.
+
+        The other half stays for the host, and for guests that come later.
+        """
+        model, asked = self._platform.model, guest.record.epc_bytes
+        free = model.epc_bytes - self.held()
+        if asked <= free:
+            return 0
+        said = f"guest {guest.name} has {asked} bytes of EPC; {free} are left"
+        if not self.may_oversubscribe(guest.name):
+            raise PlatformError(f"{said} by those that run")
+        if not (model.oversub and model.enclv):
+            raise PlatformError(f"{said}, and the processor cannot oversubscribe EPC")
+        half = free // 2 // PAGE_SIZE * PAGE_SIZE
+        if half < LEAST_RESIDENT:
+            least = 2 * LEAST_RESIDENT
+            raise PlatformError(f"{said}, and to oversubscribe takes {least}")
+        return half
+
+    def _switch(self, guest: Guest, *, on: bool, resident: int = 0) -> Guest:
+        record = replace(guest.record, is_on=on, resident_bytes=resident)
         write_durably(guest.directory / _RECORD_NAME, encode_guest(record))
         return replace(guest, record=record)
 

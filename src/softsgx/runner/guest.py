@@ -8,12 +8,14 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 
+from softsgx.arch.addr import PAGE_SIZE
 from softsgx.driver.core import Core, Guest
 from softsgx.driver.device import Provision, attributes_of
 from softsgx.driver.driver import Driver
 from softsgx.driver.errnos import refuse
 from softsgx.driver.gate import StockGate
 from softsgx.driver.kernel import Kernel
+from softsgx.driver.protocols import Hierarchy
 from softsgx.driver.uapi import MAP_SHARED, SGX_IOC_VEPC_REMOVE_ALL
 from softsgx.driver.vepc import VepcDevice
 from softsgx.launch.guests import Launch
@@ -23,6 +25,7 @@ from softsgx.native import userfault
 from softsgx.platform import guests as platform_guests
 from softsgx.platform.platform import Platform
 from softsgx.runner.guest_gate import HostsJudge
+from softsgx.runner.oversubscription import Oversubscription
 from softsgx.runner.system import Complain, System
 from softsgx.runner.task.cgroups import MountedHierarchy
 from softsgx.virt.capability import KVM_CAP_SGX_ATTRIBUTE, enable_cap
@@ -36,20 +39,34 @@ _RESETS = 2
 class VirtualMachine:
     """A guest on the host of *device*; *machine* is the host's with the guest's keys.
 
-    *vcpu* is its processor.  OSError: the host has not so much EPC to give.
+    *vcpu* is its processor, *part* what there really is of its EPC, if that is less.
+    OSError: the host has not so much to give.
     """
 
-    def __init__(self, device: VepcDevice, machine: Machine, vcpu: Vcpu, spare: int):
+    def __init__(
+        self,
+        device: VepcDevice,
+        machine: Machine,
+        vcpu: Vcpu,
+        *,
+        part: int = 0,
+        spare: int = 0,
+    ):
         self._machine, self.vcpu = machine, vcpu
         self._vepc = device.open()
         self._vepc.mmap(MAP_SHARED)
-        self._vepc.fault(0, vcpu.model.epc_pages)
+        self._vepc.fault(0, part or vcpu.model.epc_pages)
         self._spare = device.core.section.alloc_run(spare)
+        self._more: Oversubscription | None = None
+        if part and userfault.is_there():
+            self._more = Oversubscription(device, self._vepc, machine, vcpu)
         self.reset()
 
     def reset(self) -> None:
         """Stop its processors, empty its EPC, and let its firmware run."""
         self._stop()
+        if self._more:
+            self._more.empty()
         left = 0
         for _ in range(_RESETS):
             left = self._vepc.ioctl(SGX_IOC_VEPC_REMOVE_ALL, 0)
@@ -60,22 +77,27 @@ class VirtualMachine:
     def end(self) -> None:
         """Power it off: its EPC is the host's again."""
         self._stop()
+        if self._more:
+            self._more.end()
         self._vepc.release()
 
     def system(self, complain: Complain) -> System:
         """Boot its Linux, once after each reset; *complain* hears what that logs."""
-        runs = [(run.first, run.count) for run in self._vepc.runs] + self._spare
-        pages, hierarchy = userfault.is_there(), MountedHierarchy()
-        kernel = Kernel(self._machine, self.vcpu.execute)
-        guest = Guest(self.vcpu, kernel, runs)
-        driver = Driver(self._machine, pages=pages, hierarchy=hierarchy, guest=guest)
+        hierarchy = MountedHierarchy()
+        driver = self._more.driver(hierarchy) if self._more else self._driver(hierarchy)
         driver.gate = StockGate(complain)
         return System.of(driver, hierarchy)
+
+    def _driver(self, hierarchy: Hierarchy) -> Driver:
+        runs = [(run.first, run.count) for run in self._vepc.runs] + self._spare
+        pages = userfault.is_there()
+        guest = Guest(self.vcpu, Kernel(self._machine, self.vcpu.execute), runs)
+        return Driver(self._machine, pages=pages, hierarchy=hierarchy, guest=guest)
 
     def _stop(self) -> None:
         """Have no thread inside: whoever was has left by an exit, or was killed."""
         for page, enclave in self._machine.enclaves.items():
-            if self._vepc.has(page):
+            if self._vepc.has(page) or (self._more and self._more.has(page)):
                 enclave.inside.clear()
 
 
@@ -111,7 +133,8 @@ def power_on(
         )
     setup = guest.record.setup(platform.record.lepubkeyhash)
     vcpu = Vcpu(machine, setup, provisioning=provisioning, judge=judge)
-    return VirtualMachine(device, machine, vcpu, spare)
+    part = guest.record.resident_bytes // PAGE_SIZE
+    return VirtualMachine(device, machine, vcpu, part=part, spare=spare)
 
 
 def alone(
