@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.acceptance.kernel_source import Suite
+from tests.house.tree import ROOT
 
 TOTALS = "# Totals: pass:16 fail:0 xfail:0 xpass:0 skip:0 error:0"
 """The only last line that counts; a skipped test is not a passed one."""
@@ -110,3 +111,12 @@ def run_program(command: list[str], cwd: Path) -> Run:
             output += f"\n(ended after {PATIENCE_S:.0f} s)\n".encode()
         code = process.returncode
     return Run(code, output.decode(errors="replace"), time.monotonic() - start)
+
+
+def keep(run: Run, suite: Suite, label: str) -> Path:
+    """Write a bad run's whole output where a person can read it."""
+    folder = ROOT / "build" / "selftest"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{suite.package}-{label}.log"
+    path.write_text(run.output)
+    return path

@@ -3,7 +3,6 @@
 import os
 import statistics
 import subprocess
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -12,14 +11,12 @@ from tests.acceptance.kernel_selftest import (
     EXACT,
     MASKED,
     NO_SGX2,
-    TOTALS,
-    Run,
+    keep,
     run_program,
     run_suite,
     softsgx,
 )
 from tests.acceptance.kernel_source import Suite
-from tests.house.tree import ROOT
 
 RUNS = int(os.environ.get("SELFTEST_RUNS", "3"))
 EXACT_RUNS = int(os.environ.get("SELFTEST_EXACT_RUNS", "1"))
@@ -33,15 +30,6 @@ SEES_THE_SGX_BIT = {
     "remove_added_page_invalid_access_after_eaccept",
 }
 PROGRAMS = Path(__file__).parent / "programs"
-
-
-def keep(run: Run, suite: Suite, label: str) -> Path:
-    """Write a bad run's whole output where a person can read it."""
-    folder = ROOT / "build" / "selftest"
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{suite.package}-{label}.log"
-    path.write_text(run.output)
-    return path
 
 
 def passes(suite: Suite, count: int, label: str, times: list[str], *mode: str) -> None:
@@ -67,39 +55,6 @@ def test_the_suite_passes_in_normal_mode(suite: Suite, times: list[str]) -> None
 @BOTH
 def test_the_suite_passes_in_exact_mode(suite: Suite, times: list[str]) -> None:
     passes(suite, EXACT_RUNS, "exact", times, *EXACT)
-
-
-@BOTH
-def test_the_suite_passes_in_two_guests_and_on_their_host_at_once(
-    suite: Suite, times: list[str], tmp_path: Path
-) -> None:
-    place = ("--platform", str(tmp_path / "platform"))
-    made = [
-        ("platform", "new", place[1], "--epc", "128M"),
-        ("platform", "enable", place[1]),
-    ]
-    for name in ("one", "two"):
-        made += [("guest", "new", name, "--epc", "40M", *place)]
-        made += [("guest", "start", name, *place)]
-    for words in made:
-        subprocess.run([softsgx(), *words], check=True)
-
-    def run_in(*guest: str) -> Run:
-        command = [softsgx(), "run", *place, *guest, "--", "./test_sgx"]
-        return run_program(command, suite.directory)
-
-    who = [("--guest", "one"), ("--guest", "two"), ()]
-    with ThreadPoolExecutor() as at_once:
-        runs = list(at_once.map(lambda guest: run_in(*guest), who))
-    # One of its tests fills the EPC: each has seen its own, and the host the whole.
-    for run, mib in zip(runs, (40, 40, 128), strict=True):
-        log = keep(run, suite, f"of-three-{mib}")
-        assert (run.last_line, run.code) == (TOTALS, 0), log
-        assert f"with {mib << 20} bytes heap" in run.output, log
-    longest = max(run.seconds for run in runs)
-    times.append(
-        f"{suite.package} {suite.version}, in two guests and here: {longest:.2f} s"
-    )
 
 
 @BOTH

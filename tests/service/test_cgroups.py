@@ -81,6 +81,48 @@ def test_a_limit_can_be_taken_back(served: Served, place: Path) -> None:
     assert shown[1].split() == ["max", "max"]
 
 
+def test_a_guests_epc_is_charged_to_who_turned_it_on_and_never_leaves(
+    served: Served, place: Path
+) -> None:
+    on = f"--platform {served.directory}"
+
+    def guest(*words: str) -> Outcome:
+        """Run a command in the cgroup."""
+        script = f"echo $$ > {place}/job/cgroup.procs; exec {SOFTSGX} guest"
+        line = " ".join((script, *words, on))
+        return run(["/bin/sh", "-c", line], served.directory)
+
+    def current() -> int:
+        shown = cgroup(served, "get", place, "--json").stdout
+        return int(json.loads(shown)["current"])
+
+    guest("new", "one", "--epc", "4M")
+    cgroup(served, "set", place, "sgx_epc=3M")
+    refused = guest("start", "one")
+    assert refused.code == 1
+    why = f"cgroup /{place.name}: 0 of {3 << 20} bytes in use"
+    assert f"guest one has {4 << 20} bytes of EPC; the host cannot give them:" in (
+        refused.stderr
+    )
+    assert why in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
+    assert guest("list").stdout == "one: off, 4096 KiB of EPC\n"
+    cgroup(served, "set", place, "sgx_epc=5M")
+    assert guest("start", "one").stdout == "one: on, 4096 KiB of EPC\n"
+    assert current() == 4 << 20
+    script = f"echo $$ > {place}/job/cgroup.procs; exec {PAGING.binary()}"
+    beside = served.run("/bin/sh", "-c", script)
+    assert (beside.code, beside.stderr) == (0, "")
+    shown = json.loads(cgroup(served, "get", place, "--json").stdout)
+    assert (shown["current"], shown["peak"]) == (4 << 20, 5 << 20)
+    inside = served.run(PAGING.binary(), options=("--guest", "one"))
+    assert (inside.code, inside.stderr) == (0, "")
+    assert guest("reset", "one").code == 0
+    assert current() == 4 << 20
+    assert guest("stop", "one").code == 0
+    assert current() == 0
+
+
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [

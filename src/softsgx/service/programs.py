@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from select import POLLIN, poll
 
+from softsgx.platform.audit import Who
 from softsgx.runner.task.threads import parent_of
 from softsgx.service.channel import Peer
 
@@ -20,7 +21,7 @@ class Programs:
         self._pid = peer.pid
         self._pidfd = os.pidfd_open(peer.pid)
         # Who connected may have ended, and its number be another user's process now.
-        if Path(f"/proc/{peer.pid}").stat().st_uid != peer.uid:
+        if Who.of(peer.pid).uid != peer.uid:
             os.close(self._pidfd)
             raise ProcessLookupError(f"process {peer.pid} is another one")
 
