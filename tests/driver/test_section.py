@@ -74,7 +74,6 @@ def test_a_section_of_several_places_counts_through_them() -> None:
     assert section.place(5, 3) == (25, 1)
     assert section.place(6, 3) == (50, 3)
     assert section.place(9, 3) == (53, 1)
-    assert section.used([0, 19, 20, 25, 26, 49, 53, 54]) == [20, 25, 53]
     assert section.alloc_run(8) == [(20, 6), (50, 2)]
     section.give(22)
     assert section.alloc_run(3) == [(22, 1), (52, 2)]

@@ -27,7 +27,11 @@ def test_agrees_with_a_plain_list(
             a, b = (v + at * s for v, s in zip(values, steps, strict=True))
             plain[first + at] = (a, b)
     assert [columns.get(row) for row in range(ROWS)] == plain
-    assert list(columns.rows()) == [row for row, pair in enumerate(plain) if any(pair)]
+    used = [row for row, pair in enumerate(plain) if any(pair)]
+    assert list(columns.rows()) == used
+    for first, stop in ((0, len(plain)), (7, 9), (511, 513), (600, 1500)):
+        part = columns.rows_in(first, stop - first)
+        assert list(part) == [row for row in used if first <= row < stop]
     assert list(columns.column(1, 0, ROWS)) == [pair[1] for pair in plain]
 
 

@@ -3,6 +3,8 @@
 Linux's ksgxd does so after kexec, with the same two passes.
 """
 
+from itertools import chain
+
 from softsgx.driver.kernel import Kernel
 from softsgx.driver.section import Section
 from softsgx.machine.machine import Machine
@@ -13,7 +15,8 @@ PASSES = 2
 
 def sanitize(machine: Machine, kernel: Kernel, section: Section) -> int:
     """EREMOVE a section's pages that are in use; return how many there were."""
-    dirty = found = section.used(sorted(machine.epcm.contents()))
+    used = (machine.epcm.used(first, count) for first, count in section.places)
+    dirty = found = list(chain.from_iterable(used))
     for page in found:
         if page in machine.enclaves:
             # No processor came through the kexec in enclave mode.

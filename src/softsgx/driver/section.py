@@ -7,7 +7,7 @@ would have been evicted to memory and loaded back.
 
 import errno
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from itertools import accumulate
 
 from softsgx.arch.addr import PAGE_SIZE
@@ -45,16 +45,6 @@ class Section:
         first, size = self.places[at]
         skipped = number - self._numbers[at]
         return first + skipped, min(count, size - skipped)
-
-    def used(self, pages: Sequence[int]) -> list[int]:
-        """Return those of some EPC pages, in order, that are the section's."""
-        return [
-            page
-            for first, count in self.places
-            for page in pages[
-                bisect_left(pages, first) : bisect_left(pages, first + count)
-            ]
-        ]
 
     @property
     def overcommitted(self) -> int:

@@ -158,14 +158,8 @@ class Vepc:
 
     def _used(self) -> list[int]:
         """Return the EPC pages that EREMOVE would not leave alone, in order."""
-        used = sorted(self._core.machine.epcm.contents())
-        return [
-            page
-            for run in self.runs
-            for page in used[
-                bisect_left(used, run.first) : bisect_left(used, run.first + run.count)
-            ]
-        ]
+        epcm = self._core.machine.epcm
+        return [page for run in self.runs for page in epcm.used(run.first, run.count)]
 
     def _give(self, run: Placed, kept: set[int]) -> None:
         """Give a run back but for some pages."""

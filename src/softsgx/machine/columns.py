@@ -95,12 +95,26 @@ class Columns:
     def rows(self) -> Iterator[int]:
         """Yield, in order, the rows in which a column is non-zero."""
         for number in sorted(self.chunks):
-            columns = self.chunks[number]
-            # A row with nothing in it costs as much as another one.
-            end = max(_used(column) for column in columns)
-            for at, row in enumerate(zip(*(c[:end] for c in columns), strict=True)):
-                if any(row):
-                    yield (number << CHUNK_SHIFT) + at
+            yield from self._rows(number, 0, CHUNK)
+
+    def rows_in(self, first: int, count: int) -> Iterator[int]:
+        """Yield those of a run of rows, in a time by what is used or by its length."""
+        stop = first + count
+        numbers = range(first >> CHUNK_SHIFT, (stop - 1 >> CHUNK_SHIFT) + 1)
+        few, many = sorted((numbers, self.chunks), key=len)
+        for number in sorted(number for number in few if number in many):
+            start = number << CHUNK_SHIFT
+            yield from self._rows(number, max(0, first - start), stop - start)
+
+    def _rows(self, number: int, start: int, stop: int) -> Iterator[int]:
+        columns = self.chunks[number]
+        # A row with nothing in it costs as much as another one.
+        end = min(stop, max(_used(column) for column in columns))
+        first = (number << CHUNK_SHIFT) + start
+        parts = (column[start:end] for column in columns)
+        for at, row in enumerate(zip(*parts, strict=True)):
+            if any(row):
+                yield first + at
 
     def _chunk(self, number: int) -> tuple["array[int]", ...]:
         chunk = self.chunks.get(number)

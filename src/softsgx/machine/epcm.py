@@ -193,6 +193,10 @@ class Epcm:
         """Return each entry that is not all zero, for a snapshot."""
         return {page: self[page] for page in self._columns.rows()}
 
+    def used(self, first: int, count: int) -> list[int]:
+        """Return, in order, the pages of a run whose entries are not all zero."""
+        return list(self._columns.rows_in(first, count))
+
     def _note_losses(self, first: int, count: int, row: Row) -> None:
         """Note with state 0 the addresses that the coming write takes away."""
         states = self.states(first, count)
