@@ -55,6 +55,8 @@ def test_what_is_given_back_is_there_again() -> None:
     assert (shares.room(ONE), shares.room(OTHER)) == (10, 30)
     shares.add(ONE, -40)
     assert (shares.room(ONE), shares.room(OTHER)) == (50, 50)
+    shares.add(ONE, 0)  # as at the end of who took nothing
+    assert (shares.room(ONE), shares.room(OTHER)) == (50, 50)
 
 
 def test_who_is_refused_is_told() -> None:

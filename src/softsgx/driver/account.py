@@ -93,4 +93,4 @@ class Shares:
         if has:
             self._has[uid] = has
         else:
-            del self._has[uid]
+            self._has.pop(uid, None)
