@@ -326,6 +326,7 @@ HIDDEN void sites_of_text(u64 start, u64 length, u64 fd, u64 offset);
 HIDDEN void site_unwind(struct frame *f);
 HIDDEN void site_patch(u64 address, enum site_kind kind);
 HIDDEN void emulate_cpuid(struct k_ucontext *uc);
+HIDDEN void overlaid_cpuid(u32 *a, u32 *b, u32 *c, u32 *d);
 HIDDEN void native_cpuid(u32 *a, u32 *b, u32 *c, u32 *d);
 
 /* ---- the agent's data ---- */

@@ -2,6 +2,7 @@
  *
  * The few places where the agent needs registers by name.
  */
+#include "entry.h"
 #include "gen_abi.h"
 
 #define NR_munmap 11
@@ -10,16 +11,7 @@
 #define NR_sigaltstack 131
 #define UCONTEXT_RAX 144
 #define UCONTEXT_SIZE 304
-#define REDZONE 128
-#define RFLAGS_AC 0x40000
 
-/* The program may have flags that C does not live with: the kernel clears only DF. */
-.macro sane_flags
-	cld
-	pushfq
-	andl $~RFLAGS_AC, (%rsp)
-	popfq
-.endm
 #define ENOENT 2
 #define AT_FDCWD -100
 #define NR_readlinkat 267
@@ -47,6 +39,10 @@ agent_gate:
 	.globl agent_shortcut_gate
 agent_shortcut_gate:
 	jmp agent_shortcut
+	.balign 64
+	.globl agent_cpuid_gate
+agent_cpuid_gate:
+	jmp agent_cpuid
 
 /* The kernel calls us with RDI = signal, RSI = siginfo, RDX = context and RSP at a
  * return address that nobody uses: the frame to return through lies above it. */

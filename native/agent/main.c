@@ -196,7 +196,7 @@ static void while_agent_works(struct frame *f)
 		f->info->code = SI_KERNEL;
 		f->info->addr = 0;
 		deliver(f);
-	} else if (f->sig == SIGSEGV || f->sig == SIGBUS || in_shortcut(f)) {
+	} else if (f->sig == SIGSEGV || f->sig == SIGBUS) {
 		defer(f->info);
 		if (is_within(f->uc->mc.rip, agent_tail, agent_tail_end))
 			f->uc->mc.rip = (u64)agent_tail;
@@ -253,7 +253,7 @@ __attribute__((used)) HIDDEN int agent_signal(int sig, struct k_siginfo *info,
 	}
 	if (is_step_of_ours(&f))
 		return 1;
-	if (in_agent(uc->mc.rip) && !is_late(&f)) {
+	if (in_agent(uc->mc.rip) && !is_late(&f) && !sent_in_shortcut(&f)) {
 		while_agent_works(&f);
 		return 1;
 	}

@@ -4,7 +4,6 @@
  * outside the handler, so that they block, restart and are interrupted as always.
  */
 #include "agent.h"
-#include "shortcut.h"
 
 #define SYSCALL_SIZE 2
 #define RELOAD_SIZE 5		/* mov 8(%rsp), %reg */
@@ -216,9 +215,6 @@ void reissue_unwind(struct k_sigcontext *mc)
 		mc->rip = slots[0] - SYSCALL_SIZE;
 		mc->rsp += REDZONE + sizeof(slots);
 	}
-	if (rip >= (u64)agent_shortcut_ready && rip < (u64)agent_shortcut_end &&
-	    path_leave(mc))
-		mc->rip -= SYSCALL_SIZE;
 	if (rip < (u64)agent_reissue || rip >= (u64)agent_reissue_end)
 		return;
 	if (rip >= (u64)agent_reissue_path) {

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What a shortcut decides, and what becomes of signals that find a thread on it.  Nothing
- * is held there: a handler of the program's may run, and not return.
+ * What a shortcut decides, and what becomes of signals that find a thread on it.
  */
 #include "agent.h"
 #include "shortcut.h"
 
+#define SYSCALL_SIZE 2
+#define CPUID_SIZE 2
 #define COPY_FAULTS (SIGBIT(SIGSEGV) | SIGBIT(SIGBUS))
 
 HIDDEN u32 shortcuts_off;
@@ -34,26 +35,38 @@ __attribute__((used)) HIDDEN u8 *shortcut_gate(const struct k_sigcontext *mc)
 	return may_copy() ? path_gate(mc) : 0;
 }
 
+/* EAX, EBX, ECX and EDX. */
+__attribute__((used)) HIDDEN void shortcut_cpuid(u32 *regs)
+{
+	overlaid_cpuid(&regs[0], &regs[1], &regs[2], &regs[3]);
+}
+
 static int is_within(u64 rip, const u8 *begin, const u8 *end)
 {
 	return rip >= (u64)begin && rip < (u64)end;
 }
 
-/* The stack ends here: what the program calls goes by a trap. */
 int shortcut_probe(struct frame *f)
 {
 	struct k_sigcontext *mc = &f->uc->mc;
 
-	if ((f->sig != SIGSEGV && f->sig != SIGBUS) ||
-	    !is_within(mc->rip, agent_shortcut, agent_shortcut_probed))
+	if (f->sig != SIGSEGV && f->sig != SIGBUS)
 		return 0;
-	mc->rip = mc->rcx - 2;
+	if (is_within(mc->rip, agent_shortcut, agent_shortcut_probed)) {
+		mc->rip = mc->rcx - SYSCALL_SIZE;
+		return 1;
+	}
+	if (!is_within(mc->rip, agent_cpuid, agent_cpuid_probed))
+		return 0;
+	mc->rip = mc->rdx - CPUID_SIZE;
+	emulate_cpuid(f->uc);
 	return 1;
 }
 
 /* In the agent, but not called by a signal: there all others are blocked. */
-int in_shortcut(const struct frame *f)
+int sent_in_shortcut(const struct frame *f)
 {
 	return !(f->uc->sigmask & SIGBIT(SIGSYS)) &&
+	       !((SIGBIT(f->sig) & FAULT_SIGNALS) && f->info->code > 0) &&
 	       !is_within(f->uc->mc.rip, agent_border_begin, agent_border_end);
 }

@@ -224,16 +224,26 @@ void native_cpuid(u32 *a, u32 *b, u32 *c, u32 *d)
 
 /* CPUID: the processor's own answer under the platform's model.  The processor is not
  * asked where the model knows all: in a virtual machine that is what takes the time. */
+void overlaid_cpuid(u32 *a, u32 *b, u32 *c, u32 *d)
+{
+	const struct abi_overlay *o = overlay_of(*a, *c);
+
+	if (o->keep_eax | o->keep_ebx | o->keep_ecx | o->keep_edx)
+		native_cpuid(a, b, c, d);
+	*a = (*a & o->keep_eax) | o->add_eax;
+	*b = (*b & o->keep_ebx) | o->add_ebx;
+	*c = (*c & o->keep_ecx) | o->add_ecx;
+	*d = (*d & o->keep_edx) | o->add_edx;
+}
+
 void emulate_cpuid(struct k_ucontext *uc)
 {
 	u32 a = (u32)uc->mc.rax, b = 0, c = (u32)uc->mc.rcx, d = 0;
-	const struct abi_overlay *o = overlay_of(a, c);
 
-	if (o->keep_eax | o->keep_ebx | o->keep_ecx | o->keep_edx)
-		native_cpuid(&a, &b, &c, &d);
-	uc->mc.rax = (a & o->keep_eax) | o->add_eax;
-	uc->mc.rbx = (b & o->keep_ebx) | o->add_ebx;
-	uc->mc.rcx = (c & o->keep_ecx) | o->add_ecx;
-	uc->mc.rdx = (d & o->keep_edx) | o->add_edx;
+	overlaid_cpuid(&a, &b, &c, &d);
+	uc->mc.rax = a;
+	uc->mc.rbx = b;
+	uc->mc.rcx = c;
+	uc->mc.rdx = d;
 	uc->mc.rip += sizeof(cpuid_bytes);
 }

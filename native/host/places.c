@@ -20,7 +20,8 @@ static void shortcut_add(struct shortcuts *all, uint64_t place, uint64_t start,
 	uint64_t stub = (place >> SHORTCUT_SHIFT & mask) - offset;
 
 	if (site < length && stub < length && all->count < MAX_SHORTCUTS)
-		all->at[all->count++] = (struct shortcut){start + site, start + stub};
+		all->at[all->count++] = (struct shortcut){
+			start + site, start + stub, place >> SHORTCUT_SPAN_SHIFT & 15};
 }
 
 long places_add(struct places *p, const struct known *k, uint64_t start, uint64_t length,

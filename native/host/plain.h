@@ -28,11 +28,12 @@ int any_waiting(int listener);
 
 #define MAX_NEW_PLACES 1024
 #define MAX_SHORTCUTS 64
-/* System calls that a jump is to stand for, see shortcut.c. */
+/* What a jump is to stand for, see shortcut.c. */
 struct shortcuts {
 	size_t count;
 	struct shortcut {
 		uint64_t site, stub;
+		size_t span; /* bytes; 0 if the place does not tell */
 	} at[MAX_SHORTCUTS];
 };
 struct places {

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Shortcuts: system calls about paths that lead into the agent by a jump, which costs a
- * tenth of a signal.  A call and the comparison behind it give way to a jump to a stub, in
- * the same file's last page of code.  Nobody has executed that code yet: it was just
- * mapped.  What stands in memory is looked at again; shortcuts.py judged the file.
+ * Shortcuts: system calls about paths, and CPUIDs, that lead into the agent by a jump,
+ * which costs a tenth of a signal.  They and what stands behind them give way to a jump to
+ * a stub, in the same file's last page of code.  Nobody has executed that code yet: it was
+ * just mapped.  What stands in memory is looked at again; shortcuts.py judged the file.
  */
 #include <errno.h>
 #include <string.h>
@@ -13,22 +13,25 @@
 #include "plain.h"
 
 #define PAGE 4096ul
-#define CALL_SIZE 2
+#define CODE_SIZE 2 /* of SYSCALL and of CPUID */
 #define JUMP_SIZE 5
-#define MAX_CALL 8 /* with its comparison */
+#define MAX_SPAN 15
 
 static const uint8_t compare_rax[] = {0x48, 0x3d, 0, 0xf0, 0xff, 0xff};
 static const uint8_t compare_eax[] = {0x3d, 0, 0xf0, 0xff, 0xff};
 
-/* The comparison's size, 0 if this is no such call. */
-static size_t compare_at(const uint8_t *code)
+/* How many bytes give way, 0 if what stands there is something else. */
+static size_t span_at(const uint8_t *code, const struct shortcut *s)
 {
+	if (s->span) /* a breakpoint may stand on it */
+		return (code[0] == 0x0f || code[0] == SITE_INT3) && code[1] == 0xa2 ?
+			       s->span : 0;
 	if (code[0] != 0x0f || code[1] != 0x05)
 		return 0;
-	if (!memcmp(code + CALL_SIZE, compare_rax, sizeof(compare_rax)))
-		return sizeof(compare_rax);
-	if (!memcmp(code + CALL_SIZE, compare_eax, sizeof(compare_eax)))
-		return sizeof(compare_eax);
+	if (!memcmp(code + CODE_SIZE, compare_rax, sizeof(compare_rax)))
+		return CODE_SIZE + sizeof(compare_rax);
+	if (!memcmp(code + CODE_SIZE, compare_eax, sizeof(compare_eax)))
+		return CODE_SIZE + sizeof(compare_eax);
 	return 0;
 }
 
@@ -48,8 +51,7 @@ static size_t put_jump(uint8_t *to, size_t at, uint64_t here, uint64_t target)
 
 /* The agent is told in RCX, which SYSCALL would set so, where to go on.  When it wants the
  * call to trap it goes on at the one before that. */
-static void make_stub(uint8_t *stub, const struct shortcut *s, const uint8_t *compare,
-		      size_t size)
+static size_t put_call(uint8_t *stub)
 {
 	static const uint8_t head[] = {
 		0x48, 0x8d, 0x0d, 15, 0, 0, 0, /* lea 1f(%rip), %rcx */
@@ -62,24 +64,44 @@ static void make_stub(uint8_t *stub, const struct shortcut *s, const uint8_t *co
 	size_t at = put(stub, 0, head, sizeof(head));
 
 	at = put(stub, at, &gate, sizeof(gate));
-	at = put(stub, at, tail, sizeof(tail));
-	at = put(stub, at, compare, size);
-	put_jump(stub, at, s->stub + at, s->site + CALL_SIZE + size);
+	return put(stub, at, tail, sizeof(tail));
 }
 
-/* What stands in place of a call: a jump, and NOPs as long as the comparison is. */
-static void make_jump(uint8_t *code, const struct shortcut *s, size_t compare)
+/* The registers are those that CPUID sets, and does not read. */
+static size_t put_cpuid(uint8_t *stub)
 {
-	static const uint8_t nop3[] = {0x0f, 0x1f, 0x00}, nop2[] = {0x66, 0x90};
+	static const uint8_t head[] = {
+		0x48, 0x8d, 0x15, 12, 0, 0, 0, /* lea 1f(%rip), %rdx */
+		0x48, 0xbb,		       /* movabs $..., %rbx */
+	}, tail[] = {
+		0xff, 0xe3, /* jmp *%rbx; 1: */
+	};
+	uint64_t gate = AGENT_BASE + SHORTCUT_CPUID_OFFSET;
+	size_t at = put(stub, 0, head, sizeof(head));
+
+	at = put(stub, at, &gate, sizeof(gate));
+	return put(stub, at, tail, sizeof(tail));
+}
+
+/* The stub ends with what stood behind, and the way back. */
+static void make_stub(uint8_t *stub, const struct shortcut *s, const uint8_t *code,
+		      size_t span)
+{
+	size_t at = s->span ? put_cpuid(stub) : put_call(stub);
+
+	at = put(stub, at, code + CODE_SIZE, span - CODE_SIZE);
+	put_jump(stub, at, s->stub + at, s->site + span);
+}
+
+/* What stands in its place: the rest is never executed. */
+static void make_jump(uint8_t *code, const struct shortcut *s, size_t span)
+{
 	size_t at = put_jump(code, 0, s->site, s->stub);
 
-	if (CALL_SIZE + compare - at == sizeof(nop3))
-		put(code, at, nop3, sizeof(nop3));
-	else
-		put(code, at, nop2, sizeof(nop2));
+	memset(code + at, SITE_INT3, span - at);
 }
 
-/* How many calls from here on are in one page, and their stubs side by side. */
+/* How many from here on are in one page, and their stubs side by side. */
 static size_t neighbours(const struct shortcut *s, size_t left)
 {
 	size_t n = 1;
@@ -90,22 +112,22 @@ static size_t neighbours(const struct shortcut *s, size_t left)
 	return n;
 }
 
-/* Those calls of a page; the last may reach into the next page. */
+/* Those of a page; the last may reach into the next page. */
 static void write_some(int mem, const struct shortcut *s, size_t n)
 {
-	uint8_t code[PAGE + MAX_CALL], stubs[MAX_SHORTCUTS * SHORTCUT_SIZE] = {0};
-	size_t size = s[n - 1].site - s[0].site + MAX_CALL, room = n * SHORTCUT_SIZE;
+	uint8_t code[PAGE + MAX_SPAN], stubs[MAX_SHORTCUTS * SHORTCUT_SIZE] = {0};
+	size_t size = s[n - 1].site - s[0].site + MAX_SPAN, room = n * SHORTCUT_SIZE;
 
 	if (pread(mem, code, size, s[0].site) != (ssize_t)size)
 		return;
 	for (size_t i = 0; i < n; i++) {
-		uint8_t *call = code + (s[i].site - s[0].site);
-		size_t compare = compare_at(call);
+		uint8_t *at = code + (s[i].site - s[0].site);
+		size_t span = span_at(at, &s[i]);
 
-		if (!compare)
+		if (!span)
 			return;
-		make_stub(stubs + i * SHORTCUT_SIZE, &s[i], call + CALL_SIZE, compare);
-		make_jump(call, &s[i], compare);
+		make_stub(stubs + i * SHORTCUT_SIZE, &s[i], at, span);
+		make_jump(at, &s[i], span);
 	}
 	if (pwrite(mem, stubs, room, s[0].stub) == (ssize_t)room)
 		pwrite(mem, code, size, s[0].site);

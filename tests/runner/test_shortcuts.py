@@ -1,4 +1,4 @@
-"""Which system calls about paths may give way to a jump, and which may not."""
+"""Which calls about paths and CPUIDs may give way to a jump, and which may not."""
 
 import os
 import subprocess
@@ -6,11 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from softsgx.native.numbers import SHORTCUT, SHORTCUT_SHIFT, SHORTCUT_SIZE
+from softsgx.native.numbers import (
+    SHORTCUT,
+    SHORTCUT_SHIFT,
+    SHORTCUT_SIZE,
+    SHORTCUT_SPAN_SHIFT,
+)
 from softsgx.runner.code.shortcuts import shortcuts
+from softsgx.runner.code.text import scan
 
 CALL = "syscall\ncmp $-4096, %rax\n"
 MASK = (1 << SHORTCUT_SHIFT) - 1
+SYSCALL, CPUID = b"\x0f\x05", b"\x0f\xa2"
 
 
 def function(name: str, body: str) -> str:
@@ -20,8 +27,8 @@ def function(name: str, body: str) -> str:
     )
 
 
-def taken(folder: Path, *bodies: str, behind: str = "") -> list[tuple[int, int]]:
-    """Assemble functions, and return the calls and stubs that are found, rising."""
+def places(folder: Path, *bodies: str, behind: str = "") -> tuple[int, ...]:
+    """Assemble functions, and return what is found in the library, rising."""
     source, binary = folder / "calls.S", folder / "calls.so"
     functions = (function(f"f{n}", body) for n, body in enumerate(bodies))
     source.write_text(f".text\n{''.join(functions)}{behind}")
@@ -29,14 +36,25 @@ def taken(folder: Path, *bodies: str, behind: str = "") -> list[tuple[int, int]]
     subprocess.run([*command, str(source), "-o", str(binary)], check=True)
     fd = os.open(binary, os.O_RDONLY)
     try:
-        found = shortcuts(fd, os.fstat(fd).st_size)
-        code = binary.read_bytes()
-        assert all(code[place & MASK :][:2] == b"\x0f\x05" for place in found)
+        size = os.fstat(fd).st_size
+        found = shortcuts(fd, size, scan(fd, size))
     finally:
         os.close(fd)
+    code = binary.read_bytes()
+    assert all(code[place & MASK :][:2] in (SYSCALL, CPUID) for place in found)
     assert list(found) == sorted(found)
     assert all(place & SHORTCUT for place in found)
+    return found
+
+
+def taken(folder: Path, *bodies: str, behind: str = "") -> list[tuple[int, int]]:
+    """Return the calls and stubs that are found."""
+    found = places(folder, *bodies, behind=behind)
     return [(place & MASK, place >> SHORTCUT_SHIFT & MASK) for place in found]
+
+
+def span(place: int) -> int:
+    return place >> SHORTCUT_SPAN_SHIFT & 15
 
 
 def open_call(tail: str = CALL) -> str:
@@ -87,6 +105,36 @@ def test_what_is_no_elf_has_none(tmp_path: Path) -> None:
     path.write_bytes(b"\xb8\x01\x01\0\0\x0f\x05\x48\x3d\0\xf0\xff\xff" * 100)
     fd = os.open(path, os.O_RDONLY)
     try:
-        assert shortcuts(fd, 1300) == ()
+        assert shortcuts(fd, 1300, ()) == ()
     finally:
         os.close(fd)
+
+
+@pytest.mark.parametrize(
+    ("behind", "bytes_that_give_way"),
+    [
+        ("mov %eax, %r8d\n", 5),
+        ("mov %eax, %edx\nand $31, %edx\n", 7),
+        ("cmp $0xbe, %edi\nje 1f\n1: nop\n", 8),
+    ],
+)
+def test_a_cpuid_gives_way_with_what_touches_registers(
+    tmp_path: Path, behind: str, bytes_that_give_way: int
+) -> None:
+    (place,) = places(tmp_path, f"mov $7, %eax\ncpuid\n{behind}")
+    assert span(place) == bytes_that_give_way
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [
+        pytest.param("mov %eax, (%rdi)\nnop\n", id="memory may fault"),
+        pytest.param("test %ebx, %ebx\njz 1f\n1: nop\n", id="a jump is relative"),
+        pytest.param("mov f0(%rip), %eax\n", id="so is RIP"),
+        pytest.param("mov %eax, %edx\nret\n", id="the function ends"),
+        pytest.param("1: cmp $1, %edi\njne 1b\n", id="a jump between the two"),
+        pytest.param("mov %eax, %edx\ncpuid\n", id="another"),
+    ],
+)
+def test_other_cpuids_trap(tmp_path: Path, behind: str) -> None:
+    assert places(tmp_path, f"mov $7, %eax\ncpuid\n{behind}") == ()

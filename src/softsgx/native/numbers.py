@@ -9,7 +9,8 @@ VDSO_OFFSET = 0x18000
 RESTORER_OFFSET = 0x40
 """Where the agent's text takes handlers' returns from the vDSO image."""
 SHORTCUT_OFFSET = 0x80
-"""Where it takes what shortcuts lead there from, see SHORTCUT."""
+SHORTCUT_CPUID_OFFSET = 0xC0
+"""Where it takes calls and CPUIDs whose shortcuts lead there, see SHORTCUT."""
 DATA_OFFSET = 0x20000
 FORK_OFFSET = 0x40000
 AGENT_SIZE = 0x41000
@@ -30,9 +31,11 @@ WORD_LOST = 0x80
 that is blocked and not valid, as the model has none."""
 
 SHORTCUT = 1 << 56
-SHORTCUT_SHIFT = 28
-"""A file's place with this bit is a system call about a path, in the low bits, and
-where its stub has room behind the file's code, shifted: file offsets both."""
+SHORTCUT_SHIFT = 26
+"""A file's place with this bit is a shortcut: in the low bits where a call about a path
+or a CPUID stands, shifted where its stub has room behind the code, file offsets both."""
+SHORTCUT_SPAN_SHIFT = 2 * SHORTCUT_SHIFT
+"""And, of a CPUID, how many bytes from it on give way; 0: it is a call."""
 SHORTCUT_SIZE = 40
 """Bytes of a stub."""
 

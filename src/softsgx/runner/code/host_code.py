@@ -52,7 +52,8 @@ class TextScanner:
             return ()
         try:
             status = os.fstat(fd)
-            sites = scan(fd, status.st_size) + shortcuts(fd, status.st_size)
+            sites = scan(fd, status.st_size)
+            sites += shortcuts(fd, status.st_size, sites)
         finally:
             os.close(fd)
         identity = _identity(status)

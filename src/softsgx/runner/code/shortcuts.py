@@ -1,20 +1,25 @@
-"""System calls about paths in a program's code, which need not trap.
+"""Shortcuts: code that need not trap, system calls about paths and CPUIDs.
 
-Such a call, with the comparison behind it, can give way to a jump, if no other jump
-leads between the two.  What the jump leads to, a stub, has room in what is left of the
-last page of the code, where files have zeros (decision record 43).
+Such an instruction, with what stands behind it, can give way to a jump, if no other jump
+leads between them and what stands behind means the same elsewhere.  What the jump leads
+to, a stub, has room in what is left of the last page of the code, where files have zeros
+(decision record 43).
 """
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 
-from softsgx.native.numbers import SHORTCUT, SHORTCUT_SHIFT, SHORTCUT_SIZE
+from softsgx.native.numbers import (
+    SHORTCUT,
+    SHORTCUT_SHIFT,
+    SHORTCUT_SIZE,
+    SHORTCUT_SPAN_SHIFT,
+)
 from softsgx.runner.code.text import (
     PF_X,
     Functions,
-    Segment,
     candidates,
     decoder,
     read_at,
@@ -29,30 +34,45 @@ _PATH_CALL = re.compile(
 """open, stat, lstat, access; openat, newfstatat, faccessat, statx, openat2 and
 faccessat2, as EAX gets their numbers."""
 _BEFORE = 16
-_LARGEST = 1 << 12
+_LARGEST = 1 << 14
 _MOST = 64
-"""Calls that are looked at closely: a hostile file may have no end."""
+"""Of each kind that are looked at closely: a hostile file may have no end."""
 _MOST_CANDIDATES = 1 << 12
 _PAGE = 1 << 12
+_JUMP = 5
+_REGISTERS_ONLY = re.compile(r"(mov|and|or|xor|cmp|test|add|sub|shr|shl|sar|not|neg) ")
+
+_Instruction = tuple[int, int, str]
+"""Address, size and text."""
 
 
-def shortcuts(fd: int, size: int) -> tuple[int, ...]:
-    """Return the places of an ELF's system calls about paths, see SHORTCUT; rising."""
+def shortcuts(fd: int, size: int, cpuids: Iterable[int]) -> tuple[int, ...]:
+    """Return places in an ELF's code, see SHORTCUT; rising.
+
+    *cpuids* are the file offsets of its CPUIDs.
+    """
     segments = segments_of(fd)
     code = next((segment for segment in segments if segment[3] & PF_X), None)
     if code is None or code[0] + code[2] > min(size, 1 << SHORTCUT_SHIFT):
         return ()
-    return tuple(_with_stubs(fd, code[0], code[2], segments))
+    offset, _, length, _ = code
+    calls = _path_calls(fd, offset, length)
+    here = [at for at in cpuids if offset <= at < offset + length][:_MOST]
+    if not calls and not here:
+        return ()
+    around = _Around(fd, Functions(fd, segments))
+    taken = dict.fromkeys(_worth_it([at for at in calls if around.is_call(at)]), 0)
+    taken |= {at: span for at in here if (span := around.span_of_cpuid(at))}
+    return tuple(_with_stubs(taken, *_room_behind(fd, offset + length)))
 
 
-def _with_stubs(
-    fd: int, offset: int, length: int, segments: list[Segment]
-) -> Iterator[int]:
-    stub, end = _room_behind(fd, offset + length)
-    for at in _worth_it(_replaceable(fd, offset, length, segments)):
+def _with_stubs(taken: dict[int, int], stub: int, end: int) -> Iterator[int]:
+    """Yield places; *taken* has the bytes that give way, as far as a place tells."""
+    for at, span in sorted(taken.items()):
         if stub + SHORTCUT_SIZE > end:
             return
-        yield SHORTCUT | stub << SHORTCUT_SHIFT | at
+        where = stub << SHORTCUT_SHIFT | at
+        yield SHORTCUT | span << SHORTCUT_SPAN_SHIFT | where
         stub += SHORTCUT_SIZE
 
 
@@ -62,21 +82,12 @@ def _worth_it(calls: list[int]) -> list[int]:
     return [at for at in calls if pages[at // _PAGE] > 1]
 
 
-def _replaceable(
-    fd: int, offset: int, length: int, segments: list[Segment]
-) -> list[int]:
-    found: list[tuple[int, int]] = []
+def _path_calls(fd: int, offset: int, length: int) -> list[int]:
+    found: list[int] = []
     for tail in _TAILS:
         here = islice(candidates(fd, offset, length, tail), _MOST_CANDIDATES)
-        found += [(at, len(tail)) for at in here if _is_about_path(fd, at)]
-    functions = Functions(fd, segments) if found else None
-    return [
-        at
-        for at, span in sorted(found)[:_MOST]
-        if functions
-        and (function := functions.around(at))
-        and _leads_straight(fd, at, span, *function)
-    ]
+        found += [at for at in here if _is_about_path(fd, at)]
+    return sorted(found)[:_MOST]
 
 
 def _is_about_path(fd: int, at: int) -> bool:
@@ -91,19 +102,58 @@ def _room_behind(fd: int, end: int) -> tuple[int, int]:
     return (first, last) if not any(read_at(fd, last - end, end)) else (first, first)
 
 
-def _leads_straight(fd: int, at: int, span: int, start: int, end: int) -> bool:
-    """Say whether decoding the function comes to the call, and no jump behind it."""
-    if end - start > _LARGEST:
-        return False
-    arrives = False
-    for here, _, name, operand in decoder().disasm_lite(
-        read_at(fd, end - start, start), start
-    ):
-        arrives |= here == at
-        if not name.startswith(("j", "loop")):
-            continue
-        if not operand.startswith("0x"):
-            return False  # a table of places
-        if at < int(operand, 16) < at + span:
-            return False
-    return arrives
+class _Around:
+    """The functions around places, decoded."""
+
+    def __init__(self, fd: int, functions: Functions):
+        self._fd = fd
+        self._functions = functions
+        self._decoded: dict[int, list[_Instruction]] = {}
+
+    def is_call(self, at: int) -> bool:
+        """Say whether a SYSCALL and the comparison behind it can give way."""
+        code = self._behind(at)
+        return len(code) > 1 and self._is_straight(at, code[0][1] + code[1][1])
+
+    def span_of_cpuid(self, at: int) -> int:
+        """Return how many bytes can give way from a CPUID on, 0 if too few can."""
+        span = 0
+        for _, size, text in self._behind(at):
+            if span >= _JUMP:
+                break
+            if span and ("[" in text or not _REGISTERS_ONLY.match(text)):
+                return 0
+            span += size
+        is_enough = _JUMP <= span < SHORTCUT_SIZE - 24
+        return span if is_enough and self._is_straight(at, span) else 0
+
+    def _behind(self, at: int) -> list[_Instruction]:
+        """Return what is executed from a place on; nothing if decoding misses it."""
+        code = self._of(at)
+        index = next(
+            (n for n, (here, _, _) in enumerate(code) if here == at), len(code)
+        )
+        return code[index : index + _JUMP]
+
+    def _is_straight(self, at: int, span: int) -> bool:
+        """Say whether no jump of the function can lead behind the place's beginning."""
+        for _, _, text in self._of(at):
+            name, _, operand = text.partition(" ")
+            if not name.startswith(("j", "loop")):
+                continue
+            if not operand.startswith("0x"):
+                return False  # a table of places
+            if at < int(operand, 16) < at + span:
+                return False
+        return True
+
+    def _of(self, at: int) -> list[_Instruction]:
+        start, end = self._functions.around(at) or (0, 0)
+        if end - start > _LARGEST:
+            return []
+        if start not in self._decoded:
+            code = decoder().disasm_lite(read_at(self._fd, end - start, start), start)
+            self._decoded[start] = [
+                (here, size, f"{name} {operand}") for here, size, name, operand in code
+            ]
+        return self._decoded[start]
