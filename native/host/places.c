@@ -17,11 +17,11 @@ static void shortcut_add(struct shortcuts *all, uint64_t place, uint64_t start,
 {
 	uint64_t mask = (1ul << SHORTCUT_SHIFT) - 1;
 	uint64_t site = (place & mask) - offset;
-	uint64_t stub = (place >> SHORTCUT_SHIFT & mask) - offset;
+	uint64_t stub = (place >> SHORTCUT_STUB_SHIFT & mask) - offset;
 
 	if (site < length && stub < length && all->count < MAX_SHORTCUTS)
 		all->at[all->count++] = (struct shortcut){
-			start + site, start + stub, place >> SHORTCUT_SPAN_SHIFT & 15};
+			start + site, start + stub, place >> SHORTCUT_SHIFT & 15};
 }
 
 long places_add(struct places *p, const struct known *k, uint64_t start, uint64_t length,

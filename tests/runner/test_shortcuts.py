@@ -10,7 +10,7 @@ from softsgx.native.numbers import (
     SHORTCUT,
     SHORTCUT_SHIFT,
     SHORTCUT_SIZE,
-    SHORTCUT_SPAN_SHIFT,
+    SHORTCUT_STUB_SHIFT,
 )
 from softsgx.runner.code.shortcuts import shortcuts
 from softsgx.runner.code.text import scan
@@ -50,11 +50,11 @@ def places(folder: Path, *bodies: str, behind: str = "") -> tuple[int, ...]:
 def taken(folder: Path, *bodies: str, behind: str = "") -> list[tuple[int, int]]:
     """Return the calls and stubs that are found."""
     found = places(folder, *bodies, behind=behind)
-    return [(place & MASK, place >> SHORTCUT_SHIFT & MASK) for place in found]
+    return [(place & MASK, place >> SHORTCUT_STUB_SHIFT & MASK) for place in found]
 
 
 def span(place: int) -> int:
-    return place >> SHORTCUT_SPAN_SHIFT & 15
+    return place >> SHORTCUT_SHIFT & 15
 
 
 def open_call(tail: str = CALL) -> str:
@@ -121,8 +121,10 @@ def test_what_is_no_elf_has_none(tmp_path: Path) -> None:
 def test_a_cpuid_gives_way_with_what_touches_registers(
     tmp_path: Path, behind: str, bytes_that_give_way: int
 ) -> None:
-    (place,) = places(tmp_path, f"mov $7, %eax\ncpuid\n{behind}")
+    cpuid = f"mov $7, %eax\ncpuid\n{behind}"
+    place, *calls = places(tmp_path, cpuid, open_call(), open_call())
     assert span(place) == bytes_that_give_way
+    assert [span(call) for call in calls] == [0, 0]
 
 
 @pytest.mark.parametrize(

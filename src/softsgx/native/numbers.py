@@ -32,10 +32,10 @@ that is blocked and not valid, as the model has none."""
 
 SHORTCUT = 1 << 56
 SHORTCUT_SHIFT = 26
-"""A file's place with this bit is a shortcut: in the low bits where a call about a path
-or a CPUID stands, shifted where its stub has room behind the code, file offsets both."""
-SHORTCUT_SPAN_SHIFT = 2 * SHORTCUT_SHIFT
-"""And, of a CPUID, how many bytes from it on give way; 0: it is a call."""
+"""A place with this bit is a shortcut.  The low bits are the file offset of a call
+about a path, or of a CPUID; the next four how many bytes give way, of a CPUID."""
+SHORTCUT_STUB_SHIFT = SHORTCUT_SHIFT + 4
+"""Above them is the file offset of the room for its stub, behind the code."""
 SHORTCUT_SIZE = 40
 """Bytes of a stub."""
 

@@ -1,9 +1,9 @@
 """Shortcuts: code that need not trap, system calls about paths and CPUIDs.
 
-Such an instruction, with what stands behind it, can give way to a jump, if no other jump
-leads between them and what stands behind means the same elsewhere.  What the jump leads
-to, a stub, has room in what is left of the last page of the code, where files have zeros
-(decision record 43).
+Such an instruction, with what stands behind it, can give way to a jump, if no other
+jump leads between them and what stands behind means the same elsewhere.  What the jump
+leads to, a stub, has room in what is left of the last page of the code, where files
+have zeros (decision record 43).
 """
 
 import re
@@ -15,7 +15,7 @@ from softsgx.native.numbers import (
     SHORTCUT,
     SHORTCUT_SHIFT,
     SHORTCUT_SIZE,
-    SHORTCUT_SPAN_SHIFT,
+    SHORTCUT_STUB_SHIFT,
 )
 from softsgx.runner.code.text import (
     PF_X,
@@ -71,8 +71,7 @@ def _with_stubs(taken: dict[int, int], stub: int, end: int) -> Iterator[int]:
     for at, span in sorted(taken.items()):
         if stub + SHORTCUT_SIZE > end:
             return
-        where = stub << SHORTCUT_SHIFT | at
-        yield SHORTCUT | span << SHORTCUT_SPAN_SHIFT | where
+        yield SHORTCUT | stub << SHORTCUT_STUB_SHIFT | span << SHORTCUT_SHIFT | at
         stub += SHORTCUT_SIZE
 
 
