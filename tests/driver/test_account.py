@@ -59,6 +59,13 @@ def test_what_is_given_back_is_there_again() -> None:
     assert (shares.room(ONE), shares.room(OTHER)) == (50, 50)
 
 
+def test_who_took_nothing_gives_nothing_back() -> None:
+    shares = Shares(100)
+    shares.add(ONE, 0)
+    Account(ONE, {Thing.THREADS: shares}).give(Thing.THREADS, 0)
+    assert shares.room(ONE) == 50
+
+
 def test_who_is_refused_is_told() -> None:
     met: list[Thing] = []
     account = Account(ONE, {Thing.OPENS: Shares(4)}, met.append)

@@ -4,10 +4,11 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
-from softsgx.runner.crew import Crew, Work
+from softsgx.runner.crew import Crew, Places, Work
 from softsgx.runner.loop import Loop
 from softsgx.runner.task.turn import Turn
 
@@ -210,3 +211,50 @@ def test_a_crew_for_which_there_are_no_threads_is_over(
     with pytest.raises(OSError, match="no thread"):
         idle.start()
     assert idle.close()
+
+
+class Counted(Places):
+    """So many places for threads, and how many are left."""
+
+    def __init__(self, left: int):
+        self.left = left
+
+    def take(self) -> bool:
+        if not self.left:
+            return False
+        self.left -= 1
+        return True
+
+    def give(self, count: int) -> None:
+        assert count > 0
+        self.left += count
+
+
+def threads() -> int:
+    return sum(1 for _ in Path("/proc/self/task").iterdir())
+
+
+@pytest.mark.parametrize("slow", [0, 1, 4])
+def test_threads_for_what_takes_long_have_places(errands: Errands, slow: int) -> None:
+    supplied = threading.Event()
+
+    def wait() -> None:
+        with errands.turn.aside:
+            assert supplied.wait(SOON)
+
+    errands.do[1] = wait
+    places = Counted(2)
+    ours = Crew(errands.turn, errands.loop, errands, places)
+    before = threads()
+    ours.start()
+    for _ in range(slow):
+        errands.send(1)
+        time.sleep(0.05)
+    assert threads() - before <= 4
+    supplied.set()
+    errands.await_(slow)
+    assert ours.leave()
+    end = time.monotonic() + SOON
+    while places.left != 2:
+        assert time.monotonic() < end
+        time.sleep(0.001)

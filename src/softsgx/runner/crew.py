@@ -167,8 +167,9 @@ class Crew:
         with self._turn:
             self._living -= 1
             if not self._living:
-                self._places.give(max(0, self._made - _LEAST))
                 self._gone.release()
+                if self._made > _LEAST:
+                    self._places.give(self._made - _LEAST)
 
     def _watch(self, me: int) -> bool:
         """Wait until the leader is late, and lead; False: it is not, or all is over."""
