@@ -28,9 +28,9 @@ def place(tmp_path: Path) -> Path:
         ("platform", "new", str(place), "--epc", f"{SIZES['']}M"),
         ("platform", "enable", str(place)),
     ]
-    for name in ("one", "two"):
-        on = ("--platform", str(place))
-        made.append(("guest", "new", name, "--epc", f"{SIZES[name]}M", *on))
+    for name, kvm in (("one", "6.12"), ("two", "6.1")):
+        on, epc = ("--platform", str(place)), f"{SIZES[name]}M"
+        made.append(("guest", "new", name, "--epc", epc, "--kvm", kvm, *on))
         made.append(("guest", "start", name, *on))
     for words in made:
         subprocess.run([softsgx(), *words], check=True)
@@ -93,4 +93,27 @@ def test_the_suite_passes_in_two_guests_and_on_their_host_at_once(
     times.append(
         f"{suite.package} {suite.version}, in two guests and here, {how}:"
         f" {longest:.2f} s"
+    )
+
+
+@pytest.mark.parametrize("suite", ["suite_pinned"], indirect=True)
+def test_the_suite_passes_in_a_guest_with_more_epc_than_there_is(
+    suite: Suite, times: list[str], tmp_path: Path
+) -> None:
+    place = ("--platform", str(tmp_path / "platform"))
+    for words in [
+        ("platform", "new", place[1], "--epc", "24M"),
+        ("platform", "enable", place[1]),
+        ("policy", "guest", "big", "--oversubscribe", "yes", *place),
+        ("guest", "new", "big", "--epc", "40M", "--kvm", "6.1", *place),
+        ("guest", "start", "big", *place),
+    ]:
+        subprocess.run([softsgx(), *words], check=True)
+    command = [softsgx(), "run", *place, "--guest", "big", "--", "./test_sgx"]
+    run = run_program(command, suite.directory)
+    log = keep(run, suite, "oversubscribed")
+    assert (run.last_line, run.code) == (TOTALS, 0), log
+    assert f"with {40 * MIB} bytes heap" in run.output, log
+    times.append(
+        f"{suite.package} {suite.version}, on a third of its EPC: {run.seconds:.2f} s"
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conformance.run import SOFTSGX, Outcome, run
+from tests.conformance_sgx.build import BUILT, Program
 from tests.runner.build import program
 
 NOBODY = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"]
@@ -57,3 +58,26 @@ def test_a_program_that_becomes_another_user_ends_with_one_line(anywhere: Path) 
         "softsgx: a process that changed its user can use enclaves only if softsgx "
         "has privileges\n"
     )
+
+
+def test_guests_are_anybodys(anywhere: Path) -> None:
+    binary = str(Program("more_than_epc", "dynamic").binary())
+    mine, place = anywhere / "mine", str(anywhere / "mine" / "p")
+    mine.mkdir()
+    shutil.chown(mine, 65534, 65534)
+
+    def softsgx(*words: str) -> Outcome:
+        done = run([*NOBODY, SOFTSGX, *words], BUILT)
+        assert done.code == 0, done.stderr
+        return done
+
+    softsgx("platform", "new", place, "--epc", "8M")
+    softsgx("platform", "enable", place)
+    where = ("--platform", place)
+    softsgx("policy", "guest", "big", "--oversubscribe", "yes", *where)
+    for name, size in (("small", "4M"), ("big", "16M")):
+        softsgx("guest", "new", name, "--epc", size, *where)
+        softsgx("guest", "start", name, *where)
+        softsgx("run", *where, "--guest", name, "--", binary)
+    softsgx("guest", "reset", "big", *where)
+    softsgx("guest", "stop", "big", *where)

@@ -199,12 +199,13 @@ class Pager:
 
     def _squeeze(self, count: int) -> None:
         """Evict version arrays, and each SECS of which no page is in."""
-        entries = self._machine.epcm.contents()
-        for page in self._core.section.used(sorted(entries)):
-            if self.free >= count:
-                return
-            if entries[page].pt in _ALONE and page not in self._held:
-                self._send_alone(page)
+        epcm = self._machine.epcm
+        for run in self._core.section.places:
+            for page in epcm.used(*run):
+                if self.free >= count:
+                    return
+                if epcm[page].pt in _ALONE and page not in self._held:
+                    self._send_alone(page)
 
     def _send_alone(self, page: int) -> None:
         encl = self._core.by_secs.get(page)

@@ -52,8 +52,8 @@ class Oversubscription:
         """Forget all that is in the pages, and out of them."""
         ring0 = Monitor(self._machine)
         for _ in range(_PASSES):
-            for page in sorted(self._machine.epcm.contents()):
-                if self.has(page):
+            for run in self.runs:
+                for page in self._machine.epcm.used(*run):
                     ring0.eremove(page)
         for first, size in self.runs:
             self._machine.epc.unplace(first, size)
