@@ -105,6 +105,15 @@ def test_directories_are_told_apart_by_their_numbers(
     assert hierarchy.device == tmp_path.stat().st_dev
 
 
+def test_a_mount_that_is_hidden_under_another_is_none(
+    tmp_path: Path, mountinfo: list[str]
+) -> None:
+    mountinfo[0] = f"31 22 0:27 / {tmp_path}/unified rw - cgroup2 cgroup2 rw\n"
+    assert MountedHierarchy().mount is None
+    mountinfo[0] += f"32 22 0:27 / {tmp_path} rw - cgroup2 cgroup2 rw\n"
+    assert MountedHierarchy().mount == Mount(str(tmp_path), "/")
+
+
 def test_without_a_mount_there_is_a_root_and_nothing_has_a_number(
     mountinfo: list[str],
 ) -> None:

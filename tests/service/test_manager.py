@@ -1,6 +1,7 @@
 """What a service manager hands over and hears."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -12,7 +13,8 @@ from softsgx.service.manager import passed_sockets, tell_manager
 from softsgx.service.places import CONTROL, DATA
 from tests.conformance.run import PATIENCE_S, SOFTSGX, run
 from tests.conformance_sgx.build import Program
-from tests.service.serving import Served, new_platform
+from tests.house.tree import ROOT
+from tests.service.serving import Served, new_platform, wait_for
 
 KEYS = Program("report_key", "dynamic")
 
@@ -85,3 +87,52 @@ def test_a_daemon_serves_the_sockets_that_it_was_given(tmp_path: Path) -> None:
         process.kill()
         for sock in (*passed, manager):
             sock.close()
+
+
+def has(tool: str) -> pytest.MarkDecorator:
+    return pytest.mark.skipif(not shutil.which(tool), reason=f"no {tool}")
+
+
+@has("systemd-analyze")
+def test_systemd_finds_nothing_wrong_with_the_units(tmp_path: Path) -> None:
+    names = []
+    for unit in (ROOT / "examples" / "systemd").iterdir():
+        text = unit.read_text().replace("/usr/local/bin/softsgx", SOFTSGX)
+        (tmp_path / unit.name).write_text(text)
+        names.append(unit.name.replace("@.", "@lab."))
+    done = subprocess.run(
+        ["systemd-analyze", "verify", *names],
+        env={**os.environ, "SYSTEMD_UNIT_PATH": f"{tmp_path}:"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert len(names) == 3
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@has("systemd-socket-activate")
+@pytest.mark.runner
+@pytest.mark.slow
+def test_systemd_starts_a_daemon_for_the_first_program(tmp_path: Path) -> None:
+    directory = new_platform(tmp_path / "p")
+    place = str(directory / DATA)
+    daemon = [SOFTSGX, "daemon", "--platform", str(directory)]
+    said = tmp_path / "said"
+    with said.open("wb") as file:
+        manager = subprocess.Popen(
+            ["systemd-socket-activate", "--seqpacket", "-l", place, *daemon],
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+        )
+    try:
+        wait_for("Listening on", said)
+        served = Served(directory, manager, said)
+        done = served.run(KEYS.binary())
+        assert (done.code, done.stderr) == (0, "")
+        assert f"{directory}: softsgx-" in said.read_text()
+        assert served.end() == 0
+    finally:
+        manager.kill()
+        manager.wait()

@@ -67,7 +67,8 @@ class MountedHierarchy:
     """The unified hierarchy, by a mount of it that we see."""
 
     def __init__(self) -> None:
-        found = mounts("self")
+        # One of them may be hidden under another mount.
+        found = [one for one in mounts("self") if os.path.isdir(one.place)]  # noqa: PTH112 -- a string
         self.mount = max(found, key=lambda one: one.root == "/") if found else None
         self.has_root = not self._has_file("/", "cgroup.events")
         place = self.mount.place if self.mount else None
