@@ -195,9 +195,9 @@ class Core:
         for first, count in runs_of(pages):
             eremove_run(self.machine, encl.secs, first, count)
             self.take_back(first, count)
-        for page in away:
-            self._eremove(page)
-            self.take_back(page, 1)
+        if self.pager and away:
+            self.pager.remove(encl, away)
+            self.take_back_all(away)
 
     def _forget_evicted(self, encl: Encl, stretch: Stretch) -> None:
         slot = stretch.page.epc_page
@@ -230,7 +230,7 @@ class Core:
         for changes in (self._unpublished, self._changes):
             changes[:] = [change for change in changes if change[0] is not encl]
         if self.pager and encl.secs_slot is None:
-            self.pager.reach(encl.secs)
+            self.pager.hold(encl.secs)
         if encl.secs_slot is None:
             # A thread that was killed inside has left, though no leaf said so.
             self.machine.enclaves[encl.secs].inside.clear()

@@ -23,7 +23,9 @@ from softsgx.driver.monitor import Monitor
 from softsgx.driver.paging import Part, Run
 from softsgx.driver.protocols import Backing
 from softsgx.driver.reclaim import Reclaimer
+from softsgx.driver.runs import runs_of
 from softsgx.driver.versions import VA_SLOT_COUNT, Versions
+from softsgx.encls.run import eremove_run
 from softsgx.encls.swap import Image, In, Out
 from softsgx.machine.model import physical_address
 
@@ -130,6 +132,27 @@ class Pager:
             self.make_room(1)
         self._bring(page, away)
 
+    def remove(self, encl: Encl, pages: list[int]) -> None:
+        """Have EREMOVE go through for pages that are out, at their enclave's end.
+
+        They come back for it, as many together as the monitor has frames of its own.
+        """
+        self.hold(encl.secs)
+        for at in range(0, len(pages), _OWN):
+            self._remove(encl.secs, pages[at : at + _OWN])
+        self._machine.epcm.touched.clear()
+        self.let_go()
+
+    def _remove(self, secs: int, pages: list[int]) -> None:
+        loads = [self._load(page, self.out[page]) for page in pages]
+        if len(self._ring0.eldu_run(loads)) < len(pages):
+            raise refuse(errno.EIO, "a page came back as another one")
+        for page in pages:
+            self._ring0.edecvirtchild(page, secs)
+            self._versions.give([self.out.pop(page).slot])
+        for first, count in runs_of(pages):
+            eremove_run(self._machine, secs, first, count)
+
     def let_go(self) -> None:
         """Let all pages leave again."""
         self._held.clear()
@@ -234,12 +257,7 @@ class Pager:
     def _bring(self, page: int, away: Away) -> None:
         """Load a page; who waits for it goes on when it is all there."""
         encl = away.encl
-        linaddr = encl.base + (away.index << PAGE_SHIFT) if encl else 0
-        secs = encl.secs if encl else None
-        ((image, pcmd),) = self._backing.read(self._place(page), 1)
-        place = self._versions.place(away.slot)
-        load = In(page, *place, image, pcmd, linaddr, secs)
-        self._ring0.eldc(load, blocked=away.blocked)
+        self._ring0.eldc(self._load(page, away), blocked=away.blocked)
         self._versions.give([away.slot])
         del self.out[page]
         if encl is not None:
@@ -250,10 +268,17 @@ class Pager:
             self._ring0.esetcontext(page, physical_address(page))
         self._machine.epcm.touched.clear()
 
+    def _load(self, page: int, away: Away) -> In:
+        """Return the operands of a load."""
+        encl = away.encl
+        linaddr = encl.base + (away.index << PAGE_SHIFT) if encl else 0
+        secs = encl.secs if encl else None
+        ((image, pcmd),) = self._backing.read(self._place(page), 1)
+        place = self._versions.place(away.slot)
+        return In(page, *place, image, pcmd, linaddr, secs)
+
     def _show(self, encl: Encl, index: int, page: int) -> None:
         """Put a page's contents where the guest's programs have it mapped."""
-        if encl.numbered(index) is None:
-            return  # the enclave is at its end: the page is to be removed
         epc, offset = self._machine.epc, index << PAGE_SHIFT
         encl.memory.put(offset, [bytes(epc.page(page))])
         epc.place(page, 1, encl.view, offset)
