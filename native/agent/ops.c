@@ -13,6 +13,11 @@
 /* Two threads may map and unmap enclaves at once. */
 static u32 enclaves_lock;
 
+/* Whose operations are carried out.  Until the supervisor has heard of a new mapping, and
+ * watches what is out there, nobody gives it rights: what another thread is about to allow
+ * may have been said before. */
+static u32 changes;
+
 /* Have what one thread at a time may have.  That nobody gives it back can only be the
  * program's doing: it wrote over our data. */
 void take_turn(u32 *turn, u32 tid)
@@ -42,7 +47,7 @@ void unlock_enclaves(void)
 /* An enclave of isgx is not inherited, and neither is our second mapping of it. */
 static void enclaves_forked(void)
 {
-	enclaves_lock = 0; /* whoever held it did not come along */
+	enclaves_lock = changes = 0; /* whoever held it did not come along */
 	for (u64 i = 0; i < ARRAY_SIZE(A.enclaves); i++)
 		if (A.enclaves[i].is_private) {
 			curtain_drop(&A.enclaves[i]);
@@ -330,7 +335,7 @@ static long carry_out_one(const struct abi_op *op, const struct abi_context *ctx
 }
 
 /* What the kernel says of the first change that it does not make; 0. */
-long carry_out(struct answer *ans)
+static long carry_out_all(struct answer *ans)
 {
 	long ret, first = 0;
 
@@ -346,6 +351,18 @@ long carry_out(struct answer *ans)
 		if (call_supervisor(CALL_MOREOPS, (u64)ans, 0, 0, 0, 0) < 0)
 			return first;
 	}
+}
+
+long carry_out(struct answer *ans)
+{
+	long ret;
+
+	if (!ans->ctx.nops && !ans->ctx.more)
+		return 0;
+	take_turn(&changes, (u32)sys(NR_gettid, 0));
+	ret = carry_out_all(ans);
+	__atomic_store_n(&changes, 0, __ATOMIC_RELEASE);
+	return ret;
 }
 
 /* For a fault that comes again if this fails.  Once is no harm: another thread may have

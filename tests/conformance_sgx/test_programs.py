@@ -59,6 +59,7 @@ def test_the_program_sees_the_same_in_exact_mode(
         "parallel",
         "code_evicted",
         "code_unmapped",
+        "mapped_anew",
     ],
 )
 def test_it_passes_with_an_epc_that_is_too_small(
