@@ -12,7 +12,7 @@ from tests.conformance.run import SOFTSGX, Outcome, run
 from tests.conformance_sgx.build import Program
 from tests.conformance_sgx.guests import EPC_SIZE, KEYS
 from tests.service.holding import holding, listed, metrics, settled
-from tests.service.serving import Served, daemon, new_platform
+from tests.service.serving import PATIENCE_S, Served, daemon, new_platform
 from tests.service.talking import POWER_LOSS, talking
 
 pytestmark = [pytest.mark.runner, pytest.mark.slow]
@@ -267,3 +267,30 @@ def test_a_platform_that_is_off_gives_its_guests_nothing(place: Path) -> None:
         assert within(served, "one", "test", "-c", "/dev/sgx_enclave").code == 1
         assert guest(place, "stop", "one") == "one: off, 4096 KiB of EPC\n"
         assert guest(place, "start", "one") == "one: on, 4096 KiB of EPC\n"
+
+
+def test_a_guest_with_more_epc_than_the_daemon_has(tmp_path: Path) -> None:
+    place = with_guests(tmp_path / "p", all_of="4M")
+    softsgx(place, "policy", "guest", "one", "--oversubscribe", "yes")
+    guest(place, "new", "one", "--epc", "16M")
+    with daemon(place, "--metrics", "0") as served:
+        guest(place, "start", "one")
+        for _ in range(2):
+            with (
+                holding(served, 1, 2, 400) as host,
+                holding(served, 1, 2, 400, guest="one") as one,
+                holding(served, 1, 2, 400, guest="one") as two,
+            ):
+                seen = metrics(served)
+                assert seen["softsgx_epc_bytes", "guests"] == 2 * MIB
+                assert seen["softsgx_guest_epc_size_bytes", "one"] == 16 * MIB
+                guest(place, "reset", "one")
+                ends = [holder.process.wait(PATIENCE_S) for holder in (one, two)]
+                assert ends == [-signal.SIGKILL] * 2
+                done = within(served, "one", PAGING.binary())
+                assert (done.code, done.stderr) == (0, "")
+                assert free(served, "one") == 16 * MIB
+                assert host.end() == 0
+        guest(place, "stop", "one")
+        assert settled(served) == []
+        assert metrics(served)["softsgx_epc_bytes", "free"] == 4 * MIB
