@@ -120,7 +120,36 @@ def test_a_guests_epc_is_charged_to_who_turned_it_on_and_never_leaves(
     assert guest("reset", "one").code == 0
     assert current() == 4 << 20
     assert guest("stop", "one").code == 0
+    assert guest("delete", "one").code == 0
     assert current() == 0
+
+
+def test_programs_in_a_guest_share_limits_of_its_own(
+    served: Served, place: Path
+) -> None:
+    def guest(*words: str) -> None:
+        command = [SOFTSGX, "guest", *words, "--platform", str(served.directory)]
+        assert run(command, served.directory).code == 0
+
+    def within(script: str, *options: str) -> Outcome:
+        return served.run("/bin/sh", "-c", script, options=options)
+
+    guest("new", "two", "--epc", "4M")
+    guest("start", "two")
+    limit = f"echo 'sgx_epc 1048576' > {place}/misc.max"
+    assert within(limit, "--guest", "two").code == 0
+    shown = f"cat {place}/misc.max"
+    assert within(shown, "--guest", "two").stdout == "sgx_epc 1048576\n"
+    assert within(shown).stdout == "sgx_epc max\n"
+    join = f"echo $$ > {place}/job/cgroup.procs; exec {PAGING.binary()}"
+    for options in (("--guest", "two"), ()):
+        done = within(join, *options)
+        assert (done.code, done.stderr) == (0, "")
+    peak = f"cat {place}/misc.peak"
+    assert within(peak, "--guest", "two").stdout == "sgx_epc 1048576\n"
+    assert int(within(peak).stdout.split()[1]) > 1 << 20
+    guest("stop", "two")
+    guest("delete", "two")
 
 
 @pytest.mark.parametrize(
