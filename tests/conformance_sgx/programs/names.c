@@ -13,6 +13,10 @@
 #define PROVISION "/dev/sgx_provision"
 #define CREATE 0x4008a400 /* SGX_IOC_ENCLAVE_CREATE */
 #define NOBODY 65534
+/* of openat2 */
+#define NO_SYMLINKS 4
+#define BENEATH 8
+#define IN_ROOT 16
 
 static char place[] = "/tmp/names-XXXXXX", mine[64], node[64];
 
@@ -97,6 +101,30 @@ static void another_mode(void)
 	CHECK(chmod(ENCLAVE, st.st_mode & 07777) == 0);
 }
 
+#ifdef SYS_openat2
+static int open_as(int directory, const char *path, uint64_t resolve)
+{
+	uint64_t how[3] = { O_RDWR, 0, resolve };
+
+	return (int)syscall(SYS_openat2, directory, path, how, sizeof(how));
+}
+
+/* Ways that openat2 may be told to go, or not to. */
+static void ways(void)
+{
+	int dev = open("/dev", O_PATH | O_DIRECTORY);
+
+	check_device(open_as(dev, "sgx_enclave", 0));
+	check_device(open_as(dev, "sgx/enclave", BENEATH));
+	check_device(open_as(dev, "/sgx_enclave", IN_ROOT));
+	check_device(open_as(dev, "sgx_enclave", NO_SYMLINKS));
+	CHECK_FAILS(open_as(dev, "sgx/enclave", NO_SYMLINKS), ELOOP);
+	CHECK_FAILS(open_as(dev, ENCLAVE, BENEATH), EXDEV);
+	CHECK_FAILS(open_as(dev, ENCLAVE, IN_ROOT), ENOENT);
+	CHECK(close(dev) == 0);
+}
+#endif
+
 /* A node is what its numbers say, wherever it stands. */
 static void own_node(void)
 {
@@ -125,6 +153,9 @@ int main(void)
 	CHECK(fd >= 0 && close(fd) == 0);
 	made_anew();
 	to_other_file_systems();
+#ifdef SYS_openat2
+	ways();
+#endif
 	if (getuid()) {
 		taken_away();
 	} else {

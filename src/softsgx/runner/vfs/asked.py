@@ -21,16 +21,20 @@ Handler = Callable[["Asked", Args], Result]
 
 @dataclass(frozen=True)
 class Asked:
-    """One call: the thread that makes it, and where it looks."""
+    """One call: the thread that makes it, where and how it looks."""
 
     task: UserTask
     lookup: Lookup
+    resolve: int = 0
+    """What openat2 is told of the way."""
 
     def at(self, directory: int, address: int, *, follow: bool) -> View:
         """Return the view at a path; OSError(NOT_OURS) if there is none."""
         path = read_path(self.task, address)
         with self.task.caller.aside():
-            view = self.lookup.path(signed(directory), path, follow=follow)
+            view = self.lookup.path(
+                signed(directory), path, follow=follow, resolve=self.resolve
+            )
         return found(view)
 
     def at_or_open(self, directory: int, address: int, flags: int) -> View:

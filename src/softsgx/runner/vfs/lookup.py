@@ -19,6 +19,9 @@ from softsgx.runner.vfs.views import Kind, View, Views
 
 AT_FDCWD = -100
 PATH_MAX = 4096
+RESOLVE_NO_SYMLINKS = 4
+RESOLVE_BENEATH = 8
+RESOLVE_IN_ROOT = 16
 _PIECE = 256
 _MOST_LINKS = 40
 _SERVED = ("fuse", "nfs", "cifs", "smb3", "9p", "autofs", "ceph")
@@ -96,12 +99,18 @@ class Lookup:
         self._root = ""
         """The process's root directory, if it is another than ours."""
 
-    def path(self, directory: int, path: str, *, follow: bool) -> View | None:
+    def path(
+        self, directory: int, path: str, *, follow: bool, resolve: int = 0
+    ) -> View | None:
         """Return the view at a path; OSError if the way to it is wrong; None: not ours.
 
-        *follow* False: a link at the end is itself what is meant.  What has no inode
-        number is the kernel's but for what is in it.
+        *follow* False: a link at the end is itself what is meant.  *resolve* is that of
+        openat2.  What has no inode number is the kernel's but for what is in it.
         """
+        if resolve & RESOLVE_IN_ROOT:
+            path = path.lstrip("/")
+        elif resolve & RESOLVE_BENEATH and path.startswith("/"):
+            return None
         start = self._start(directory, path)
         if not path or start is None:
             return None
@@ -113,6 +122,8 @@ class Lookup:
                     return link
         except _NotOursError:
             return None
+        if resolve & RESOLVE_NO_SYMLINKS and walk.turns < _MOST_LINKS:
+            raise OSError(errno.ELOOP, "a link on the way")
         view = None
         if self._goes_by_path(walk, walk.at):
             view = self._view(walk.at) or self._of_process(walk.at)

@@ -8,8 +8,10 @@ import contextlib
 import errno
 import os
 import tempfile
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from struct import Struct
 
 from softsgx.driver.device import ENCLAVE, ISGX, VEPC
 from softsgx.native.memory import sealed
@@ -48,6 +50,8 @@ _STAT_FLAGS = AT_SYMLINK_NOFOLLOW | _AT_NO_AUTOMOUNT | AT_EMPTY_PATH | _AT_STATX
 _ACCESS_FLAGS = AT_SYMLINK_NOFOLLOW | _AT_EACCESS | AT_EMPTY_PATH
 _O_TMPFILE_BIT = 0o20000000
 _U32 = (1 << 32) - 1
+_HOW = Struct("<QQQ")
+"""open_how of openat2: flags, mode, resolve."""
 _CREAT = os.O_CREAT | os.O_WRONLY | os.O_TRUNC
 _ACCESS = {os.O_RDONLY: R_OK, os.O_WRONLY: W_OK, os.O_RDWR: R_OK | W_OK}
 
@@ -100,8 +104,11 @@ class Paths:
     # ---- open ----
 
     def _openat2(self, asked: Asked, args: Args) -> Result:
-        how = asked.task.copy_from_user(args[2], 8)
-        return self._open(asked, args[0], args[1], int.from_bytes(how, "little"))
+        size = min(args[3], _HOW.size)
+        how = asked.task.copy_from_user(args[2], size).ljust(_HOW.size, b"\0")
+        flags, _, resolve = _HOW.unpack(how)
+        asked = replace(asked, resolve=resolve)
+        return self._open(asked, args[0], args[1], flags)
 
     def _open(self, asked: Asked, directory: int, address: int, flags: int) -> NewFd:
         if flags & os.O_CREAT and flags & os.O_DIRECTORY and _kernel_refuses_both():
