@@ -6,8 +6,9 @@ import pytest
 
 from softsgx.driver.account import Account, Shares, Thing
 from softsgx.driver.encl import Encl
+from tests.driver.fakes import PAGE
 from tests.driver.paged import Paged, evict
-from tests.scale.crowd import PAGES, Crowd
+from tests.scale.crowd import ENCLAVE_SIZE, PAGES, Crowd
 
 ONE, OTHER, OWNER = 1000, 1001, 0
 SECS = 1
@@ -99,6 +100,20 @@ def test_an_enclave_has_no_more_pages_than_its_user() -> None:
     crowd.touch(encl, 101)
     with pytest.raises(AssertionError):
         crowd.touch(encl, 102)
+
+
+def test_the_sizes_of_enclaves_have_a_bound() -> None:
+    crowd = Crowd(64 << 20)
+    shares = Shares(6 * ENCLAVE_SIZE // PAGE)
+    account = Account(ONE, {Thing.ADDRESSES: shares})
+    crowd.driver.account = lambda: account
+    encls = [crowd.build() for _ in range(3)]
+    with pytest.raises(OSError, match="addresses for enclaves") as refused:
+        crowd.build()
+    assert refused.value.errno == errno.ENOMEM
+    for encl in encls:
+        crowd.remove(encl)
+    assert shares.room(ONE) == 3 * ENCLAVE_SIZE // PAGE
 
 
 def test_pages_that_are_out_are_pages_too() -> None:

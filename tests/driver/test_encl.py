@@ -74,6 +74,17 @@ def test_a_huge_empty_range_is_quick_and_absent() -> None:
     assert sum(stretch.count for stretch in stretches) == (1 << 40) // PAGE
 
 
+def test_a_page_here_and_there_cuts_a_huge_range_and_no_more() -> None:
+    one = encl()
+    far = (1 << 46) // PAGE
+    for index in (5, far - 1):
+        one.set_run(index, 1, EnclPage(1, REG, 3))
+    stretches = list(one.stretches(0, far))
+    assert sum(stretch.count for stretch in stretches) == far
+    assert len(stretches) < 8
+    assert [s.index for s in stretches if s.page.type == REG] == [5, far - 1]
+
+
 @pytest.mark.parametrize(
     ("have", "more", "needed"),
     [(0, 1, 1), (1, 511, 0), (1, 512, 1), (512, 1, 1), (511, 1, 0), (0, 1024, 2)],

@@ -6,7 +6,7 @@ import os
 import pytest
 
 from softsgx.arch.secinfo import PageType, SecinfoFlags
-from softsgx.driver import uapi
+from softsgx.driver import mapping, uapi
 from softsgx.driver.mm import Mm
 from tests.driver.fakes import BASE, PAGE, RW, RWX, SIZE, TCS, World, refused, tcs_bytes
 
@@ -54,6 +54,25 @@ def test_after_init_a_mapping_must_lie_in_the_enclave(index: int, count: int) ->
     start, end = at(index), at(index + count)
     with refused(errno.EACCES, f"{start:#x} to {end:#x} leaves the enclave"):
         built().map(index, count, 0)
+
+
+def test_a_process_has_no_more_mappings_than_linux_lets_it_have(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = built()
+    world.map(0, 6, 0)
+    world.driver.mprotect(world.mm, at(1), PAGE, R)
+    monkeypatch.setattr(mapping, "MOST_MAPPINGS", len(world.mm.vmas))
+    with refused(errno.ENOMEM, "too many mappings"):
+        world.map(7, 1, 0)
+    cut = "too many mappings, one of them to be cut"
+    with refused(errno.ENOMEM, cut):
+        world.driver.mprotect(world.mm, at(3), PAGE, R)
+    with refused(errno.ENOMEM, cut):
+        world.driver.munmap(world.mm, at(2), PAGE)
+    world.driver.mprotect(world.mm, at(2), 4 * PAGE, R)
+    world.driver.munmap(world.mm, at(2), 4 * PAGE)
+    world.map(7, 1, 0)
 
 
 def test_after_init_the_whole_enclave_can_be_mapped_inaccessible() -> None:

@@ -23,6 +23,7 @@ class Thing(Enum):
     PROCESSES = "processes"
     THREADS = "calls that take long"
     PAGES = "pages of enclaves"
+    ADDRESSES = "addresses for enclaves"
 
 
 class Account:

@@ -5,10 +5,11 @@ A Fault is the processor's, for the device to name by an errno of its own.
 
 import errno
 
-from softsgx.arch.addr import PAGE_SIZE
+from softsgx.arch.addr import PAGE_SHIFT, PAGE_SIZE
 from softsgx.arch.errors import SgxError
 from softsgx.arch.faults import Fault
 from softsgx.arch.secs import AttributeFlags, Secs
+from softsgx.driver.account import Thing
 from softsgx.driver.core import Core
 from softsgx.driver.encl import Encl
 from softsgx.driver.errnos import ERESTARTSYS, refuse
@@ -34,7 +35,7 @@ def create(core: Core, encl: Encl, secs: Secs, raw: bytes) -> None:
         raise
     try:
         core.kernel.ecreate(page, raw)
-        encl.memory.resize(secs.size)
+        _make_memory(encl, secs.size)
     except (Fault, OSError) as failure:
         if isinstance(failure, OSError):
             core.kernel.eremove(page)
@@ -52,6 +53,16 @@ def create(core: Core, encl: Encl, secs: Secs, raw: bytes) -> None:
     core.by_secs[page] = encl
     encl.eid = core.machine.enclaves[page].eid
     core.enclaves[encl.eid] = encl
+
+
+def _make_memory(encl: Encl, size: int) -> None:
+    """Let the enclave's memory be mapped here, where all enclaves have their place."""
+    encl.account.take(Thing.ADDRESSES, size >> PAGE_SHIFT)
+    try:
+        encl.memory.resize(size)
+    except OSError:
+        encl.account.give(Thing.ADDRESSES, size >> PAGE_SHIFT)
+        raise
 
 
 def _check_backing(size: int) -> None:

@@ -227,6 +227,7 @@ class Core:
         self.past.add(encl.counted())
         del self.enclaves[encl.eid]
         encl.account.give(Thing.PAGES, encl.page_cnt)
+        encl.account.give(Thing.ADDRESSES, encl.size >> PAGE_SHIFT)
         for changes in (self._unpublished, self._changes):
             changes[:] = [change for change in changes if change[0] is not encl]
         if self.pager and encl.secs_slot is None:

@@ -14,7 +14,7 @@ from softsgx.arch.addr import PAGE_SHIFT, PAGE_SIZE
 from softsgx.arch.secinfo import PageType
 from softsgx.driver.account import Account, Thing
 from softsgx.driver.counts import Counts
-from softsgx.driver.runs import rising_run, same_run
+from softsgx.driver.runs import rising_run, runs_of, same_run
 from softsgx.driver.uapi import PROT_RWX
 from softsgx.driver.versions import VA_SLOT_COUNT, Versions
 from softsgx.machine.columns import CHUNK, Columns
@@ -277,7 +277,8 @@ class Encl:
     def lose(self) -> None:
         """Give back what is kept for it elsewhere: its machine is gone."""
         self.account.give(Thing.PAGES, self.page_cnt)
-        self.page_cnt = 0
+        self.account.give(Thing.ADDRESSES, self.size >> PAGE_SHIFT)
+        self.account = Account()
         if self.backing is not None:
             self.backing.close()
             self.backing = None
@@ -304,14 +305,16 @@ class Encl:
 
         Absent pages have type SECS, which no page of an enclave has.
         """
-        for at in range(index, index + count, _WINDOW):
-            size = min(_WINDOW, index + count - at)
-            if self._blocks.isdisjoint(
-                range(at // CHUNK, (at + size - 1) // CHUNK + 1)
-            ):
-                yield Stretch(at, size, _page(0, 0), 0)
-            else:
-                yield from self._window(at, size)
+        at, end = index, index + count
+        for first, size in runs_of(sorted(self._blocks_in(index, end))):
+            start, stop = max(at, first * CHUNK), min(end, (first + size) * CHUNK)
+            if at < start:
+                yield Stretch(at, start - at, _page(0, 0), 0)
+            for low in range(start, stop, _WINDOW):
+                yield from self._window(low, min(_WINDOW, stop - low))
+            at = stop
+        if at < end:
+            yield Stretch(at, end - at, _page(0, 0), 0)
 
     def pages_in_use(self, first: int = 0) -> Iterator[Stretch]:
         """Yield the stretches of pages that exist, from page number *first* on."""

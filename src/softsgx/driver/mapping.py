@@ -32,6 +32,8 @@ from softsgx.driver.uapi import (
 from softsgx.machine.epcm import EpcmBits
 from softsgx.machine.model import Model
 
+MOST_MAPPINGS = 65530
+"""Of a process: Linux's vm.max_map_count, unless somebody changed it."""
 _ULONG_MAX = (1 << 64) - 1
 _USABLE = PageType.REG << 8 | int(EpcmBits.VALID)
 _OPEN = PROT_RWX | int(EpcmBits.PR)
@@ -105,7 +107,7 @@ def mmap(mm: Mm, file: Encl | Provision, where: Where, prot: int, flags: int) ->
         raise refuse(errno.ENOMEM, f"address {start:#x}")
     if start % PAGE_SIZE:
         raise refuse(errno.EINVAL, f"address {start:#x} is not page-aligned")
-    _check_offset(length, offset)
+    _check_place(mm, length, offset)
     _check_type(flags)
     if isinstance(file, Provision):
         raise refuse(errno.ENODEV, "/dev/sgx_provision cannot be mapped")
@@ -141,6 +143,7 @@ def mprotect(mm: Mm, start: int, length: int, prot: int) -> None:
             raise refuse(errno.EACCES, "not opened for writing")
         low, high = max(vma.start, start), min(vma.end, end)
         check_may_map(vma.encl, low, high, prot, exec_implied=exec_implied)
+        _check_cuts(mm, low, high)
         for piece in mm.carve(low, high):
             piece.prot = prot
 
@@ -151,7 +154,9 @@ def munmap(mm: Mm, start: int, length: int) -> None:
         raise refuse(errno.EINVAL, f"address {start:#x}, length {length:#x}")
     if not length:
         raise refuse(errno.EINVAL, "length 0")
-    mm.remove(start, start + _page_align(length))
+    end = start + _page_align(length)
+    _check_cuts(mm, start, end)
+    mm.remove(start, end)
 
 
 def effective(mm: Mm, start: int, end: int) -> list[Extent]:
@@ -229,9 +234,19 @@ def _append(out: list[Extent], extent: Extent) -> None:
     out.append(extent)
 
 
-def _check_offset(length: int, offset: int) -> None:
+def _check_cuts(mm: Mm, *places: int) -> None:
+    """Refuse with ENOMEM to cut a mapping where there are too many already."""
+    for at in places if len(mm.vmas) >= MOST_MAPPINGS else ():
+        vma = mm.find(at)
+        if vma is not None and vma.start < at:
+            raise refuse(errno.ENOMEM, "too many mappings, one of them to be cut")
+
+
+def _check_place(mm: Mm, length: int, offset: int) -> None:
     if offset >> PAGE_SHIFT > (_ULONG_MAX - length) >> PAGE_SHIFT:
         raise refuse(errno.EOVERFLOW, f"offset {offset:#x}")
+    if len(mm.vmas) >= MOST_MAPPINGS:
+        raise refuse(errno.ENOMEM, "too many mappings")
 
 
 def _check_type(flags: int) -> None:

@@ -12,6 +12,8 @@ from softsgx.driver.account import NO_BOUND, Shares, Thing
 _MOST_RUNS = 4096
 _MOST_OPENS = 1 << 14
 """Each has a mapping of ours, of which the kernel gives 65530."""
+_ADDRESSES = 1 << 46
+"""Bytes of SECS.SIZE: half of what a process can map."""
 _MOST_THREADS = 1024
 """Beyond those that each run has."""
 
@@ -32,6 +34,7 @@ def all_shares(owner: int, others_bytes: int | None = None) -> dict[Thing, Share
         Thing.THREADS: _MOST_THREADS,
     }
     shares = {thing: Shares(whole, owner) for thing, whole in wholes.items()}
+    shares[Thing.ADDRESSES] = Shares(_ADDRESSES // PAGE_SIZE, owner, owned=NO_BOUND)
     shares[Thing.PAGES] = Shares(others_bytes // PAGE_SIZE, owner, owned=NO_BOUND)
     return shares
 
