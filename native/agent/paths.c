@@ -236,17 +236,6 @@ static void do_path(struct frame *f, const struct where *w)
 	}
 }
 
-u8 *path_gate(const struct k_sigcontext *mc)
-{
-	struct where w;
-
-	if (!where_of(mc, &w) || may_be_fstat(mc) || likely_at(w.path) != NO_VIEW)
-		return 0;
-	if (w.opens && (open_flags(mc) & O_DIRECTORY_ || memory_watches(w.path)))
-		return 0;
-	return w.has_directory ? agent_reissue_at : agent_reissue_path;
-}
-
 /* A link of the program's own may lead to a view, and a view may be the directory that
  * the path starts from, or goes up from at its end. */
 static int may_be_found(const struct where *w)
@@ -259,6 +248,33 @@ static int may_be_found(const struct where *w)
 	return sys(NR_readlinkat, w->directory, copy, link, sizeof(link)) > 0 ||
 	       ((int)w->directory >= 0 && view_is_open(w->directory)) ||
 	       (length > 3 && same_text(copy + length - 3, "/.."));
+}
+
+/* A call that opens nothing, about what can only be a directory. */
+static u8 *directory_done(struct k_sigcontext *mc, const struct where *w)
+{
+	long ret = syscall6((long)mc->rax, mc->rdi, mc->rsi, mc->rdx, mc->r10, mc->r8, 0);
+
+	if (ret == -ENOENT_ && may_be_found(w))
+		return 0;
+	mc->rax = (u64)ret;
+	return agent_shortcut_done;
+}
+
+u8 *path_gate(struct k_sigcontext *mc)
+{
+	enum likely likely;
+	struct where w;
+
+	if (!where_of(mc, &w) || may_be_fstat(mc))
+		return 0;
+	likely = likely_at(w.path);
+	if (likely == A_DIRECTORY && !w.opens)
+		return directory_done(mc, &w);
+	if (likely != NO_VIEW ||
+	    (w.opens && (open_flags(mc) & O_DIRECTORY_ || memory_watches(w.path))))
+		return 0;
+	return w.has_directory ? agent_reissue_at : agent_reissue_path;
 }
 
 /* The kernel knows no such path. */

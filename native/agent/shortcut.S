@@ -15,7 +15,8 @@
 #define RFLAGS_ODD 0x40500	/* AC, DF, TF */
 
 	.section .text.entry, "ax"
-	.globl agent_shortcut, agent_shortcut_probed, agent_cpuid, agent_cpuid_probed
+	.globl agent_shortcut, agent_shortcut_probed, agent_shortcut_done
+	.globl agent_cpuid, agent_cpuid_probed
 
 /* A system call about a path.  The state is the program's at its SYSCALL, but RCX is where
  * it goes on, R11 is free, and so are the flags; the instruction before RCX is a SYSCALL
@@ -50,11 +51,11 @@ agent_shortcut_probed:
 	mov %rsp, %rdi
 	call shortcut_gate
 	mov %rax, %r11
+	mov 104(%rsp), %rax
 	add $FRAME, %rsp
 	pop %r9
 	pop %r8
 	mov (%rsp), %rcx
-	mov 8(%rsp), %rax
 	mov 16(%rsp), %rdi
 	mov 24(%rsp), %rsi
 	mov 32(%rsp), %rdx
@@ -62,6 +63,9 @@ agent_shortcut_probed:
 	test %r11, %r11
 	jz 1f
 	jmp *%r11	/* a gate, which finds its slots on the stack */
+agent_shortcut_done:
+	lea REDZONE + SLOTS(%rsp), %rsp
+	jmp *%rcx
 1:	lea REDZONE + SLOTS(%rsp), %rsp
 2:	lea -2(%rcx), %r11
 	jmp *%r11

@@ -28,9 +28,9 @@ static int may_copy(void)
 	return !(mask & COPY_FAULTS);
 }
 
-/* Which gate a call goes by, NULL if it is to trap; of mc there are the call's number and
- * its arguments. */
-__attribute__((used)) HIDDEN u8 *shortcut_gate(const struct k_sigcontext *mc)
+/* Which gate a call goes by, NULL if it is to trap; of mc there are the call's number, or
+ * what came of it, and its arguments. */
+__attribute__((used)) HIDDEN u8 *shortcut_gate(struct k_sigcontext *mc)
 {
 	return may_copy() ? path_gate(mc) : 0;
 }

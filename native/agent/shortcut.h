@@ -2,7 +2,7 @@
 #pragma once
 
 /* ---- shortcut.S: what jumped here, with no signal ---- */
-extern HIDDEN u8 agent_shortcut[], agent_shortcut_probed[];
+extern HIDDEN u8 agent_shortcut[], agent_shortcut_probed[], agent_shortcut_done[];
 extern HIDDEN u8 agent_cpuid[], agent_cpuid_probed[];
 /* Calls about paths are to trap: for good. */
 extern HIDDEN u32 shortcuts_off;
@@ -15,5 +15,5 @@ HIDDEN int shortcut_probe(struct frame *f);
 /* Not a fault of ours: the signal is the program's. */
 HIDDEN int sent_in_shortcut(const struct frame *f);
 
-/* ---- paths.c: which gate a call may go by, NULL if it is to trap ---- */
-HIDDEN u8 *path_gate(const struct k_sigcontext *mc);
+/* ---- paths.c: which gate a call may go by, or that it is done; NULL if it is to trap ---- */
+HIDDEN u8 *path_gate(struct k_sigcontext *mc);

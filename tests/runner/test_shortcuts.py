@@ -72,12 +72,6 @@ def test_calls_of_one_page_are_taken_and_their_stubs_lie_behind_the_code(
     assert (next_stub + SHORTCUT_SIZE) // 4096 == first // 4096
 
 
-def test_one_that_is_alone_in_its_page_is_not_worth_a_copy_of_it(
-    tmp_path: Path,
-) -> None:
-    assert taken(tmp_path, open_call()) == []
-
-
 @pytest.mark.parametrize(
     "other",
     [

@@ -46,6 +46,10 @@ static void calls(void)
 	CHECK(access("/dev/null", R_OK) == 0);
 	CHECK_FAILS(access("/nowhere", F_OK), ENOENT);
 	CHECK_FAILS(access((char *)8, F_OK), EFAULT);
+	CHECK(access("/dev/", X_OK) == 0 && access("/dev/.", X_OK) == 0);
+	CHECK_FAILS(access("/nowhere/", F_OK), ENOENT);
+	CHECK(stat("/proc/self/", &about) == 0 && S_ISDIR(about.st_mode));
+	CHECK_FAILS(stat("/dev/null/", &about), ENOTDIR);
 }
 
 /* Signals of both kinds, from a timer and from another thread. */

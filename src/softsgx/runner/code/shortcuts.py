@@ -7,7 +7,6 @@ have zeros (decision record 43).
 """
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
@@ -61,7 +60,7 @@ def shortcuts(fd: int, size: int, cpuids: Iterable[int]) -> tuple[int, ...]:
     if not calls and not here:
         return ()
     around = _Around(fd, Functions(fd, segments))
-    taken = dict.fromkeys(_worth_it([at for at in calls if around.is_call(at)]), 0)
+    taken = dict.fromkeys(filter(around.is_call, calls), 0)
     taken |= {at: span for at in here if (span := around.span_of_cpuid(at))}
     return tuple(_with_stubs(taken, *_room_behind(fd, offset + length)))
 
@@ -73,12 +72,6 @@ def _with_stubs(taken: dict[int, int], stub: int, end: int) -> Iterator[int]:
             return
         yield SHORTCUT | stub << SHORTCUT_STUB_SHIFT | span << SHORTCUT_SHIFT | at
         stub += SHORTCUT_SIZE
-
-
-def _worth_it(calls: list[int]) -> list[int]:
-    """Return those that are not alone in their page: each page is copied."""
-    pages = Counter(at // _PAGE for at in calls)
-    return [at for at in calls if pages[at // _PAGE] > 1]
 
 
 def _path_calls(fd: int, offset: int, length: int) -> list[int]:
