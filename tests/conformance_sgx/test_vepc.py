@@ -7,6 +7,7 @@ import pytest
 from tests.conformance.run import SOFTSGX, Outcome, run
 from tests.conformance_sgx.build import BUILT, HERE, Program
 from tests.conformance_sgx.guests import guest, new_platform, within
+from tests.service.serving import daemon
 
 pytestmark = [pytest.mark.runner, pytest.mark.slow]
 VEPC = "/dev/sgx_vepc"
@@ -50,3 +51,12 @@ def test_a_guest_has_none(tmp_path: Path) -> None:
     guest(place, "new", "one")
     guest(place, "start", "one")
     assert within(place, "ls", VEPC).code != 0
+
+
+def test_the_program_passes_on_a_daemon(tmp_path: Path) -> None:
+    binary = Program("vepc", "dynamic", HERE / "vepc").binary()
+    place = new_platform(tmp_path / "p", "--vmx", "--epc", "2M")
+    with daemon(place) as served:
+        for _ in range(2):
+            done = served.run(binary)
+            assert (done.code, done.stderr) == (0, "")

@@ -11,6 +11,7 @@ from softsgx.driver.core import Core
 from softsgx.driver.driver import Driver
 from softsgx.driver.fault import Abort, Signal
 from softsgx.driver.mm import Mm
+from softsgx.driver.protocols import NotYetError
 from softsgx.driver.uapi import (
     MAP_PRIVATE,
     MAP_SHARED,
@@ -238,6 +239,22 @@ def test_without_an_epc_page_a_touch_is_sigbus() -> None:
     assert isinstance(outcome, Signal)
     assert (outcome.signo, outcome.si_code, outcome.address) == (7, 2, AT)
     monitor.driver.release(other)
+    assert monitor.touch(0) == Abort()
+
+
+def test_a_full_epc_waits_a_while_for_files_that_were_closed() -> None:
+    monitor = Monitor()
+    driver = monitor.driver
+    other = driver.open_vepc(FakeMemory())
+    other.vepc.fault(0, 8)
+    driver.leaving = lambda: lambda: None
+    for _ in range(16):
+        with pytest.raises(NotYetError):
+            monitor.touch(0)
+    assert isinstance(monitor.touch(0), Signal)
+    with pytest.raises(NotYetError):
+        monitor.touch(0)
+    driver.release(other)
     assert monitor.touch(0) == Abort()
 
 

@@ -34,6 +34,10 @@ def _stay(encl: Encl) -> None:
     del encl
 
 
+def _nobody_leaves() -> None:
+    return None
+
+
 @dataclass(frozen=True)
 class Guest:
     """What the driver of a guest's Linux has in place of the machine's own.
@@ -79,6 +83,8 @@ class Core:
         self.pager: Pager | None = None
         """The monitor's, of a guest with more EPC than the host has for it."""
         self.bring_out: Callable[[Encl], None] = _stay
+        self.leaving: Callable[[], Callable[[], None] | None] = _nobody_leaves
+        """Gives what waits a moment for files that were closed just now; None: none."""
         self.account: Callable[[], Account] = Account
         """Tells who the thread that calls works for."""
         self._unpublished: list[Changed] = []

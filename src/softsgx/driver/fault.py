@@ -20,6 +20,7 @@ from softsgx.driver.encl import Encl, EnclPage
 from softsgx.driver.mapping import granted
 from softsgx.driver.mm import Mm, Vma
 from softsgx.driver.paging import alloc_children, load_around
+from softsgx.driver.protocols import NotYetError
 from softsgx.driver.uapi import (
     PROT_EXEC,
     PROT_NONE,
@@ -36,6 +37,8 @@ SEGV_PKUERR = 4
 BUS_ADRERR = 2
 """siginfo's si_code."""
 
+_PATIENCE = 16
+"""How often a full EPC waits for files that were closed: Linux is not told later."""
 _AROUND = 16
 """Most pages that come to be there natively after a fault at the first of them."""
 
@@ -127,18 +130,23 @@ def resolve(
 def _absent(core: Core, vma: Vma, access: _Access) -> Outcome:
     """Judge an access where the enclave has no page, or where it is a guest's EPC."""
     if isinstance(vma.encl, VepcFile):
-        return _vepc(vma.encl, vma, access)
+        return _vepc(core, vma.encl, vma, access)
     return Resolved() if _eaug(core, vma, access.address) else access.sigbus()
 
 
-def _vepc(file: VepcFile, vma: Vma, access: _Access) -> Outcome:
-    """Give a guest's page to a place: Linux's sgx_vepc_fault."""
+def _vepc(core: Core, file: VepcFile, vma: Vma, access: _Access) -> Outcome:
+    """Give a guest's page to a place: Linux's sgx_vepc_fault.  NotYetError."""
     denied = PFEC_P | PFEC_U | access.kind
     if access.needed == PROT_EXEC and not vma.prot & PROT_EXEC:
         return access.segv(SEGV_ACCERR, denied)
     try:
         file.vepc.fault((access.address - vma.origin) // PAGE_SIZE)
     except OSError:
+        wait = core.leaving()
+        if wait and file.waits < _PATIENCE:
+            file.waits += 1
+            raise NotYetError(wait) from None
+        file.waits = 0
         return access.sigbus()
     if not access.from_enclave:
         return Abort()

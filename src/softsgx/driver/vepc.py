@@ -185,3 +185,5 @@ class VepcFile(Encl):
     def __init__(self, memory: EnclMemory, mode: int, vepc: Vepc):
         super().__init__(memory, mode, by_address=True)
         self.vepc = vepc
+        self.waits = 0
+        """How often a page was waited for since there last was one."""

@@ -5,6 +5,7 @@ import errno
 import fcntl
 import mmap
 import os
+import select
 import signal
 import struct
 from collections.abc import Sequence
@@ -212,6 +213,12 @@ class Watch:
     def recheck_ms(self) -> int | None:
         """After how long to call `gone` again, unasked; None: not at all."""
         return 1 << self._rechecks if self._suspects else None
+
+    def has_news(self) -> bool:
+        """Say whether something may be gone that `gone` has not told."""
+        poll = select.poll()
+        poll.register(self.fd, select.POLLIN)
+        return bool(self._suspects or poll.poll(0))
 
     def gone(self) -> list[SharedMemory]:
         """Return what nobody else has any more."""

@@ -8,8 +8,10 @@ enclave of /dev/isgx has a memfd too, which the program has mapped and not open.
 import errno
 import os
 import resource
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from softsgx.driver.account import Account, Thing
 from softsgx.driver.device import ENCLAVE, ISGX, PROVISION, VEPC, File
@@ -36,6 +38,7 @@ def nobody(kind: str, fd: int) -> Callable[[], None]:
     return _nothing
 
 
+_MOMENT_S = 0.002
 _MOST_OPEN = 1 << 14
 """Each has a mapping of ours, of which the kernel gives 65530."""
 
@@ -58,6 +61,7 @@ class Files:
         self.inherit = inherit
         self._by_inode: dict[int, OpenFile] = {}
         self.watch = Watch()
+        driver.leaving = self._leaving
         self._postponed: list[SharedMemory] = []
         probe = SharedMemory("softsgx")
         self.device = probe.device
@@ -138,6 +142,9 @@ class Files:
             os.close(fd)
             raise
         return fd
+
+    def _leaving(self) -> Callable[[], None] | None:
+        return partial(time.sleep, _MOMENT_S) if self.watch.has_news() else None
 
     def find(self, caller: Caller, fd: int) -> object | None:
         """Return the file behind a thread's descriptor; None if it is not open."""
