@@ -82,6 +82,16 @@ def test_a_file_that_grew_too_large_begins_anew(tmp_path: Path) -> None:
     assert path.stat().st_size == 0
 
 
+def test_a_file_without_room_for_another_line_begins_anew(tmp_path: Path) -> None:
+    def is_there_after_a_run() -> bool:
+        kept(tmp_path).keep(key, "x" * 100_000)
+        return kept(tmp_path).get(key) is not None
+
+    for number in range(12):
+        key = f"key {number}"
+        assert is_there_after_a_run() or is_there_after_a_run()
+
+
 def test_nobody_fills_the_file_or_memory(tmp_path: Path) -> None:
     many = kept(tmp_path)
     for number in range(3000):

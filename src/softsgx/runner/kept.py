@@ -15,6 +15,8 @@ CODE_PLACES = "code-places-3"
 """What of files' code is replaced; another number for another way to find it."""
 
 _LARGEST = 1 << 20
+_FULL = _LARGEST // 2
+"""A file of this size begins anew: a run finds room for what it has to keep."""
 _OTHERS_WRITE = 0o022
 
 
@@ -60,7 +62,7 @@ class Kept:
             return b""
         try:
             size = os.fstat(self._fd).st_size
-            if size > _LARGEST:
+            if size > _FULL:
                 os.ftruncate(self._fd, 0)
             lines = os.pread(self._fd, min(size, _LARGEST), 0)
             if lines and not lines.endswith(b"\n"):
