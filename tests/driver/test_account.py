@@ -4,7 +4,7 @@ import errno
 
 import pytest
 
-from softsgx.driver.account import Account, Shares, Thing
+from softsgx.driver.account import NO_BOUND, Account, Shares, Thing
 from softsgx.driver.encl import Encl
 from tests.driver.fakes import PAGE
 from tests.driver.paged import Paged, evict
@@ -36,18 +36,18 @@ def test_for_any_number_of_users_there_is_something_left() -> None:
         assert taken(shares, uid)
 
 
-def test_the_owner_may_have_all_that_is_left() -> None:
+def test_the_owner_has_no_bound_and_what_he_has_is_not_there_for_others() -> None:
     shares = Shares(100, OWNER)
-    taken(shares, ONE)
-    assert taken(shares, OWNER) == 50
-    assert shares.room(OTHER) == 0
+    shares.add(OWNER, 60)
+    assert (shares.room(OWNER), shares.room(ONE)) == (NO_BOUND, 20)
+    shares.add(OWNER, 1000)
+    assert (shares.room(OWNER), shares.room(ONE)) == (NO_BOUND, 0)
 
 
-def test_what_the_owner_has_beside_it_is_nobody_elses() -> None:
-    shares = Shares(100, OWNER, owned=1 << 40)
+def test_an_owner_apart_takes_nothing_from_others() -> None:
+    shares = Shares(100, OWNER, apart=True)
     shares.add(OWNER, 1 << 30)
-    assert shares.room(OWNER) == 1 << 40
-    assert shares.room(ONE) == 50
+    assert (shares.room(OWNER), shares.room(ONE)) == (NO_BOUND, 50)
 
 
 def test_what_is_given_back_is_there_again() -> None:

@@ -69,25 +69,25 @@ class Account:
 
 
 class Shares:
-    """One thing, of which there are *whole*; its *owner* can have all that is left.
+    """One thing, of which there are *whole*; its *owner* may have as many as he likes.
 
-    *owned*: so many are there for the owner alone, beside what the others share.
+    What he has is not there for others; *apart*: but they do not share with him.
     """
 
-    def __init__(self, whole: int, owner: int = NOBODY, owned: int = 0):
-        self._owner, self._owned = owner, owned
+    def __init__(self, whole: int, owner: int = NOBODY, *, apart: bool = False):
+        self._owner, self._is_apart = owner, apart
         self._left = whole
         self._has: dict[int, int] = {}
 
     def room(self, uid: int) -> int:
         """Return how many more a user may have now."""
         if uid == self._owner:
-            return self._owned or max(0, self._left)
+            return NO_BOUND
         return max(0, (self._left - self._has.get(uid, 0)) // 2)
 
     def add(self, uid: int, count: int) -> None:
         """Take note that a user has so many more, or less."""
-        if uid == self._owner and self._owned:
+        if uid == self._owner and self._is_apart:
             return
         self._left -= count
         has = self._has.get(uid, 0) + count

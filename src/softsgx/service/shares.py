@@ -7,7 +7,7 @@ import os
 import resource
 
 from softsgx.arch.addr import PAGE_SIZE
-from softsgx.driver.account import NO_BOUND, Shares, Thing
+from softsgx.driver.account import Shares, Thing
 
 _MOST_RUNS = 4096
 _MOST_OPENS = 1 << 14
@@ -34,8 +34,8 @@ def all_shares(owner: int, others_bytes: int | None = None) -> dict[Thing, Share
         Thing.THREADS: _MOST_THREADS,
     }
     shares = {thing: Shares(whole, owner) for thing, whole in wholes.items()}
-    shares[Thing.ADDRESSES] = Shares(_ADDRESSES // PAGE_SIZE, owner, owned=NO_BOUND)
-    shares[Thing.PAGES] = Shares(others_bytes // PAGE_SIZE, owner, owned=NO_BOUND)
+    shares[Thing.ADDRESSES] = Shares(_ADDRESSES // PAGE_SIZE, owner)
+    shares[Thing.PAGES] = Shares(others_bytes // PAGE_SIZE, owner, apart=True)
     return shares
 
 
