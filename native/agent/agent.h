@@ -291,6 +291,7 @@ HIDDEN void enclave_exit(struct frame *f, u32 vector, u32 error, u64 address);
 
 /* ---- context.c ---- */
 HIDDEN void ask_enclu(struct frame *f);
+HIDDEN void wait_outside(struct frame *f);
 HIDDEN void refused(long error, const char *otherwise);
 HIDDEN void raise_fault(struct frame *f, struct abi_context *ctx);
 HIDDEN void raise_plain(struct frame *f, u32 vector, int signo, int sicode);

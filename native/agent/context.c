@@ -124,6 +124,16 @@ void refused(long error, const char *otherwise)
 	fatal(otherwise);
 }
 
+/* What the instruction needs is kept by threads that are inside, as may be by this one. */
+void wait_outside(struct frame *f)
+{
+	struct k_timespec nap = {0, 2000000};
+
+	if (f->th && f->th->inside)
+		enclave_exit(f, NO_VECTOR, 0, 0);
+	sys(NR_nanosleep, &nap, 0);
+}
+
 /* The leaf by the model: as often as its page faults are resolved. */
 void ask_enclu(struct frame *f)
 {
@@ -139,6 +149,10 @@ void ask_enclu(struct frame *f)
 		carry_out_fault(&ans);
 		if (ans.ctx.outcome != OUTCOME_RETRY)
 			break;
+	}
+	if (ans.ctx.outcome == OUTCOME_WAIT) {
+		wait_outside(f);
+		return;
 	}
 	if (ans.ctx.outcome != OUTCOME_LOAD) {
 		raise_fault(f, &ans.ctx);

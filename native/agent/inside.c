@@ -55,7 +55,9 @@ static void page_fault(struct frame *f)
 		refused(ret, "softsgx: internal error: the supervisor refused a page "
 			     "fault\n");
 	carry_out_fault(&ans);
-	if (ans.ctx.outcome != OUTCOME_RETRY)
+	if (ans.ctx.outcome == OUTCOME_WAIT)
+		wait_outside(f);
+	else if (ans.ctx.outcome != OUTCOME_RETRY)
 		raise_fault(f, &ans.ctx);
 }
 

@@ -111,10 +111,17 @@ class Core:
             full.meet_limit()
             if not (self.reclaimer and self.reclaimer.reclaim_within(cgroup)):
                 break
-        if self.reclaimer and self.section.free < count:
-            self.reclaimer.reclaim(count)
+        if self.reclaimer:
+            self.reclaimer.has_held = False
+            if self.section.free < count:
+                self.reclaimer.reclaim(count)
         if self.pager:
             self.pager.make_room(count)
+
+    @property
+    def is_held_up(self) -> bool:
+        """Threads inside enclaves keep what was looked for last; one may come out."""
+        return bool(self.reclaimer and self.reclaimer.has_held)
 
     def fitting(self, encl: Encl, count: int) -> int:
         """Return how many of *count* pages an enclave can get; others go for them."""

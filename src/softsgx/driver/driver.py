@@ -22,7 +22,7 @@ from softsgx.driver.edmm import (
 )
 from softsgx.driver.encl import Encl, EnclPage
 from softsgx.driver.errnos import refuse
-from softsgx.driver.fault import Abort, Resolved, Signal, resolve
+from softsgx.driver.fault import Outcome, Signal, resolve
 from softsgx.driver.gate import check_map, noting_static
 from softsgx.driver.init import ioc_enclave_init, ioc_enclave_init_token
 from softsgx.driver.ioctl import (
@@ -175,7 +175,7 @@ class Driver(Core):
 
     def fault(
         self, mm: Mm, address: int, error_code: int, *, from_enclave: bool
-    ) -> Resolved | Signal | Abort:
+    ) -> Outcome:
         """Handle a page fault as Linux would; *error_code* is the processor's.
 
         After Resolved, apply `effective` to the page and let the access run again.

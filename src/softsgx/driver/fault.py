@@ -1,5 +1,6 @@
 """Page faults in enclave mappings: resolved, or the signal that Linux would send."""
 
+import errno
 import signal
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -67,7 +68,15 @@ class Signal:
     error_code: int
 
 
-Outcome: TypeAlias = Resolved | Signal | Abort
+@dataclass(frozen=True)
+class Wait:
+    """Threads inside have all of the EPC: let this one come out, and try later.
+
+    Linux tries again too, and its interrupts bring out who is inside.
+    """
+
+
+Outcome: TypeAlias = Resolved | Signal | Abort | Wait
 
 
 @dataclass(frozen=True)
@@ -131,7 +140,7 @@ def _absent(core: Core, vma: Vma, access: _Access) -> Outcome:
     """Judge an access where the enclave has no page, or where it is a guest's EPC."""
     if isinstance(vma.encl, VepcFile):
         return _vepc(core, vma.encl, vma, access)
-    return Resolved() if _eaug(core, vma, access.address) else access.sigbus()
+    return Resolved() if _eaug(core, vma, access.address) else _failed(core, access)
 
 
 def _vepc(core: Core, file: VepcFile, vma: Vma, access: _Access) -> Outcome:
@@ -193,15 +202,23 @@ def _brought(core: Core, vma: Vma, page: EnclPage, access: _Access) -> Outcome:
     if stays_out and page.evicted:
         return access.sigbus()
     if page.evicted:
+        if core.reclaimer and core.reclaimer.is_to_wait(encl):
+            return Wait()
         try:
             load_around(core, encl, index)
-        except OSError:
+        except OSError as error:
+            if error.errno == errno.ENOMEM:
+                return _failed(core, access)
             return access.sigbus()
     elif core.reclaimer:
         # Page tables that wait for evicted pages wait for pages of zeros too.
         around = next(encl.stretches(index, _AROUND)).count
         encl.memory.populate(index * PAGE_SIZE, around * PAGE_SIZE)
     return Resolved()
+
+
+def _failed(core: Core, access: _Access) -> Outcome:
+    return Wait() if core.is_held_up else access.sigbus()
 
 
 def _eaug(core: Core, vma: Vma, address: int) -> bool:

@@ -65,6 +65,10 @@ class Reclaimer:
         self._seed = 0
         self._favoured = self._left = 0
         """The EID of the enclave that is let be, and what is left of its turn."""
+        self.has_held = False
+        """A page had to stay that a thread inside needs, when pages last were to go."""
+        self._is_crowded = False
+        """And so hardly any could."""
 
     def came(self, encl: Encl, count: int) -> None:
         """Take note that pages of an enclave came back.
@@ -77,6 +81,17 @@ class Reclaimer:
             turn = min(_TURN, 4 * self._space.pages)
             self._favoured, self._left = encl.eid, turn
 
+    def is_to_wait(self, encl: Encl) -> bool:
+        """Say whether a thread is better out of an enclave than given a page.
+
+        Threads inside keep nearly all of the EPC, and another enclave has its turn.
+        """
+        if not self._is_crowded or encl.eid == self._favoured:
+            return False
+        self._left -= 1
+        self._is_crowded = self._favoured != 0 and self._left > 0
+        return self._is_crowded
+
     def reclaim(self, wanted: int) -> None:
         """Evict pages until *wanted* and some more are free, or none can go."""
         space = self._space
@@ -87,10 +102,11 @@ class Reclaimer:
             chosen = list(self._clusters(goal - space.free))
             if chosen and vain < _MOST_IN_VAIN:
                 vain = 0 if self._write_out(chosen) else vain + 1
-            elif self._favoured:
+            elif self._favoured and not (space.free and self.has_held):
                 self._favoured = vain = 0
             else:
-                return
+                break
+        self._is_crowded = space.free < goal and self.has_held
 
     def reclaim_within(self, cgroup: Cgroup) -> int:
         """Evict up to 16 pages of a cgroup and all below it; return how many went."""
@@ -198,6 +214,7 @@ class Reclaimer:
                 continue
             if not is_needed(self._core, *owner):
                 return owner[0], owner[1] >> CLUSTER_SHIFT
+            self.has_held = True
         return None
 
     def _owner(self, page: int) -> tuple[Encl, int] | None:

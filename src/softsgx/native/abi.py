@@ -41,6 +41,8 @@ class Outcome(IntEnum):
     """Carry out the operations, then run the instruction again."""
     ABORT = 3
     """Host code touched an enclave's page: it reads ones, and writes nothing."""
+    WAIT = 4
+    """Leave the enclave as by an interrupt; later run the instruction again."""
 
 
 class Trap(IntEnum):

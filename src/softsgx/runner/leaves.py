@@ -23,7 +23,14 @@ from softsgx.arch.secs import XFRM_LEGACY
 from softsgx.arch.tcs import Tcs
 from softsgx.driver.driver import Driver
 from softsgx.driver.encl import Encl
-from softsgx.driver.fault import SEGV_ACCERR, SEGV_MAPERR, Abort, Resolved, Signal
+from softsgx.driver.fault import (
+    SEGV_ACCERR,
+    SEGV_MAPERR,
+    Abort,
+    Resolved,
+    Signal,
+    Wait,
+)
 from softsgx.driver.user_linear import UserLinear
 from softsgx.machine.aex import asynchronous_exit
 from softsgx.machine.crossing import STAGE_ACTIVE, Frame
@@ -245,6 +252,8 @@ class Leaves:
         match outcome:
             case Abort():
                 context.outcome = Outcome.ABORT
+            case Wait():
+                context.outcome = Outcome.WAIT
             case Resolved():
                 context.outcome = Outcome.RETRY
                 if context.vector:
