@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from softsgx.driver.epc_cgroup import Cgroup, EpcCgroups
+from softsgx.driver.epc.cgroup import Cgroup, EpcCgroups
 
 
 class FakeHierarchy:

@@ -6,7 +6,7 @@ from softsgx.arch.addr import PAGE_SIZE
 from softsgx.arch.secinfo import PageType
 from softsgx.driver.census import epc_use
 from softsgx.driver.driver import Driver
-from softsgx.driver.versions import VA_SLOT_COUNT
+from softsgx.driver.paging.versions import VA_SLOT_COUNT
 
 
 def assert_sound(driver: Driver) -> None:

@@ -5,8 +5,8 @@ from dataclasses import replace
 from softsgx.arch.secinfo import PageType
 from softsgx.driver.core import Guest
 from softsgx.driver.driver import Driver
-from softsgx.driver.monitor import GuestKernel
-from softsgx.driver.pager import Pager
+from softsgx.driver.paging.monitor import GuestKernel
+from softsgx.driver.paging.pager import Pager
 from softsgx.machine.epc import Epc
 from softsgx.machine.model import Model
 from tests.driver.fakes import FakeBacking

@@ -5,8 +5,8 @@ import errno
 from softsgx.arch.addr import PAGE_SHIFT
 from softsgx.driver.driver import Driver
 from softsgx.driver.encl import Encl
-from softsgx.driver.paging import Send, write_out
-from softsgx.driver.runs import runs_of
+from softsgx.driver.epc.runs import runs_of
+from softsgx.driver.paging.pages import Send, write_out
 from softsgx.machine.model import Model
 from tests.driver.fakes import BASE, PAGE, RW, TCS, FakeMemory, World, tcs_bytes
 

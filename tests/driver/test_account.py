@@ -4,8 +4,8 @@ import errno
 
 import pytest
 
-from softsgx.driver.account import NO_BOUND, Account, Shares, Thing
 from softsgx.driver.encl import Encl
+from softsgx.driver.epc.account import NO_BOUND, Account, Shares, Thing
 from tests.driver.fakes import PAGE
 from tests.driver.paged import Paged, evict
 from tests.scale.crowd import ENCLAVE_SIZE, PAGES, Crowd

@@ -9,8 +9,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from softsgx.driver.epc_cgroup import NO_LIMIT, Cgroup, EpcCgroups
-from softsgx.driver.section import Section
+from softsgx.driver.epc.cgroup import NO_LIMIT, Cgroup, EpcCgroups
+from softsgx.driver.epc.section import Section
 from tests.driver.cgroups import FakeMember, Tree
 from tests.driver.fakes import refused
 

@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from softsgx.driver.encl import CLUSTER
-from softsgx.driver.epc_cgroup import Cgroup
+from softsgx.driver.epc.cgroup import Cgroup
 from softsgx.driver.fault import Resolved, Signal
 from softsgx.driver.mm import Mm
-from softsgx.driver.paging import load_page, write_out
-from softsgx.driver.reclaim import NR_TO_SCAN
+from softsgx.driver.paging.pages import load_page, write_out
+from softsgx.driver.paging.reclaim import NR_TO_SCAN
 from softsgx.driver.vepc import VepcDevice
 from tests.driver.cgroups import FakeMember
 from tests.driver.fakes import BASE, PAGE, RW, TCS, FakeMemory, refused, swap, tcs_bytes

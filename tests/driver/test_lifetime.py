@@ -10,7 +10,7 @@ from softsgx.arch.secinfo import PageType, Secinfo, SecinfoFlags
 from softsgx.driver.device import nodes
 from softsgx.driver.driver import Driver
 from softsgx.driver.encl import Stretch
-from softsgx.driver.section import add_spare
+from softsgx.driver.epc.section import add_spare
 from softsgx.machine.epcm import EpcmEntry
 from softsgx.machine.model import Model
 from softsgx.machine.package import OPTED_IN

@@ -4,8 +4,8 @@ import errno
 
 import pytest
 
-from softsgx.driver.epc_cgroup import NO_LIMIT
-from softsgx.driver.misc_files import FILES, names_of, parse_max
+from softsgx.driver.epc.cgroup import NO_LIMIT
+from softsgx.driver.epc.misc_files import FILES, names_of, parse_max
 from tests.driver.cgroups import Tree
 
 

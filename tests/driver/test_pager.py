@@ -8,7 +8,7 @@ from softsgx.arch.errors import SgxError
 from softsgx.arch.secinfo import PageType
 from softsgx.driver.encl import Encl
 from softsgx.driver.fault import Resolved, Signal
-from softsgx.driver.monitor import Monitor
+from softsgx.driver.paging.monitor import Monitor
 from softsgx.machine.fields import TCS_STAGE
 from softsgx.machine.model import physical_address
 from tests.driver.fakes import PAGE, FakeMemory, refused

@@ -5,7 +5,7 @@ import pytest
 from softsgx.arch.faults import PageFault
 from softsgx.driver.access import access
 from softsgx.driver.fault import Resolved
-from softsgx.driver.paging import load_page
+from softsgx.driver.paging.pages import load_page
 from softsgx.driver.user_linear import UserLinear
 from softsgx.encls.swap import In
 from softsgx.machine.fields import TCS_STAGE

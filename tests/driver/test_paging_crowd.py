@@ -4,10 +4,10 @@ from signal import SIGBUS
 
 import pytest
 
-from softsgx.driver import reclaim
 from softsgx.driver.fault import Resolved, Signal, Wait
 from softsgx.driver.mm import Mm
-from softsgx.driver.paging import is_needed, load_page
+from softsgx.driver.paging import reclaim
+from softsgx.driver.paging.pages import is_needed, load_page
 from softsgx.machine.crossing import STAGE_ACTIVE
 from softsgx.machine.fields import TCS_STAGE
 from tests.driver.fakes import RW, FakeMemory

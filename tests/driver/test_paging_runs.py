@@ -5,7 +5,7 @@ import errno
 import pytest
 
 from softsgx.driver.fault import Resolved, Signal
-from softsgx.driver.paging import load_page, write_out
+from softsgx.driver.paging.pages import load_page, write_out
 from softsgx.driver.protocols import NotYetError
 from tests.driver.fakes import BASE, PAGE, swap
 from tests.driver.invariants import assert_sound

@@ -3,7 +3,7 @@ from array import array
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from softsgx.driver.runs import rising_run, same_run
+from softsgx.driver.epc.runs import rising_run, same_run
 
 
 def slow_same(values: list[int], start: int, stop: int) -> int:

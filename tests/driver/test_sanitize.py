@@ -2,9 +2,9 @@
 
 from softsgx.arch.secinfo import PageType, SecinfoFlags
 from softsgx.driver.driver import Driver
+from softsgx.driver.epc.sanitize import sanitize
+from softsgx.driver.epc.section import Section
 from softsgx.driver.kernel import Kernel
-from softsgx.driver.sanitize import sanitize
-from softsgx.driver.section import Section
 from tests.driver.fakes import RWX, World
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from softsgx.driver.section import Section
+from softsgx.driver.epc.section import Section
 from tests.driver.fakes import refused
 
 

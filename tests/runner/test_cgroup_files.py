@@ -9,7 +9,7 @@ from struct import pack
 import pytest
 
 from softsgx.driver.driver import Driver
-from softsgx.driver.epc_cgroup import NO_LIMIT, Cgroup, EpcCgroups
+from softsgx.driver.epc.cgroup import NO_LIMIT, Cgroup, EpcCgroups
 from softsgx.driver.mm import Mm
 from softsgx.machine.machine import Machine
 from softsgx.native.abi import ANY_INODE

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from softsgx.driver.epc_cgroup import EpcCgroups
+from softsgx.driver.epc.cgroup import EpcCgroups
 from softsgx.runner.task import cgroups
 from softsgx.runner.task.cgroups import (
     Membership,

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from softsgx.arch.addr import PAGE_SIZE
-from softsgx.driver.account import Account, Shares, Thing
 from softsgx.driver.encl import Encl
+from softsgx.driver.epc.account import Account, Shares, Thing
 from softsgx.platform.errors import PlatformError
 from softsgx.platform.platform import Platform
 from softsgx.runner.task.files import Files

@@ -11,7 +11,7 @@ import click
 
 from softsgx.cli.options import platform_option, size
 from softsgx.cli.words import plain
-from softsgx.driver.misc_files import RESOURCE
+from softsgx.driver.epc.misc_files import RESOURCE
 from softsgx.runner.task.cgroups import mounted_path
 from softsgx.service.control import Operator
 

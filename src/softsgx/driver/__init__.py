@@ -3,12 +3,12 @@
 from softsgx.driver.device import File, Isgx, Provision, nodes
 from softsgx.driver.driver import Driver
 from softsgx.driver.encl import Encl
+from softsgx.driver.epc.section import add_spare
 from softsgx.driver.errnos import ERESTARTSYS
 from softsgx.driver.fault import Abort, Resolved, Signal
 from softsgx.driver.mapping import Extent
 from softsgx.driver.mm import Mm, Vma
 from softsgx.driver.protocols import EnclMemory, Task
-from softsgx.driver.section import add_spare
 from softsgx.driver.user_linear import UserLinear
 
 __all__ = [

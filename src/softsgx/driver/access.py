@@ -8,7 +8,7 @@ from softsgx.arch.leaves import Encls
 from softsgx.driver.core import Core
 from softsgx.driver.errnos import LEAF_ERRNOS, refuse
 from softsgx.driver.mm import Vma
-from softsgx.driver.paging import load_page
+from softsgx.driver.paging.pages import load_page
 
 WORD = 8
 """Bytes that EDBGRD and EDBGWR move."""

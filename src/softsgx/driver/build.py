@@ -9,9 +9,9 @@ from softsgx.arch.addr import PAGE_SHIFT, PAGE_SIZE
 from softsgx.arch.errors import SgxError
 from softsgx.arch.faults import Fault
 from softsgx.arch.secs import AttributeFlags, Secs
-from softsgx.driver.account import Thing
 from softsgx.driver.core import Core
 from softsgx.driver.encl import Encl
+from softsgx.driver.epc.account import Thing
 from softsgx.driver.errnos import ERESTARTSYS, refuse
 from softsgx.driver.protocols import Task
 

@@ -6,25 +6,26 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from softsgx.arch.addr import PAGE_SHIFT
-from softsgx.driver.account import Account, Thing
 from softsgx.driver.counts import Counts
 from softsgx.driver.cpu import Cpu
 from softsgx.driver.encl import Encl, Stretch
-from softsgx.driver.epc_cgroup import EpcCgroups
+from softsgx.driver.epc.account import Account, Thing
+from softsgx.driver.epc.cgroup import EpcCgroups
+from softsgx.driver.epc.hierarchy import Hierarchy
+from softsgx.driver.epc.runs import runs_of
+from softsgx.driver.epc.sanitize import sanitize
+from softsgx.driver.epc.section import Run, Section
 from softsgx.driver.gate import Gate, StockGate
 from softsgx.driver.kernel import Kernel
 from softsgx.driver.mapping import granted
-from softsgx.driver.protocols import Backing, Hierarchy
-from softsgx.driver.reclaim import Reclaimer
-from softsgx.driver.runs import runs_of
-from softsgx.driver.sanitize import sanitize
-from softsgx.driver.section import Run, Section
+from softsgx.driver.paging.reclaim import Reclaimer
+from softsgx.driver.protocols import Backing
 from softsgx.encls.run import eremove_run
 from softsgx.machine.epcm import EpcmEntry
 from softsgx.machine.machine import Machine
 
 if TYPE_CHECKING:
-    from softsgx.driver.pager import Pager
+    from softsgx.driver.paging.pager import Pager
 
 Changed = tuple[Encl, int, int]
 """An enclave, and where it changed: offset and length, in bytes or in pages."""

@@ -21,6 +21,7 @@ from softsgx.driver.edmm import (
     ioc_enclave_restrict_permissions,
 )
 from softsgx.driver.encl import Encl, EnclPage
+from softsgx.driver.epc.hierarchy import Hierarchy
 from softsgx.driver.errnos import refuse
 from softsgx.driver.fault import Outcome, Signal, resolve
 from softsgx.driver.gate import check_map, noting_static
@@ -32,8 +33,8 @@ from softsgx.driver.ioctl import (
 )
 from softsgx.driver.mapping import Extent
 from softsgx.driver.mm import Mm
-from softsgx.driver.paging import load_page, load_secs
-from softsgx.driver.protocols import EnclMemory, Hierarchy, NotYetError, Task
+from softsgx.driver.paging.pages import load_page, load_secs
+from softsgx.driver.protocols import EnclMemory, NotYetError, Task
 from softsgx.driver.vepc import VepcDevice, VepcFile
 from softsgx.machine.machine import Machine
 

@@ -19,7 +19,7 @@ from softsgx.driver.core import Core
 from softsgx.driver.encl import Encl, EnclPage, Stretch
 from softsgx.driver.errnos import LEAF_ERRNOS, refuse
 from softsgx.driver.ioctl import check_range, copy_in
-from softsgx.driver.paging import load_in_order
+from softsgx.driver.paging.pages import load_in_order
 from softsgx.driver.protocols import NotYetError, Task
 from softsgx.driver.uapi import (
     PROT_READ,

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 from softsgx.arch.addr import PAGE_SHIFT, PAGE_SIZE
 from softsgx.arch.secinfo import PageType
-from softsgx.driver.account import Account, Thing
 from softsgx.driver.counts import Counts
-from softsgx.driver.runs import rising_run, runs_of, same_run
+from softsgx.driver.epc.account import Account, Thing
+from softsgx.driver.epc.runs import rising_run, runs_of, same_run
+from softsgx.driver.paging.versions import VA_SLOT_COUNT, Versions
 from softsgx.driver.uapi import PROT_RWX
-from softsgx.driver.versions import VA_SLOT_COUNT, Versions
 from softsgx.machine.columns import CHUNK, Columns
 
 if TYPE_CHECKING:

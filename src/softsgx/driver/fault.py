@@ -20,7 +20,7 @@ from softsgx.driver.core import Core
 from softsgx.driver.encl import Encl, EnclPage
 from softsgx.driver.mapping import granted
 from softsgx.driver.mm import Mm, Vma
-from softsgx.driver.paging import alloc_children, load_around
+from softsgx.driver.paging.pages import alloc_children, load_around
 from softsgx.driver.protocols import NotYetError
 from softsgx.driver.uapi import (
     PROT_EXEC,

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from softsgx.driver.encl import Encl
-    from softsgx.driver.epc_cgroup import Cgroup, EpcCgroups
     from softsgx.driver.mm import Mm
     from softsgx.native.backing import Image, Place
 
@@ -188,31 +187,3 @@ class Task(Ordinary, Protocol):
 
     def signal_pending(self) -> bool:
         """Say whether a signal waits for the task."""
-
-
-class Hierarchy(Protocol):
-    """The cgroups of the machine, by their paths in its unified hierarchy."""
-
-    has_root: bool
-    """Its path / is the root of all, not a cgroup in which somebody shows us less."""
-
-    def ident(self, path: str) -> int:
-        """Return what tells a cgroup from others of its path; 0: there is none."""
-
-
-class OneCgroup:
-    """A machine without cgroups: its root is all."""
-
-    has_root = True
-
-    def ident(self, path: str) -> int:
-        """Return 0."""
-        del path
-        return 0
-
-
-class Member(Protocol):
-    """A process, which is in one cgroup at a time."""
-
-    def cgroup(self, cgroups: "EpcCgroups") -> "Cgroup":
-        """Return the one that it is in now."""

@@ -14,9 +14,9 @@ from softsgx.arch.errors import SgxError
 from softsgx.arch.faults import GeneralProtection
 from softsgx.driver.core import Core
 from softsgx.driver.encl import Encl
+from softsgx.driver.epc.section import Run, Section
 from softsgx.driver.errnos import refuse
 from softsgx.driver.protocols import EnclMemory
-from softsgx.driver.section import Run, Section
 from softsgx.driver.uapi import MAP_SHARED, SGX_IOC_VEPC_REMOVE_ALL
 
 _MOST_NUMBERS = 1 << 31

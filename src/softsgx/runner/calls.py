@@ -11,10 +11,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from softsgx.arch.addr import PAGE_SIZE
-from softsgx.driver.account import NOBODY
 from softsgx.driver.device import File, Isgx
 from softsgx.driver.driver import Driver
 from softsgx.driver.encl import Encl
+from softsgx.driver.epc.account import NOBODY
 from softsgx.driver.mm import Mm
 from softsgx.driver.vepc import VepcFile
 from softsgx.native.numbers import Call

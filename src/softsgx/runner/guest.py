@@ -12,10 +12,10 @@ from softsgx.arch.addr import PAGE_SIZE
 from softsgx.driver.core import Core, Guest
 from softsgx.driver.device import Provision, attributes_of
 from softsgx.driver.driver import Driver
+from softsgx.driver.epc.hierarchy import Hierarchy
 from softsgx.driver.errnos import refuse
 from softsgx.driver.gate import StockGate
 from softsgx.driver.kernel import Kernel
-from softsgx.driver.protocols import Hierarchy
 from softsgx.driver.uapi import MAP_SHARED, SGX_IOC_VEPC_REMOVE_ALL
 from softsgx.driver.vepc import VepcDevice
 from softsgx.launch.guests import Launch

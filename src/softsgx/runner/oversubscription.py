@@ -4,12 +4,12 @@ import os
 
 from softsgx.driver.core import Guest
 from softsgx.driver.driver import Driver
-from softsgx.driver.monitor import GuestKernel, Monitor
-from softsgx.driver.pager import Pager
-from softsgx.driver.protocols import Hierarchy
-from softsgx.driver.section import Run
+from softsgx.driver.epc.hierarchy import Hierarchy
+from softsgx.driver.epc.section import Run
+from softsgx.driver.paging.monitor import GuestKernel, Monitor
+from softsgx.driver.paging.pager import Pager
+from softsgx.driver.paging.versions import VA_SLOT_COUNT
 from softsgx.driver.vepc import Vepc, VepcDevice
-from softsgx.driver.versions import VA_SLOT_COUNT
 from softsgx.machine.machine import Machine
 from softsgx.native.backing import BackingStore
 from softsgx.virt.vcpu import Vcpu

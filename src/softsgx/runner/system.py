@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Self
 from softsgx.arch.addr import PAGE_SIZE
 from softsgx.driver.device import nodes
 from softsgx.driver.driver import Driver
+from softsgx.driver.epc.section import add_spare
 from softsgx.driver.gate import Gate, StockGate
-from softsgx.driver.section import add_spare
 from softsgx.machine.machine import Machine
 from softsgx.machine.xsave import XsaveLayout
 from softsgx.native import host, lib, userfault

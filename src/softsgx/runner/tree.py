@@ -8,9 +8,9 @@ from contextlib import suppress
 from dataclasses import replace
 from select import POLLIN, poll
 
-from softsgx.driver.account import Thing
 from softsgx.driver.driver import Driver
 from softsgx.driver.encl import Encl
+from softsgx.driver.epc.account import Thing
 from softsgx.driver.mm import Mm, Vma
 from softsgx.native import lib
 from softsgx.runner.insiders import Insiders

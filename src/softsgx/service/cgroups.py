@@ -4,7 +4,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from softsgx.arch.addr import PAGE_SHIFT
-from softsgx.driver.epc_cgroup import NO_LIMIT, Cgroup
+from softsgx.driver.epc.cgroup import NO_LIMIT, Cgroup
 from softsgx.platform.errors import PlatformError
 from softsgx.service.channel import Peer, Words
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from time import monotonic
 from typing import TypeVar
 
-from softsgx.driver.account import Account, Thing
 from softsgx.driver.core import Core
+from softsgx.driver.epc.account import Account, Thing
 from softsgx.machine.machine import Machine
 from softsgx.native import host
 from softsgx.native.pulse import Pulse

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from softsgx.driver.account import Account, Thing
+from softsgx.driver.epc.account import Account, Thing
 from softsgx.native.ledger import NotedListener, is_listener
 from softsgx.platform.errors import PlatformError
 from softsgx.runner.crew import Crew, Places

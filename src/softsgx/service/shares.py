@@ -7,7 +7,7 @@ import os
 import resource
 
 from softsgx.arch.addr import PAGE_SIZE
-from softsgx.driver.account import Shares, Thing
+from softsgx.driver.epc.account import Shares, Thing
 
 _MOST_RUNS = 4096
 _MOST_OPENS = 1 << 14

@@ -8,7 +8,7 @@ import os
 import re
 from dataclasses import dataclass
 
-from softsgx.driver.epc_cgroup import Cgroup, EpcCgroups
+from softsgx.driver.epc.cgroup import Cgroup, EpcCgroups
 from softsgx.runner.task.threads import read_proc
 
 CGROUP_ROOT = "/sys/fs/cgroup"

@@ -13,10 +13,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from softsgx.driver.account import Account, Thing
 from softsgx.driver.device import ENCLAVE, ISGX, PROVISION, VEPC, File
 from softsgx.driver.driver import Driver
 from softsgx.driver.encl import Encl
+from softsgx.driver.epc.account import Account, Thing
 from softsgx.native.loss import lose_power
 from softsgx.native.memory import SharedMemory, Watch
 from softsgx.runner.task.caller import Caller

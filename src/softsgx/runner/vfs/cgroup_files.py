@@ -8,8 +8,8 @@ import errno
 import os
 from dataclasses import dataclass
 
-from softsgx.driver.epc_cgroup import Cgroup, EpcCgroups
-from softsgx.driver.misc_files import (
+from softsgx.driver.epc.cgroup import Cgroup, EpcCgroups
+from softsgx.driver.epc.misc_files import (
     FILES,
     MAX,
     MOST_WRITTEN,

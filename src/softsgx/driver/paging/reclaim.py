@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from softsgx.arch.secinfo import PageType
 from softsgx.driver.encl import CLUSTER, CLUSTER_SHIFT, IN, Encl
-from softsgx.driver.epc_cgroup import Cgroup
-from softsgx.driver.paging import Send, is_needed, write_out
-from softsgx.driver.runs import runs_of
+from softsgx.driver.epc.cgroup import Cgroup
+from softsgx.driver.epc.runs import runs_of
+from softsgx.driver.paging.pages import Send, is_needed, write_out
 from softsgx.machine.epcm import EpcmBits
 
 if TYPE_CHECKING:

@@ -18,13 +18,13 @@ from softsgx.arch.pageinfo import Pcmd
 from softsgx.arch.rdinfo import RDINFO_BLOCKED
 from softsgx.arch.secinfo import PageType
 from softsgx.driver.encl import Encl
+from softsgx.driver.epc.runs import runs_of
 from softsgx.driver.errnos import refuse
-from softsgx.driver.monitor import Monitor
-from softsgx.driver.paging import Part, Run
+from softsgx.driver.paging.monitor import Monitor
+from softsgx.driver.paging.pages import Part, Run
+from softsgx.driver.paging.reclaim import Reclaimer
+from softsgx.driver.paging.versions import VA_SLOT_COUNT, Versions
 from softsgx.driver.protocols import Backing
-from softsgx.driver.reclaim import Reclaimer
-from softsgx.driver.runs import runs_of
-from softsgx.driver.versions import VA_SLOT_COUNT, Versions
 from softsgx.encls.run import eremove_run
 from softsgx.encls.swap import Image, In, Out
 from softsgx.machine.model import physical_address

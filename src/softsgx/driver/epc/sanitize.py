@@ -5,8 +5,8 @@ Linux's ksgxd does so after kexec, with the same two passes.
 
 from itertools import chain
 
+from softsgx.driver.epc.section import Section
 from softsgx.driver.kernel import Kernel
-from softsgx.driver.section import Section
 from softsgx.machine.machine import Machine
 
 PASSES = 2

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from typing import TypeVar
 
 from softsgx.arch.addr import PAGE_SHIFT
+from softsgx.driver.epc.hierarchy import Hierarchy, Member, OneCgroup
+from softsgx.driver.epc.runs import same_run
 from softsgx.driver.errnos import refuse
-from softsgx.driver.protocols import Hierarchy, Member, OneCgroup
-from softsgx.driver.runs import same_run
 from softsgx.machine.columns import CHUNK, CHUNK_SHIFT, Columns
 
 NO_LIMIT = (1 << 64) - 1

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from itertools import accumulate
 
 from softsgx.arch.addr import PAGE_SIZE
-from softsgx.driver.epc_cgroup import EpcCgroups
+from softsgx.driver.epc.cgroup import EpcCgroups
 from softsgx.driver.errnos import refuse
 from softsgx.machine.epc import Epc
 from softsgx.machine.machine import Machine

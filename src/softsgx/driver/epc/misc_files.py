@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from softsgx.arch.addr import PAGE_SHIFT
-from softsgx.driver.epc_cgroup import NO_LIMIT, Cgroup
+from softsgx.driver.epc.cgroup import NO_LIMIT, Cgroup
 
 RESOURCE = "sgx_epc"
 MAX = "misc.max"

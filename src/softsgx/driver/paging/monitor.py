@@ -23,7 +23,7 @@ from softsgx.machine.paging import SLOT_SIZE
 from softsgx.machine.processor import Controls, Processor
 
 if TYPE_CHECKING:
-    from softsgx.driver.pager import Pager
+    from softsgx.driver.paging.pager import Pager
 
 _RDINFO, _PCMD, _SRCPGE, _CONTEXT = 0x8000, 0x9000, 0xA000, 0xB000
 """Where a monitor's memory holds the operands of its leaves."""

@@ -1,0 +1,4 @@
+"""The EPC as memory: which pages are free, and who is charged for the others.
+
+Nothing here knows what an enclave is.
+"""

@@ -1,0 +1,1 @@
+"""Pages of enclaves that leave the EPC and come back: which, when, and how."""
