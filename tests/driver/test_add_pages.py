@@ -1,4 +1,5 @@
 import errno
+from collections.abc import Callable
 
 import pytest
 
@@ -199,6 +200,39 @@ def test_a_full_epc_stops_with_the_pages_that_fit() -> None:
         world.ioctl(ADD)
     assert world.count() == 3
     assert world.driver.section.free == 0
+
+
+def test_what_others_add_now_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = ready()
+    [theirs] = world.driver.section.alloc_run(world.driver.section.free)
+    waits = []
+
+    def wait_for(fetch: Callable[[], None]) -> None:
+        fetch()
+        waits.append(fetch)
+        if len(waits) == 2:
+            world.driver.section.give(*theirs)
+            world.driver.arriving = 0
+
+    monkeypatch.setattr(world.task, "wait_for", wait_for)
+    world.driver.arriving = 4
+    world.ioctl(ADD)
+    assert (world.count(), len(waits)) == (4, 2)
+
+
+def test_a_signal_ends_the_wait_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = ready()
+    full_but(world, 0)
+    waits: list[None] = []
+    pending = world.task.signal_pending
+    monkeypatch.setattr(world.task, "wait_for", lambda _: waits.append(None))
+    monkeypatch.setattr(
+        world.task, "signal_pending", lambda: len(waits) > 2 or pending()
+    )
+    world.driver.arriving = 4
+    with refused(ERESTARTSYS):
+        world.ioctl(ADD)
+    assert len(waits) == 3
 
 
 def test_the_page_that_needs_a_va_page_too_does_not_fit() -> None:

@@ -2,6 +2,7 @@
 
 import errno
 from dataclasses import dataclass
+from time import sleep
 
 from softsgx.arch.addr import PAGE_SIZE
 from softsgx.arch.faults import Fault
@@ -27,6 +28,8 @@ SHARE = 32
 """No piece takes more than such a part of the EPC, or of what the task's cgroup can
 have of it, but for a few pages."""
 SMALL_PIECE = 16
+_PAUSE = 0.002
+"""Seconds, between looks for room."""
 
 
 def check_secinfo(raw: bytes) -> SecinfoFlags:
@@ -120,9 +123,19 @@ class _Adding:
         return piece.stop
 
     def _room(self, count: int) -> _Piece:
+        """See how many of the pages fit; what others add now may leave when it is there.
+
+        Linux too tries again as long as there are pages that may leave.
+        """
         fits = self._core.fitting(self._encl, count)
-        full = None if fits else refuse(errno.ENOMEM, "the EPC is full")
-        return _Piece(fits, full)
+        while not fits and self._core.arriving and not self._task.signal_pending():
+            self._task.wait_for(_pause)
+            fits = self._core.fitting(self._encl, count)
+        if fits:
+            return _Piece(fits, None)
+        if self._core.arriving:
+            return _Piece(0, refuse(ERESTARTSYS, "signal"))
+        return _Piece(0, refuse(errno.ENOMEM, "the EPC is full"))
 
     def _absent(self, piece: _Piece) -> _Piece:
         if not piece.count:
@@ -207,6 +220,7 @@ class _Adding:
         for first, size in core.section.alloc_run(count):
             offset = self._place(first, size)
             run, linaddr = (first, size), encl.base + offset
+            core.arriving += size
             try:
                 core.kernel.eadd_run(
                     encl.secs, run, linaddr, self._secinfo, measured=self._measured
@@ -217,6 +231,8 @@ class _Adding:
                 core.shrink(encl, count, va_pages)
                 encl.memory.zap(offset, size * PAGE_SIZE)
                 return refuse(LEAF_ERRNOS[Encls.EADD].fault, f"EADD: {fault}")
+            finally:
+                core.arriving -= size
             self._record(first, size)
         return None
 
@@ -238,3 +254,7 @@ class _Adding:
     @property
     def _src(self) -> int:
         return self._params.src + self.done * PAGE_SIZE
+
+
+def _pause() -> None:
+    sleep(_PAUSE)

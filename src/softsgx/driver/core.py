@@ -84,6 +84,8 @@ class Core:
         self.pager: Pager | None = None
         """The monitor's, of a guest with more EPC than the host has for it."""
         self.bring_out: Callable[[Encl], None] = _stay
+        self.arriving = 0
+        """Pages that are being added, by calls that let others come between."""
         self.leaving: Callable[[], Callable[[], None] | None] = _nobody_leaves
         """Gives what waits a moment for files that were closed just now; None: none."""
         self.account: Callable[[], Account] = Account

@@ -214,7 +214,8 @@ class Reclaimer:
                 continue
             if not is_needed(self._core, *owner):
                 return owner[0], owner[1] >> CLUSTER_SHIFT
-            self.has_held = True
+            if not owner[0].reclaim.is_stuck:
+                self.has_held = True
         return None
 
     def _owner(self, page: int) -> tuple[Encl, int] | None:
