@@ -123,7 +123,7 @@ class _Adding:
         return piece.stop
 
     def _room(self, count: int) -> _Piece:
-        """See how many of the pages fit; what others add now may leave when it is there.
+        """See how many pages fit; what others add now may leave when it is there.
 
         Linux too tries again as long as there are pages that may leave.
         """
