@@ -4,6 +4,7 @@ from signal import SIGBUS
 
 import pytest
 
+from softsgx.driver.encl import Encl
 from softsgx.driver.fault import Resolved, Signal, Wait
 from softsgx.driver.mm import Mm
 from softsgx.driver.paging import reclaim
@@ -121,3 +122,20 @@ def test_where_threads_inside_keep_nearly_all_one_enclave_gets_what_is_left() ->
     turn = 4 * world.driver.section.pages
     outcomes = [world.touch(2) for _ in range(turn)]
     assert turn - 10 < outcomes.index(Resolved()) < turn
+
+
+def test_who_adds_pages_comes_before_who_is_let_be(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = Crowd()
+    let_be = world.members[0][0]
+    world.be(0)
+    for index in sorted(world.out())[: PAGES // 2]:
+        assert world.touch(index) == Resolved()
+    monkeypatch.setattr(reclaim, "is_needed", lambda _, encl, __: encl is not let_be)
+    monkeypatch.setattr(Encl, "va_needed", lambda *_: 1)
+    reclaimer = world.driver.reclaimer
+    assert reclaimer
+    reclaimer.came(let_be, EPC * EPC)
+    world.driver.section.alloc_run(world.driver.section.free - 1)
+    assert world.driver.fitting(world.members[1][0], 1) == 1

@@ -127,7 +127,17 @@ class Core:
         return bool(self.reclaimer and self.reclaimer.has_held)
 
     def fitting(self, encl: Encl, count: int) -> int:
-        """Return how many of *count* pages an enclave can get; others go for them."""
+        """Return how many of *count* pages an enclave can get; others go for them.
+
+        A call that would fail counts for more than an enclave that is let be.
+        """
+        fits = self._fitting(encl, count)
+        if not fits and self.reclaimer and self.reclaimer.is_anybody_let_be():
+            self.reclaimer.let_nobody_be()
+            fits = self._fitting(encl, count)
+        return fits
+
+    def _fitting(self, encl: Encl, count: int) -> int:
         count = min(count, encl.account.room(Thing.PAGES))
         if self.pager is None:
             self.make_room(count + encl.va_needed(count))

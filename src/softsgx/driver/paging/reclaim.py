@@ -92,6 +92,14 @@ class Reclaimer:
         self._is_crowded = self._favoured != 0 and self._left > 0
         return self._is_crowded
 
+    def is_anybody_let_be(self) -> bool:
+        """Say whether an enclave's pages stay though they could go."""
+        return self._favoured != 0
+
+    def let_nobody_be(self) -> None:
+        """End an enclave's turn."""
+        self._favoured = self._left = 0
+
     def reclaim(self, wanted: int) -> None:
         """Evict pages until *wanted* and some more are free, or none can go."""
         space = self._space
