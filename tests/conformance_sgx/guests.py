@@ -1,6 +1,7 @@
 """Platforms with guests for the tests, and programs that run in them."""
 
 import json
+import subprocess
 from pathlib import Path
 
 from tests.conformance.run import SOFTSGX, Outcome, run
@@ -46,6 +47,21 @@ def under(place: Path, *words: str | Path, name: str = "one") -> list[str]:
 
 def within(place: Path, *words: str | Path, name: str = "one") -> Outcome:
     return run(under(place, "--", *words, name=name), BUILT)
+
+
+def at_once(place: Path, program: Program, *names: str) -> list[tuple[bytes, int]]:
+    """Run a program in guests, and on the host; return what each said, and its end."""
+    binary = program.binary()
+    running = [
+        subprocess.Popen(
+            under(place, "--", binary, name=name),
+            cwd=binary.parent,
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+        )
+        for name in names
+    ]
+    return [(process.communicate()[1], process.returncode) for process in running]
 
 
 def keys(place: Path, *words: str, name: str = "one") -> dict[str, bytes]:

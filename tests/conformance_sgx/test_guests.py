@@ -12,6 +12,7 @@ from tests.conformance_sgx.build import BUILT, Program
 from tests.conformance_sgx.guests import (
     EPC_SIZE,
     KEYS,
+    at_once,
     guest,
     new_platform,
     softsgx,
@@ -115,17 +116,6 @@ def test_a_guest_that_is_busy_is_not_entered_twice(place: Path) -> None:
 def test_two_guests_and_the_host_at_once(place: Path) -> None:
     guest(place, "new", "two", "--epc", "6M")
     guest(place, "start", "two")
-    binary = MORE_THAN_EPC.binary()
-    running = [
-        subprocess.Popen(
-            under(place, "--", binary, name=name),
-            cwd=binary.parent,
-            stderr=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-        )
-        for name in ("one", "two", "")
-    ]
-    ends = [(process.communicate()[1], process.returncode) for process in running]
-    assert ends == [(b"", 0)] * 3
+    assert at_once(place, MORE_THAN_EPC, "one", "two", "") == [(b"", 0)] * 3
     shown = json.loads(guest(place, "list", "--json"))
     assert sum(one["epc_bytes"] for one in shown if one["state"] == "on") == 10 << 20

@@ -1,17 +1,24 @@
 """Guests with more EPC than the host has for them."""
 
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.conformance.run import SOFTSGX, run
 from tests.conformance_sgx.build import BUILT, Program
-from tests.conformance_sgx.guests import guest, keys, new_platform, on, under, within
+from tests.conformance_sgx.guests import (
+    EPC_SIZE,
+    at_once,
+    guest,
+    keys,
+    new_platform,
+    on,
+    under,
+    within,
+)
 
 pytestmark = [pytest.mark.runner, pytest.mark.slow]
 MODE = pytest.mark.parametrize("mode", [(), ("--exact",)], ids=["normal", "exact"])
-EPC_SIZE = "/sys/devices/system/node/node0/x86/sgx_total_bytes"
 LEAVE = ("policy", "guest")
 
 
@@ -64,18 +71,8 @@ def test_two_of_them_and_the_host_at_once(tmp_path: Path) -> None:
     place = new_platform(tmp_path / "p", "--epc", "8M")
     big(place, "one")
     big(place, "two")
-    binary = Program("more_than_epc", "dynamic").binary()
-    running = [
-        subprocess.Popen(
-            under(place, "--", binary, name=name),
-            cwd=binary.parent,
-            stderr=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-        )
-        for name in ("one", "two", "")
-    ]
-    ends = [(process.communicate()[1], process.returncode) for process in running]
-    assert ends == [(b"", 0)] * 3
+    program = Program("more_than_epc", "dynamic")
+    assert at_once(place, program, "one", "two", "") == [(b"", 0)] * 3
 
 
 def test_without_the_owners_leave_it_is_one_line(tmp_path: Path) -> None:
