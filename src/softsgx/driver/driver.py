@@ -7,13 +7,14 @@ which the caller owes when its last descriptor and its last mapping are gone.
 import errno
 import os
 from collections.abc import Callable
+from functools import cached_property
 
 from softsgx.arch.addr import PAGE_SIZE
 from softsgx.arch.faults import PFEC_U, PFEC_W
 from softsgx.arch.secs import Secs
 from softsgx.driver import isgx, mapping, uapi
 from softsgx.driver.add_pages import ioc_enclave_add_pages
-from softsgx.driver.core import Core, Guest
+from softsgx.driver.core import Core
 from softsgx.driver.device import File, Isgx, Provision
 from softsgx.driver.edmm import (
     ioc_enclave_modify_types,
@@ -21,7 +22,6 @@ from softsgx.driver.edmm import (
     ioc_enclave_restrict_permissions,
 )
 from softsgx.driver.encl import Encl, EnclPage
-from softsgx.driver.epc.hierarchy import Hierarchy
 from softsgx.driver.errnos import refuse
 from softsgx.driver.fault import Outcome, Signal, resolve
 from softsgx.driver.gate import check_map, noting_static
@@ -36,7 +36,6 @@ from softsgx.driver.mm import Mm
 from softsgx.driver.paging.pages import load_page, load_secs
 from softsgx.driver.protocols import EnclMemory, NotYetError, Task
 from softsgx.driver.vepc import VepcDevice, VepcFile
-from softsgx.machine.machine import Machine
 
 Handler = Callable[[Core, Encl, Task, int], None]
 
@@ -56,16 +55,10 @@ IOCTLS: dict[int, Handler] = {
 class Driver(Core):
     """The nodes of one machine: Linux's, or isgx."""
 
-    def __init__(
-        self,
-        machine: Machine,
-        *,
-        pages: bool = False,
-        hierarchy: Hierarchy | None = None,
-        guest: Guest | None = None,
-    ):
-        super().__init__(machine, pages=pages, hierarchy=hierarchy, guest=guest)
-        self.vepc = VepcDevice(self)
+    @cached_property
+    def vepc(self) -> VepcDevice:
+        """What open files of /dev/sgx_vepc have in common."""
+        return VepcDevice(self)
 
     def open(self, memory: EnclMemory, mode: int = os.O_RDWR) -> Encl:
         """Give a new, empty enclave, one for each open file description."""
