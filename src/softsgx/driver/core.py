@@ -132,8 +132,7 @@ class Core:
         A call that would fail counts for more than an enclave that is let be.
         """
         fits = self._fitting(encl, count)
-        if not fits and self.reclaimer and self.reclaimer.is_anybody_let_be():
-            self.reclaimer.let_nobody_be()
+        if not fits and self.reclaimer and self.reclaimer.let_nobody_be():
             fits = self._fitting(encl, count)
         return fits
 
@@ -252,8 +251,7 @@ class Core:
         self.absorb()
         self.past.add(encl.counted())
         del self.enclaves[encl.eid]
-        encl.account.give(Thing.PAGES, encl.page_cnt)
-        encl.account.give(Thing.ADDRESSES, encl.size >> PAGE_SHIFT)
+        encl.settle()
         for changes in (self._unpublished, self._changes):
             changes[:] = [change for change in changes if change[0] is not encl]
         if self.pager and encl.secs_slot is None:

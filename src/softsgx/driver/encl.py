@@ -274,10 +274,14 @@ class Encl:
         self.tcs.clear()
         self.secs_child_cnt = self.evicted = self.away = 0
 
-    def lose(self) -> None:
-        """Give back what is kept for it elsewhere: its machine is gone."""
+    def settle(self) -> None:
+        """Give back what it has of its account: it is gone."""
         self.account.give(Thing.PAGES, self.page_cnt)
         self.account.give(Thing.ADDRESSES, self.size >> PAGE_SHIFT)
+
+    def lose(self) -> None:
+        """Give back what is kept for it elsewhere: its machine is gone."""
+        self.settle()
         self.account = Account()
         if self.backing is not None:
             self.backing.close()

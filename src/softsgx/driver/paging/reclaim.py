@@ -92,13 +92,11 @@ class Reclaimer:
         self._is_crowded = self._favoured != 0 and self._left > 0
         return self._is_crowded
 
-    def is_anybody_let_be(self) -> bool:
-        """Say whether an enclave's pages stay though they could go."""
-        return self._favoured != 0
-
-    def let_nobody_be(self) -> None:
-        """End an enclave's turn."""
+    def let_nobody_be(self) -> bool:
+        """End an enclave's turn; say whether one had it."""
+        had = self._favoured != 0
         self._favoured = self._left = 0
+        return had
 
     def reclaim(self, wanted: int) -> None:
         """Evict pages until *wanted* and some more are free, or none can go."""
