@@ -203,11 +203,12 @@ def _made_at(tid: int) -> int:
 
 
 def _has_executed(pid: int) -> bool:
-    """Say whether the program that is there now has no agent yet."""
+    """Say whether the program that is there now is whole, and has no agent yet."""
     try:
         lib.read(pid, AGENT_BASE, 8)
     except OSError:
-        return True
+        # In the midst of an execve the memory is there before the program is.
+        return _AT_ENTRY in _auxv(pid)
     return False
 
 
@@ -216,10 +217,14 @@ def _is_64_bit(pid: int) -> bool:
         return file.read(len(_ELF64)) == _ELF64
 
 
+def _auxv(pid: int) -> dict[int, int]:
+    words = _words(Path(f"/proc/{pid}/auxv").read_bytes())
+    return dict(zip(words[::2], words[1::2], strict=True))
+
+
 def _first_instruction(pid: int) -> int:
     """Return where the kernel starts a program: in its loader, or in itself."""
-    words = _words(Path(f"/proc/{pid}/auxv").read_bytes())
-    auxv = dict(zip(words[::2], words[1::2], strict=True))
+    auxv = _auxv(pid)
     base = auxv.get(_AT_BASE, 0)
     if not base:
         return auxv[_AT_ENTRY]
