@@ -13,7 +13,7 @@ RUNS_AT_ONCE ?= 1 10 100
 MAKEFLAGS += --no-print-directory
 
 .PHONY: help venv build check format lint types layers house spelling unit test \
-	selftest selftest-20 demo bench fuzz soak soak-programs scale clean
+	selftest selftest-20 demo bench fuzz soak soak-programs chaos scale clean
 
 help:
 	@echo 'make demo         set up, build, run an example enclave'
@@ -23,6 +23,7 @@ help:
 	@echo 'make fuzz         random programs against softsgx for FUZZ_SECONDS (60)'
 	@echo 'make soak         the laws of the model over SOAK_STEPS steps (1000000: 20 minutes)'
 	@echo 'make soak-programs  programs on an EPC a tenth of their needs, killed at random, for MINUTES (10)'
+	@echo 'make chaos        the conformance programs, their EPC pages evicted all the time, for MINUTES (10)'
 	@echo 'make scale        what a page costs in EPCs of 1 MiB to 1 TiB, among 1 to 5000 enclaves, a run on a daemon'
 	@echo 'make selftest-20  the kernel selftests, 20 times each'
 	@echo 'make clean        remove what was built (not the environment)'
@@ -96,6 +97,9 @@ soak: venv
 
 soak-programs: build
 	SOAK_MINUTES=$(MINUTES) $(BIN)/python -m tests.soak.programs
+
+chaos: build
+	CHAOS_MINUTES=$(MINUTES) $(BIN)/python -m tests.chaos.programs
 
 scale: build
 	$(BIN)/python -m tests.scale.figures

@@ -62,14 +62,14 @@ def new_platform(directory: Path, *options: str) -> Path:
 
 @contextmanager
 def daemon(
-    directory: Path, *options: str, before: Sequence[str] = ()
+    directory: Path, *options: str, command: Sequence[str] = (SOFTSGX,)
 ) -> Iterator[Served]:
-    """Have a platform served; *before*: words in front of the command."""
+    """Have a platform served, by softsgx or by what is another *command* for it."""
     said = directory.parent / f"daemon-{time.monotonic_ns()}"
-    command = [*before, SOFTSGX, "daemon", "--platform", str(directory), *options]
+    words = [*command, "daemon", "--platform", str(directory), *options]
     with said.open("wb") as file:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=file, stderr=file
+            words, stdin=subprocess.DEVNULL, stdout=file, stderr=file
         )
     served = Served(directory, process, said)
     try:

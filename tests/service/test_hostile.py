@@ -273,7 +273,7 @@ def test_a_daemon_without_privileges_serves_nobody_else(reachable: Path) -> None
     for path in directory.rglob("*"):
         os.chown(path, 65534, 65534)
     user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
-    with daemon(directory, "--group", "all", before=user) as served:
+    with daemon(directory, "--group", "all", command=(*user, SOFTSGX)) as served:
         done = served.run("/bin/true")
         said = "the daemon runs as nobody and may not look at programs of root: "
         assert done.code == 125
