@@ -5,6 +5,7 @@ import pytest
 from click.testing import CliRunner
 
 from softsgx.cli import bench, samples, swap_samples
+from softsgx.cli.failure import Failure
 from softsgx.cli.samples import (
     FIGURES,
     Figure,
@@ -144,3 +145,23 @@ def test_bench_prints_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
         "turns",
     ]
     assert "is not built" in lines[2]
+
+
+def test_a_suite_that_is_not_built_is_said_before_anything_is_measured(
+    tmp_path: Path,
+) -> None:
+    result = CliRunner().invoke(
+        bench.command, ["--selftest", str(tmp_path)], standalone_mode=False
+    )
+    assert (
+        str(result.exception) == f"{tmp_path}: no test_sgx here: `make` it there first"
+    )
+    assert result.stderr == ""
+
+
+def test_a_program_that_is_none_is_one_line(tmp_path: Path) -> None:
+    result = CliRunner().invoke(
+        bench.command, ["--program", str(tmp_path)], standalone_mode=False
+    )
+    assert isinstance(result.exception, Failure)
+    assert str(result.exception).startswith(f"{tmp_path}: ")

@@ -70,7 +70,9 @@ def test_a_locked_processor_gives_no_choice(tmp_path: Path, word: str) -> None:
 
 def test_odd_sizes_are_refused(place: Path) -> None:
     refused = guest(place, "new", "one", "--epc", "4097")
-    assert str(refused.exception) == "4097 bytes of EPC: whole pages are needed"
+    assert (
+        str(refused.exception) == "4097 bytes of EPC: whole pages of 4 KiB are needed"
+    )
     assert guest(place, "list").output == ""
 
 

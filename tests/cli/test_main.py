@@ -78,7 +78,7 @@ def test_an_internal_error_without_room_for_its_log_is_one_line_too(
 def test_a_wrong_option_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
     code, said = run(cli, ["doctor", "--what"], capsys)
     assert code == 2
-    assert said.startswith("softsgx: No such option")
+    assert said.startswith("softsgx: No such option '--what' (see ")
     assert "softsgx doctor --help" in said
 
 
@@ -105,6 +105,29 @@ def test_every_command_explains_itself(
         main([name, "--help"])
     assert ended.value.code == 0
     assert "Usage: softsgx" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [[], ["platform"], ["policy"]])
+def test_a_group_without_a_command_explains_itself(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, said = run(cli, words, capsys)
+    assert code == 2
+    assert said.startswith("Usage: softsgx")
+    assert "\n\nCommands:\n" in said
+
+
+@pytest.mark.parametrize(
+    "words", [[], ["platform"], ["cgroup"], ["guest"], ["policy"], ["audit"]]
+)
+def test_what_a_command_does_is_said_whole_in_a_list(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main([*words, "--help"])
+    _, _, listed = capsys.readouterr().out.partition("Commands:")
+    assert len(listed.splitlines()) > 2
+    assert "..." not in listed
 
 
 def test_a_closed_pipe_is_no_error_message() -> None:

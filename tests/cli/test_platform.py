@@ -30,7 +30,7 @@ def test_what_it_is_can_be_shown(tmp_path: Path) -> None:
     where = tmp_path / "p"
     platform("new", where, "--cpu", "skylake")
     shown = json.loads(platform("show", where, "--json").output)
-    assert shown["features"] == "sgx1"
+    assert shown["features"] == ["sgx1"]
     assert shown["state"] == "off"
     assert shown["identity"].startswith("softsgx-")
     assert f"state            {shown['state']}" in platform("show", where).output
@@ -39,16 +39,17 @@ def test_what_it_is_can_be_shown(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("cpu", "devices"),
     [
-        ("skylake", "/dev/isgx"),
-        ("coffeelake", "/dev/sgx_enclave /dev/sgx_provision"),
+        ("skylake", ["/dev/isgx"]),
+        ("coffeelake", ["/dev/sgx_enclave", "/dev/sgx_provision"]),
     ],
 )
-def test_its_devices_are_shown(cpu: str, devices: str, tmp_path: Path) -> None:
+def test_its_devices_are_shown(cpu: str, devices: list[str], tmp_path: Path) -> None:
     where = tmp_path / "p"
     platform("new", where, "--cpu", cpu)
-    assert json.loads(platform("show", where, "--json").output)["devices"] == ""
+    assert json.loads(platform("show", where, "--json").output)["devices"] == []
     platform("enable", where)
     assert json.loads(platform("show", where, "--json").output)["devices"] == devices
+    assert f"devices          {' '.join(devices)}\n" in platform("show", where).output
 
 
 def test_the_launch_key_of_a_locked_processor_is_chosen(tmp_path: Path) -> None:
@@ -116,3 +117,12 @@ def test_a_strange_epc_is_refused(size: str, tmp_path: Path) -> None:
     result = platform("new", tmp_path / "p", "--epc", size)
     assert result.exception is not None
     assert not (tmp_path / "p").exists()
+
+
+def test_nobody_to_ask_is_no_leave_to_delete(tmp_path: Path) -> None:
+    where = tmp_path / "p"
+    platform("new", where)
+    refused = platform("delete", where)
+    said = f"{where}: not deleted; --yes deletes without asking"
+    assert str(refused.exception) == said
+    assert not Platform.open(where).is_on

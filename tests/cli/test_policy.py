@@ -324,3 +324,10 @@ def test_explain_with_a_token(
     token.write_bytes(b"short")
     said = failed(*words, "--token", token)
     assert said == f"{token}: not an EINITTOKEN of 304 bytes"
+
+
+def test_a_signer_that_is_neither_a_digest_nor_a_file_is_said(place: Path) -> None:
+    result = type_("policy", "allow", "signing", "nofile", "--platform", place)
+    assert isinstance(result.exception, click.BadParameter)
+    said = "'nofile': 64 hex digits, or a file with a SIGSTRUCT, are expected"
+    assert result.exception.message == said

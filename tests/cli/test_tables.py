@@ -7,7 +7,6 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from softsgx.cli import watched
 from softsgx.cli.failure import Failure
 from softsgx.cli.rates import Sample, between, sample
 from softsgx.cli.tables import (
@@ -20,7 +19,10 @@ from softsgx.cli.tables import (
     top_head,
     top_table,
 )
-from softsgx.cli.watched import find, operator, pages, rows
+from softsgx.cli.watched import find, pages, rows
+from softsgx.platform.errors import PlatformError
+from softsgx.service import control
+from softsgx.service.control import Operator
 
 NO_COUNTS = dict.fromkeys(
     ("entries", "exits", "aex", "faults", "evictions", "reloads"), 0
@@ -253,13 +255,13 @@ def test_a_map_has_no_seams_where_the_pieces_met() -> None:
 def test_a_daemon_of_another_user_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(directory: Path) -> None:
-        del directory
+    def refuse(directory: Path, name: str) -> None:
+        del directory, name
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(watched, "Operator", refuse)
-    with pytest.raises(Failure) as failure, operator(tmp_path):
-        pass
+    monkeypatch.setattr(control, "connect", refuse)
+    with pytest.raises(PlatformError) as failure:
+        Operator(tmp_path)
     said = f"{tmp_path}: only root and who runs its daemon may ask that"
     assert str(failure.value) == said
 

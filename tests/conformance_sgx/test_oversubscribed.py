@@ -80,6 +80,8 @@ def test_without_the_owners_leave_it_is_one_line(tmp_path: Path) -> None:
     where = ("--platform", str(place))
     made = run([SOFTSGX, "guest", "new", "one", "--epc", "16M", *where], BUILT)
     why = "16777216 bytes of EPC for one; the platform has 4194304"
+    leave = "`softsgx policy guest one --oversubscribe yes`"
+    why += f"; more is for guests with leave: {leave}"
     assert (made.code, made.stderr) == (1, f"softsgx: {why}\n")
     big(place, "one")
     on(place, *LEAVE, "one", "--oversubscribe", "no")

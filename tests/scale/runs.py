@@ -97,13 +97,12 @@ def _end(crowd: Crowd) -> None:
 
 def _wait_for_none(served: Served) -> None:
     """Wait until nothing is left on the machine."""
-    operator = Operator(served.directory)
     end = time.monotonic() + PATIENCE_S
-    while operator.ask("ping")["programs"] or operator.ask("machine")["alive"]:
-        if time.monotonic() > end:
-            raise SystemExit("enclaves are left")
-        time.sleep(0.01)
-    operator.close()
+    with Operator(served.directory) as operator:
+        while operator.ask("ping")["programs"] or operator.ask("machine")["alive"]:
+            if time.monotonic() > end:
+                raise SystemExit("enclaves are left")
+            time.sleep(0.01)
 
 
 def _taken(served: Served) -> tuple[int, int, int]:

@@ -58,8 +58,7 @@ def test_a_tree_that_ends_leaves_nothing(served: Served) -> None:
 
 
 def test_the_operator_hears_how_many_programs_there_are(served: Served) -> None:
-    operator = Operator(served.directory)
-    answer = operator.ask("ping")
+    with Operator(served.directory) as operator:
+        answer = operator.ask("ping")
     assert answer["programs"] == 0
     assert answer["platform"] == str(served.directory)
-    operator.close()

@@ -94,7 +94,8 @@ def test_without_a_daemon_there_is_nothing_to_kexec(platform: Path) -> None:
     command = [SOFTSGX, "platform", "reset", "--kexec", str(platform)]
     done = run(command, platform)
     assert done.code == 1
-    assert done.stderr == f"softsgx: {platform}: no daemon serves this platform\n"
+    said = f"softsgx: {platform}: no daemon serves this platform; `softsgx daemon` does"
+    assert done.stderr == f"{said}\n"
 
 
 def test_a_call_that_a_killed_daemon_had_ends(platform: Path) -> None:

@@ -11,9 +11,11 @@ import click
 from softsgx import __file__ as package_file
 from softsgx import __version__
 from softsgx.cli.doctor import machine
+from softsgx.cli.failure import Failure
 from softsgx.cli.options import path_type
 from softsgx.cli.samples import (
     FIGURES,
+    SELFTEST,
     NoSampleError,
     Result,
     Sources,
@@ -34,6 +36,7 @@ _SOURCES = Path(package_file).parents[2] / "examples" / "bench"
     "--only",
     multiple=True,
     type=click.Choice([figure.id for figure in FIGURES]),
+    metavar="FIGURE",
     help="Take this figure alone.",
 )
 @click.option("--program", type=path_type(), help="The bench program, if not ours.")
@@ -49,9 +52,14 @@ def command(
     Cycles are those of RDTSC; compile_slowdown_ratio is ten compiles in one run, with
     its start, over the same alone.  Shows progress on stderr.
     """
+    if selftest and not (selftest / SELFTEST).exists():
+        raise Failure(f"{selftest}: no {SELFTEST} here: `make` it there first")
     program = program or _build(_SOURCES)
     sources = Sources(program.absolute(), selftest)
-    facts = _machine(sources.program)
+    try:
+        facts = _machine(sources.program)
+    except NoSampleError as error:
+        raise Failure(f"{program}: {error}") from error
     results = []
     for figure in FIGURES:
         if only and figure.id not in only:

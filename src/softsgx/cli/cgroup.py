@@ -2,8 +2,6 @@
 
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +18,7 @@ _COLUMNS = ("max", "current", "peak", "events", "events_local")
 
 @click.group
 def command() -> None:
-    """Limits on the EPC, by cgroup, of a platform that `softsgx daemon` serves.
+    """How much of a daemon's EPC a cgroup has, and may have.
 
     PATH is a cgroup's in the unified hierarchy, like /user.slice, or its directory,
     like /sys/fs/cgroup/user.slice.  Limits last as long as the daemon.
@@ -43,8 +41,8 @@ def _setting(
 @click.argument("path")
 @click.argument("limit", metavar=f"{RESOURCE}=SIZE|max", callback=_setting)
 def set_command(*, directory: Path, path: str, limit: int | None) -> None:
-    """Limit what the tasks of a cgroup, and of all below it, have in the EPC."""
-    with _operator(directory) as operator:
+    """Limit what a cgroup, with all below it, has in the EPC."""
+    with Operator(directory) as operator:
         shown = operator.ask("cgroup.set", path=_cgroup_of(path), max=limit)
     print(f"{plain(shown['path'])}: {RESOURCE} {_limit(shown)}")
 
@@ -55,7 +53,7 @@ def set_command(*, directory: Path, path: str, limit: int | None) -> None:
 @click.argument("path")
 def get_command(*, directory: Path, as_json: bool, path: str) -> None:
     """Say what a cgroup has in the EPC, and may have, in bytes."""
-    with _operator(directory) as operator:
+    with Operator(directory) as operator:
         shown = operator.ask("cgroup.get", path=_cgroup_of(path))
     if as_json:
         print(json.dumps(shown, indent=2))
@@ -69,8 +67,8 @@ def get_command(*, directory: Path, as_json: bool, path: str) -> None:
 @platform_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_command(*, directory: Path, as_json: bool) -> None:
-    """List the cgroups that have, or had, pages in the EPC, or that have a limit."""
-    with _operator(directory) as operator:
+    """List the cgroups that had pages in the EPC, or have a limit."""
+    with Operator(directory) as operator:
         rows = operator.ask("cgroup.list")
     if as_json:
         print(json.dumps(rows, indent=2))
@@ -92,12 +90,3 @@ def _cgroup_of(word: str) -> str:
         if found is not None:
             return found
     return word
-
-
-@contextmanager
-def _operator(directory: Path) -> Iterator[Operator]:
-    operator = Operator(directory)
-    try:
-        yield operator
-    finally:
-        operator.close()

@@ -67,7 +67,7 @@ def command(
     metrics: tuple[str, int] | None,
     others_bytes: int | None,
 ) -> None:
-    """Own a platform, and serve it to every `softsgx run --platform` of it.
+    """Serve a platform to every `softsgx run --platform` of it.
 
     It stays in the foreground until SIGTERM or SIGINT; enclaves do not outlive it.
     """

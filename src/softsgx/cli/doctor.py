@@ -15,7 +15,7 @@ _MARKS = {State.OK: "ok     ", State.LIMITED: "limited", State.MISSING: "MISSING
 @click.command
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(*, as_json: bool) -> int:
-    """Say what this machine offers, what is missing, and how to get it.
+    """Say what this machine offers and lacks, and how to get it.
 
     Everything is really tried.  Exits 1 when `softsgx run` cannot work here.
     """

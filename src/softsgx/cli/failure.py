@@ -55,8 +55,11 @@ def _report(error: BaseException) -> int:
         case Failure():
             _complain(str(error))
             code = error.exit_code
+        case click.exceptions.NoArgsIsHelpError():
+            error.show()
+            code = error.exit_code
         case click.ClickException():
-            _complain(error.format_message(), _usage(error))
+            _complain(error.format_message().removesuffix("."), _usage(error))
             code = error.exit_code
         case click.Abort() | KeyboardInterrupt():
             code = INTERRUPTED

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 
 import click
@@ -180,15 +179,10 @@ def _have_done(
 ) -> None:
     """Have the platform's daemon do something to a guest; without one, do it."""
     try:
-        operator = Operator(directory)
+        with Operator(directory) as operator:
+            operator.ask(f"guest.{what}", name=name)
     except Unserved:
         do(name)
-    except PermissionError as error:
-        said = "only root and who runs its daemon may do that"
-        raise Failure(f"{directory}: {said}") from error
-    else:
-        with closing(operator):
-            operator.ask(f"guest.{what}", name=name)
 
 
 @command.command
@@ -205,7 +199,7 @@ def stop(*, name: str, directory: Path) -> None:
 @_NAME
 @platform_option
 def reset(*, name: str, directory: Path) -> None:
-    """Reset a guest that runs, by force: its programs end, its EPC is empty."""
+    """Reset a guest by force: its programs end, its EPC is empty."""
     guests = Guests(Platform.open(directory))
     _have_done(directory, name, "reset", guests.reset)
     print(guest_line(guests.open(name)))
@@ -230,7 +224,7 @@ def delete(*, name: str, directory: Path) -> None:
 def export_command(
     *, name: str, directory: Path, passphrase_file: Path | None, output: Path
 ) -> None:
-    """Write a guest, and the keys of its own, into a file that a passphrase locks."""
+    """Write a guest into a file, keys too; a passphrase locks it."""
     guest = Guests(Platform.open(directory)).open(name)
     locked = export_guest(guest, given_passphrase(passphrase_file, confirm=True))
     write_durably(output, locked, 0o600)
@@ -245,9 +239,9 @@ def export_command(
 def import_command(
     *, file: Path, name: str | None, directory: Path, passphrase_file: Path | None
 ) -> None:
-    """Make guest NAME of what `export` wrote, or of a libvirt domain's XML.
+    """Make a guest of what `export` wrote, or of a libvirt domain.
 
-    Without NAME it has the one in the file.
+    FILE is the export, or the domain's XML; without NAME the guest has the name in it.
     """
     guests = Guests(Platform.open(directory))
     raw = read_limited(file)

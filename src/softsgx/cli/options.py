@@ -11,7 +11,7 @@ import click
 from softsgx.cli.failure import Failure
 from softsgx.machine.model import Model
 from softsgx.platform.errors import PlatformError
-from softsgx.platform.models import CPUS, DEFAULT_CPU, MODELS
+from softsgx.platform.models import DEFAULT_CPU, MODELS
 from softsgx.platform.names import PLATFORM_NAME, directory_of, platforms_place
 from softsgx.platform.platform import RECORD_NAME
 from softsgx.platform.record import check_model
@@ -50,7 +50,7 @@ def model_options(command: _F) -> _F:
             "--cpu",
             type=click.Choice(sorted(MODELS)),
             metavar="NAME",
-            help=f"Processor model, {', '.join(CPUS)}; `{DEFAULT_CPU}` unless told.",
+            help=f"One of `softsgx platform models`; `{DEFAULT_CPU}` unless told.",
         ),
     ):
         command = option(command)

@@ -2,12 +2,14 @@
 
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
 from softsgx.arch.msr import INTEL_LEPUBKEYHASH
+from softsgx.cli.failure import Failure
 from softsgx.cli.options import (
     model_of,
     model_options,
@@ -116,7 +118,7 @@ def show(*, directory: Path, as_json: bool) -> None:
         print(json.dumps(shown, indent=2))
         return
     for name, value in shown.items():
-        print(f"{name:16} {value}")
+        print(f"{name:16} {' '.join(value) if isinstance(value, list) else value}")
 
 
 @command.command
@@ -137,36 +139,42 @@ def disable(*, directory: Path) -> None:
 @platform_argument
 @click.option("--kexec", is_flag=True, help="Only a new kernel: locks stay, too.")
 def reset(*, directory: Path, kexec: bool) -> None:
-    """Reset a platform, as a reboot does: locks open; keys and the policy stay.
+    """Reset a platform as a reboot does: locks open, keys stay.
 
     All enclaves of its daemon, if it has one, are gone, and its guests are off.
     """
     platform = Platform.open(directory)
+    found = ""
     try:
-        operator = Operator(directory)
+        with Operator(directory) as operator:
+            pages = operator.ask("reset", kexec=kexec)["sanitized"]
     except Unserved:
         if kexec:
             raise
         Guests(platform).power_off()
         platform.policies().reset(Who.of(os.getpid()))
-        print(f"{directory}: {platform.identity}, reset")
     else:
-        pages = operator.ask("reset", kexec=kexec)["sanitized"]
-        found = f"; {pages} EPC pages were in use and are sanitized" if kexec else ""
-        print(f"{directory}: {platform.identity}, reset{found}")
+        if kexec:
+            found = f"; {pages} EPC pages were in use and are sanitized"
+    print(f"{directory}: {platform.identity}, reset{found}")
 
 
 @command.command
 @platform_argument
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def delete(*, directory: Path, yes: bool) -> None:
-    """Delete a platform: its keys, and what was sealed with them, are lost."""
+    """Delete a platform: what was sealed with its keys is lost."""
     platform = Platform.open(directory)
-    if not yes:
-        click.confirm(f"{directory}: delete {platform.identity}?", abort=True)
+    if not (yes or _is_confirmed(f"{directory}: delete {platform.identity}?")):
+        raise Failure(f"{directory}: not deleted; --yes deletes without asking")
     Ownership(directory)
     platform.delete()
     print(f"{directory}: deleted")
+
+
+def _is_confirmed(question: str) -> bool:
+    """Ask a person; where there is nobody to ask, the answer is no."""
+    return sys.stdin.isatty() and click.confirm(question)
 
 
 @command.command(name="list")
@@ -215,8 +223,8 @@ def _describe(platform: Platform) -> dict[str, object]:
         "processor": model.identity.brand if model.identity else "this machine's",
         "state": "on" if platform.is_on else "off",
         "switched": _last_switch(platform),
-        "features": " ".join(_features(model)),
-        "devices": " ".join(f"/dev/{name}" for name in nodes(platform.machine())),
+        "features": _features(model),
+        "devices": [f"/dev/{name}" for name in nodes(platform.machine())],
         "xfrm": f"{model.xfrm:#x}",
         "epc_bytes": model.epc_bytes,
         "max_size_64": model.max_size_64,

@@ -96,7 +96,10 @@ def check(*, file: Path) -> None:
 @_SIGNATURE
 @platform_option
 def apply(*, file: Path, signature: Path | None, directory: Path) -> None:
-    """Let the policy in FILE hold from now on, for programs that run too."""
+    """Let the policy in FILE hold from now on.
+
+    It holds for programs that run already, too.
+    """
     policies = Platform.open(directory).policies()
     old = policies.rule().policy
     with _failures(file):
@@ -112,7 +115,10 @@ def apply(*, file: Path, signature: Path | None, directory: Path) -> None:
 @click.option("--min-isvsvn", type=_U16, default=0, help="From this version on.")
 @click.option("--no-debug", is_flag=True, help="No DEBUG enclaves.")
 @click.option(
-    "--expires", type=click.DateTime(["%Y-%m-%d"]), help="The last day, in UTC."
+    "--expires",
+    type=click.DateTime(["%Y-%m-%d"]),
+    metavar="YYYY-MM-DD",
+    help="The last day, in UTC.",
 )
 @click.option("--comment", default="", help="For people, one line.")
 @_TOML
@@ -130,7 +136,10 @@ def allow_signer(  # noqa: PLR0913 -- one for each option
     as_toml: bool,
     directory: Path,
 ) -> None:
-    """Add SIGNER, an MRSIGNER in hex or a file with a SIGSTRUCT, to a list."""
+    """Add a signer to a list.
+
+    SIGNER is an MRSIGNER in hex, or a file with a SIGSTRUCT.
+    """
     _check_comment(comment)
     entry = Entry(
         mrsigner=signer_of(signer),
@@ -150,7 +159,10 @@ def allow_signer(  # noqa: PLR0913 -- one for each option
 @_TOML
 @platform_option
 def remove_signer(*, name: str, signer: str, as_toml: bool, directory: Path) -> None:
-    """Take SIGNER, an MRSIGNER in hex or a file with a SIGSTRUCT, off a list."""
+    """Take a signer off a list.
+
+    SIGNER is an MRSIGNER in hex, or a file with a SIGSTRUCT.
+    """
     mrsigner = signer_of(signer)
     _change(
         directory,
@@ -163,7 +175,7 @@ def remove_signer(*, name: str, signer: str, as_toml: bool, directory: Path) -> 
 @click.argument("names", metavar="[LIST]...", nargs=-1, type=click.Choice(_NAMES))
 @platform_option
 def lock(*, names: tuple[str, ...], directory: Path) -> None:
-    """Lock lists, all of them unless named, until `softsgx platform reset`."""
+    """Lock lists, or all of them, until `softsgx platform reset`."""
     locks = frozenset(ListName(name) for name in names) or ALL_LISTS
     Platform.open(directory).policies().lock(locks, _me())
     print(f"{directory}: locked until reset: {', '.join(sorted(locks))}")
@@ -208,9 +220,10 @@ def import_list(
     as_toml: bool,
     directory: Path,
 ) -> None:
-    """Add the signers of a white list: Intel's, or the reference launch enclave's.
+    """Add the signers of a white list.
 
-    Those that are there already are not added again.
+    FILE is Intel's, or the reference launch enclave's; signers that are in the list
+    already are not added again.
     """
     _check_comment(comment)
     with _failures(file):
@@ -261,7 +274,7 @@ def give_guest(
     as_toml: bool,
     directory: Path,
 ) -> None:
-    """Say what guest NAME has leave for; what is not given stays as it is."""
+    """Set what guest NAME has leave for; the rest stays as it is."""
     if not GUEST_NAME.fullmatch(name):
         raise Failure(f"{name!r} is no name of a guest")
 

@@ -7,7 +7,8 @@ import click
 
 from softsgx.cli.options import platform_option
 from softsgx.cli.tables import enclave_table, printed
-from softsgx.cli.watched import operator, rows
+from softsgx.cli.watched import rows
+from softsgx.service.control import Operator
 
 
 @click.command
@@ -19,8 +20,8 @@ def command(*, directory: Path, as_json: bool) -> None:
     INSIDE is the number of threads in an enclave.  Sizes are in bytes, K, M, G and T of
     1024; RESIDENT is what is in the EPC, EVICTED what is not.
     """
-    with operator(directory) as ask:
-        found = rows(ask, "enclaves")
+    with Operator(directory) as operator:
+        found = rows(operator.ask, "enclaves")
     if as_json:
         print(json.dumps(found, indent=2))
         return

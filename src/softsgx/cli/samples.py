@@ -16,6 +16,9 @@ from softsgx.cli.swap_samples import page_swap_s
 TIMEOUT_S = 300
 COMPILES = 10
 
+SELFTEST = "test_sgx"
+"""The program of the kernel's suite."""
+
 _WHOLE_SUITE = "pass:16 fail:0 xfail:0 xpass:0 skip:0 error:0"
 """The suite counts a skipped test as passed; we do not."""
 
@@ -185,10 +188,10 @@ def _page_swap(sources: Sources) -> list[float]:
 def _selftest(sources: Sources) -> list[float]:
     if sources.selftest is None:
         raise NoSampleError("no built suite was named (--selftest DIR)")
-    program = sources.selftest / "test_sgx"
+    program = sources.selftest / SELFTEST
     if not program.exists():
         raise NoSampleError(f"{program} is not there")
-    command = [*softsgx_run("--epc", "64M"), "./test_sgx"]
+    command = [*softsgx_run("--epc", "64M"), f"./{SELFTEST}"]
     samples = []
     for _ in range(3):
         start = time.perf_counter()

@@ -7,7 +7,8 @@ import click
 
 from softsgx.cli.options import platform_option
 from softsgx.cli.tables import facts, page_table, printed, tcs_table
-from softsgx.cli.watched import find, operator, pages, rows
+from softsgx.cli.watched import find, pages, rows
+from softsgx.service.control import Operator
 
 
 @click.command
@@ -15,11 +16,12 @@ from softsgx.cli.watched import find, operator, pages, rows
 @click.argument("enclave")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(*, directory: Path, enclave: str, as_json: bool) -> None:
-    """Show an enclave: what it is, its TCSs with the threads inside, its pages.
+    """Show an enclave: what it is, its TCSs and threads, its pages.
 
     ENCLAVE is an id that `softsgx ps` prints, a pid, or how MRENCLAVE begins.
     """
-    with operator(directory) as ask:
+    with Operator(directory) as operator:
+        ask = operator.ask
         row = find(enclave, rows(ask, "enclaves"))
         eid = row["eid"]
         shown = {

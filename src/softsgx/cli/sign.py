@@ -40,9 +40,18 @@ def _number(day: datetime.date) -> int:
 @click.option("--launch", is_flag=True, help="A launch enclave: it makes tokens.")
 @click.option("--isvprodid", type=_U16, default=0, help="Product number.")
 @click.option("--isvsvn", type=_U16, default=0, help="Security version number.")
-@click.option("--date", type=_date, help="Day of signing; today unless told.")
 @click.option(
-    "--heap", type=size, default="0", help="Unmeasured bytes after the last segment."
+    "--date",
+    type=_date,
+    metavar="YYYY-MM-DD",
+    help="Day of signing; today unless told.",
+)
+@click.option(
+    "--heap",
+    type=size,
+    default="0",
+    metavar="SIZE",
+    help="Unmeasured bytes after the last segment.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context

@@ -12,8 +12,10 @@ from softsgx.crypto.sha256 import sha256
 def signer_of(text: str, hint: str = "SIGNER") -> bytes:
     """Return the MRSIGNER that was given, or that of the SIGSTRUCT in a file."""
     path = Path(text)
-    if len(text) == 64 and not path.exists():
-        return digest(text, hint)
+    if not path.exists():
+        return digest(
+            text, hint, "64 hex digits, or a file with a SIGSTRUCT, are expected"
+        )
     found = sigstructs_in(path)
     signers = {sha256(one.sigstruct.modulus) for one in found}
     if len(signers) != 1:
@@ -21,12 +23,12 @@ def signer_of(text: str, hint: str = "SIGNER") -> bytes:
     return signers.pop()
 
 
-def digest(text: str, hint: str) -> bytes:
-    """Read 32 bytes in hex; *hint* is what the user gave them as."""
+def digest(text: str, hint: str, wanted: str = "64 hex digits are expected") -> bytes:
+    """Read 32 bytes in hex, given as *hint*; *wanted* says what should be there."""
     try:
         raw = bytes.fromhex(text)
     except ValueError:
         raw = b""
     if len(raw) != 32:
-        raise click.BadParameter("64 hex digits are expected", param_hint=hint)
+        raise click.BadParameter(f"{text!r}: {wanted}", param_hint=hint)
     return raw

@@ -20,7 +20,7 @@ from rich.live import Live
 from softsgx.cli.options import platform_option
 from softsgx.cli.rates import Sample, between, sample
 from softsgx.cli.tables import RATES, console, printed, top_head, top_table
-from softsgx.cli.watched import operator
+from softsgx.service.control import Operator
 
 _SORTS = {"resident": "", "evicted": ""} | {
     title.lower().removesuffix("/s"): name for name, title in RATES.items()
@@ -55,7 +55,7 @@ Print = Callable[[dict[str, Any]], None]
 def command(
     *, directory: Path, delay: float, samples: int | None, sort: str, as_json: bool
 ) -> None:
-    """Show EPC use, page faults, exits and calls of enclaves, until q is pressed.
+    """Show what enclaves do, a sample at a time, until q is pressed.
 
     CALLS are EENTERs, FAULTS what the driver was asked about, OUT and IN pages that
     leave the EPC and come back.  Without a terminal, samples come one below the other.
@@ -83,8 +83,8 @@ def _watch(directory: Path, show: Print, delay: float, samples: int | None) -> N
 
 def _sample(directory: Path) -> Sample:
     # A connection each: a daemon has not many, nor much patience.
-    with operator(directory) as ask:
-        return sample(ask, monotonic())
+    with Operator(directory) as operator:
+        return sample(operator.ask, monotonic())
 
 
 def _is_to_end(delay: float) -> bool:

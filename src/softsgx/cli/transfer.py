@@ -31,7 +31,7 @@ passphrase_option = click.option(
 def export_command(
     *, directory: Path, passphrase_file: Path | None, output: Path
 ) -> None:
-    """Write a platform, its keys too, into one file that a passphrase locks."""
+    """Write a platform into a file, keys too; a passphrase locks it."""
     platform = Platform.open(directory)
     passphrase = given_passphrase(passphrase_file, confirm=True)
     write_durably(output, export(platform, passphrase), 0o600)
@@ -45,7 +45,7 @@ def export_command(
 def import_command(
     *, file: Path, directory: Path, passphrase_file: Path | None
 ) -> None:
-    """Make a platform of what `export` wrote: the same machine, keys and policy."""
+    """Make the platform that `export` wrote: same keys, same policy."""
     passphrase = given_passphrase(passphrase_file, confirm=False)
     try:
         platform = bring_in(file.read_bytes(), passphrase, directory)

@@ -94,7 +94,10 @@ def _asking(command: Callable[..., int]) -> Callable[..., int]:
 @click.command
 @_asking
 def test(*, as_json: bool, asked: _Asked) -> int:
-    """Say of each SIGSTRUCT in FILES if it may launch; exit 1 if one may not."""
+    """Say of each SIGSTRUCT in FILES whether it may launch.
+
+    Exits 1 if one may not.
+    """
     verdicts = list(_verdicts(asked))
     if as_json:
         print(json.dumps(verdicts, indent=2))
@@ -107,7 +110,10 @@ def test(*, as_json: bool, asked: _Asked) -> int:
 @click.command
 @_asking
 def explain(*, as_json: bool, asked: _Asked) -> int:
-    """Say why each SIGSTRUCT in FILES may launch or may not; exit 1 if one may not."""
+    """Say why each SIGSTRUCT in FILES may launch, or may not.
+
+    Exits 1 if one may not.
+    """
     verdicts = list(_verdicts(asked))
     if as_json:
         print(json.dumps(verdicts, indent=2))

@@ -1,32 +1,15 @@
 """What `ps`, `top` and `show` ask a daemon, and how enclaves are named."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from softsgx.cli.failure import Failure
-from softsgx.service.control import Operator, Unserved
 
 Words = Mapping[str, Any]
 Ask = Callable[..., Words]
-"""Asks a daemon: the method, and its words; returns the answer's.  Failure."""
+"""Asks a daemon, as `Operator.ask`: the method, and its words; returns the answer's."""
 
 _LEAST_DIGITS = 4
-
-
-@contextmanager
-def operator(directory: Path) -> Iterator[Ask]:
-    """Connect to a platform's daemon; Failure."""
-    try:
-        channel = Operator(directory)
-    except Unserved as error:
-        raise Failure(f"{error}; `softsgx daemon` does") from error
-    except PermissionError as error:
-        said = "only root and who runs its daemon may ask that"
-        raise Failure(f"{directory}: {said}") from error
-    with closing(channel):
-        yield channel.ask
 
 
 def rows(ask: Ask, method: str, **words: int) -> list[Words]:

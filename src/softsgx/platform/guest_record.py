@@ -117,7 +117,8 @@ def decode_guest(raw: bytes) -> GuestRecord:
 def check_guest(record: GuestRecord) -> None:
     """Raise PlatformError for a guest that no VMM would make."""
     if not record.epc_bytes or record.epc_bytes % PAGE_SIZE:
-        raise PlatformError(f"{record.epc_bytes} bytes of EPC: whole pages are needed")
+        said = f"{record.epc_bytes} bytes of EPC: whole pages of 4 KiB are needed"
+        raise PlatformError(said)
     held = record.resident_bytes
     is_part = LEAST_RESIDENT <= held < record.epc_bytes
     if held and (held % PAGE_SIZE or not is_part):

@@ -113,8 +113,11 @@ class Guests:
             secret = os.urandom(SEED_SIZE)
         epc = self._platform.model.epc_bytes
         if record.epc_bytes > epc and not self.may_oversubscribe(name):
-            asked = f"{record.epc_bytes} bytes of EPC for {name}"
-            raise PlatformError(f"{asked}; the platform has {epc}")
+            asked = (
+                f"{record.epc_bytes} bytes of EPC for {name}; the platform has {epc}"
+            )
+            leave = f"`softsgx policy guest {name} --oversubscribe yes`"
+            raise PlatformError(f"{asked}; more is for guests with leave: {leave}")
         self.check_leave(name, record)
         with self._changing():
             if directory.exists():

@@ -89,7 +89,8 @@ class Platform:
             record = decode_record(path.read_bytes())
             mode = directory.stat().st_mode
         except FileNotFoundError as error:
-            raise PlatformError(f"{directory}: no platform here") from error
+            said = "no platform here; `softsgx platform new` makes one"
+            raise PlatformError(f"{directory}: {said}") from error
         except OSError as error:
             raise PlatformError(f"{path}: {error.strerror}") from error
         except PlatformError as error:

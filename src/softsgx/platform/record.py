@@ -103,9 +103,8 @@ def decode_record(raw: bytes) -> Record:
 def check_model(model: Model) -> None:
     """Raise PlatformError for a model that no processor could be."""
     if model.epc_bytes % PAGE_SIZE or not 0 < model.epc_bytes <= _MAX_EPC:
-        raise PlatformError(
-            f"epc_bytes {model.epc_bytes}: whole pages, at most 1 TiB, are needed"
-        )
+        wanted = "whole pages of 4 KiB, up to 1 TiB, are needed"
+        raise PlatformError(f"{model.epc_bytes} bytes of EPC: {wanted}")
     if not model.is_xfrm_legal(model.xfrm):
         raise PlatformError(f"xfrm {model.xfrm:#x}: not a mask that XSETBV takes")
     if not 12 <= model.max_size_64 <= 56 or not 12 <= model.max_size_not64 <= 31:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from softsgx.platform.audit import Who
 from softsgx.platform.errors import PlatformError
@@ -170,12 +170,20 @@ def _asker(sock: socket.socket) -> Asker:
 
 
 class Operator:
-    """A connection to the daemon of a platform; Unserved if it has none, OSError."""
+    """A connection to a platform's daemon, until its `with` block ends.
+
+    Unserved: it has none; PlatformError: not for this user; OSError.
+    """
 
     def __init__(self, directory: Path):
-        sock = connect(directory, CONTROL)
+        try:
+            sock = connect(directory, CONTROL)
+        except PermissionError as error:
+            said = "only root and who runs its daemon may ask that"
+            raise PlatformError(f"{directory}: {said}") from error
         if sock is None:
-            raise Unserved(f"{directory}: no daemon serves this platform")
+            said = "no daemon serves this platform; `softsgx daemon` does"
+            raise Unserved(f"{directory}: {said}")
         self._directory = directory
         self._lines = sock.makefile("rwb")
         sock.close()
@@ -197,6 +205,8 @@ class Operator:
             raise PlatformError(named + answer["error"].removeprefix(named))
         return answer["result"]
 
-    def close(self) -> None:
-        """End the connection."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
         self._lines.close()
