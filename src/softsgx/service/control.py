@@ -209,4 +209,5 @@ class Operator:
         return self
 
     def __exit__(self, *raised: object) -> None:
+        del raised
         self._lines.close()
