@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from softsgx.arch.secinfo import PageType
-from softsgx.driver.core import Guest
+from softsgx.driver.core import GuestParts
 from softsgx.driver.driver import Driver
 from softsgx.driver.paging.monitor import GuestKernel
 from softsgx.driver.paging.pager import Pager
@@ -24,7 +24,7 @@ class Oversubscribed(Paged):
         super().__init__(pages, model)
         self.machine.epc = Epc(pages + OWN)
         kernel = GuestKernel(self.machine)
-        guest = Guest(self.machine, kernel, [(0, pages)])
+        guest = GuestParts(self.machine, kernel, [(0, pages)])
         self.driver = Driver(self.machine, pages=True, guest=guest)
         self.images = FakeBacking()
         own = range(pages, pages + OWN)

@@ -5,7 +5,7 @@ import errno
 import pytest
 
 from softsgx.driver.encl import Encl
-from softsgx.driver.epc.account import NO_BOUND, Account, Shares, Thing
+from softsgx.driver.epc.account import NO_BOUND, Account, Scarce, Shares
 from tests.driver.fakes import PAGE
 from tests.driver.paged import Paged, evict
 from tests.scale.crowd import ENCLAVE_SIZE, PAGES, Crowd
@@ -63,20 +63,20 @@ def test_what_is_given_back_is_there_again() -> None:
 def test_who_took_nothing_gives_nothing_back() -> None:
     shares = Shares(100)
     shares.add(ONE, 0)
-    Account(ONE, {Thing.THREADS: shares}).give(Thing.THREADS, 0)
+    Account(ONE, {Scarce.THREADS: shares}).give(Scarce.THREADS, 0)
     assert shares.room(ONE) == 50
 
 
 def test_who_is_refused_is_told() -> None:
-    met: list[Thing] = []
-    account = Account(ONE, {Thing.OPENS: Shares(4)}, met.append)
-    account.take(Thing.OPENS, 2)
+    met: list[Scarce] = []
+    account = Account(ONE, {Scarce.OPENS: Shares(4)}, met.append)
+    account.take(Scarce.OPENS, 2)
     with pytest.raises(OSError, match="has a share of open enclaves") as refused:
-        account.take(Thing.OPENS, 1, errno.ENFILE)
+        account.take(Scarce.OPENS, 1, errno.ENFILE)
     assert refused.value.errno == errno.ENFILE
     assert "user 1000 " in str(refused.value)
-    assert met == [Thing.OPENS]
-    account.take(Thing.PAGES, 1 << 60)  # of which nobody said how many there are
+    assert met == [Scarce.OPENS]
+    account.take(Scarce.PAGES, 1 << 60)  # of which nobody said how many there are
 
 
 class Bounded(Crowd):
@@ -85,7 +85,7 @@ class Bounded(Crowd):
     def __init__(self, most: int) -> None:
         super().__init__(64 << 20, pages=True)
         self.shares = Shares(2 * most)
-        account = Account(ONE, {Thing.PAGES: self.shares})
+        account = Account(ONE, {Scarce.PAGES: self.shares})
         self.driver.account = lambda: account
 
     @property
@@ -105,7 +105,7 @@ def test_an_enclave_has_no_more_pages_than_its_user() -> None:
 def test_the_sizes_of_enclaves_have_a_bound() -> None:
     crowd = Crowd(64 << 20)
     shares = Shares(6 * ENCLAVE_SIZE // PAGE)
-    account = Account(ONE, {Thing.ADDRESSES: shares})
+    account = Account(ONE, {Scarce.ADDRESSES: shares})
     crowd.driver.account = lambda: account
     encls = [crowd.build() for _ in range(3)]
     with pytest.raises(OSError, match="addresses for enclaves") as refused:
@@ -119,7 +119,7 @@ def test_the_sizes_of_enclaves_have_a_bound() -> None:
 def test_pages_that_are_out_are_pages_too() -> None:
     shares = Shares(1000)
     paged = Paged()
-    account = Account(ONE, {Thing.PAGES: shares})
+    account = Account(ONE, {Scarce.PAGES: shares})
     paged.driver.account = lambda: account
     paged.ready(20)
     before = shares.room(OTHER)

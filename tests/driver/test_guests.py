@@ -2,7 +2,7 @@
 
 import errno
 
-from softsgx.driver.core import Guest
+from softsgx.driver.core import GuestParts
 from softsgx.driver.driver import Driver
 from softsgx.driver.fault import Resolved
 from softsgx.driver.kernel import Kernel
@@ -39,7 +39,7 @@ class InGuest(Paged):
     def boot(self) -> None:
         """Have a Linux whose driver begins."""
         runs = [(run.first, run.count) for run in self.vepc.runs]
-        guest = Guest(self.machine, Kernel(self.machine), runs)
+        guest = GuestParts(self.machine, Kernel(self.machine), runs)
         self.driver = Driver(self.machine, pages=True, guest=guest)
         self.memory = FakeMemory()
         self.encl = self.driver.open(self.memory)

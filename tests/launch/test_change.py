@@ -18,7 +18,7 @@ from softsgx.launch.change import (
 )
 from softsgx.launch.decide import decide
 from softsgx.launch.entry import Entries, Entry
-from softsgx.launch.guests import GuestRules, Launch
+from softsgx.launch.guests import GuestRules, WhoseLists
 from softsgx.launch.memory import MemoryRules, Setting
 from softsgx.launch.policy import Edition, ListName, Mode, Policy
 from tests.launch.asking import LAUNCH, MODE64, PROVISION, ask, entry, lists, signer
@@ -149,7 +149,7 @@ def test_an_empty_list_means_nobody() -> None:
 
 
 def test_leave_for_a_guest_is_given_and_taken() -> None:
-    both = GuestRules(provisioning=True, launch=Launch.GUEST, oversubscribe=True)
+    both = GuestRules(provisioning=True, launch=WhoseLists.GUEST, oversubscribe=True)
     given = give_leave(Policy(), "one", both)
     assert (given.serial, given.guest("one")) == (1, both)
     assert list(opened(Policy(), given)) == [

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from softsgx.launch.entry import Entries, Entry
-from softsgx.launch.guests import GuestRules, Launch
+from softsgx.launch.guests import GuestRules, WhoseLists
 from softsgx.launch.memory import MemoryRules, Setting
 from softsgx.launch.policy import MAX_ENTRIES, Edition, ListName, Mode, Policy
 from softsgx.launch.text import PolicyError, decode_policy, encode_policy
@@ -204,7 +204,7 @@ def test_what_is_written_reads_the_same(policy: Policy) -> None:
 def test_leave_for_guests_is_read_as_it_was_written() -> None:
     rules = {
         "one": GuestRules(provisioning=True),
-        "a.b": GuestRules(launch=Launch.GUEST),
+        "a.b": GuestRules(launch=WhoseLists.GUEST),
         "c": GuestRules(oversubscribe=True),
     }
     policy = Policy(guests=rules)

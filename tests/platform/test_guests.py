@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from softsgx.launch.change import give_leave
-from softsgx.launch.guests import GuestRules, Launch
+from softsgx.launch.guests import GuestRules, WhoseLists
 from softsgx.machine.model import Model
 from softsgx.platform.audit import Who
 from softsgx.platform.errors import PlatformError
@@ -52,7 +52,7 @@ def refused(why: str) -> pytest.RaisesExc[PlatformError]:
             kvm=Kvm.LINUX_6_1,
             is_on=True,
         ),
-        replace(SMALL, lepubkeyhash=OWN, launch=Launch.GUEST),
+        replace(SMALL, lepubkeyhash=OWN, launch=WhoseLists.GUEST),
         replace(SMALL, keys=Keys.SEPARATE, provisioning=True),
         replace(SMALL, is_on=True, resident_bytes=MIB),
     ],

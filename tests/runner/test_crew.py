@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from softsgx.runner.crew import Crew, Places, Work
+from softsgx.runner.crew import Crew, Employer, Places
 from softsgx.runner.loop import Loop
 from softsgx.runner.task.turn import Turn
 
 SOON = 10.0
 
 
-class Errands(Work):
+class Errands(Employer):
     """Work that comes in a pipe: each byte is an errand, done by what *do* has."""
 
     is_done = False

@@ -9,7 +9,7 @@ import pytest
 
 from softsgx.arch.addr import PAGE_SIZE
 from softsgx.driver.encl import Encl
-from softsgx.driver.epc.account import Account, Shares, Thing
+from softsgx.driver.epc.account import Account, Scarce, Shares
 from softsgx.platform.errors import PlatformError
 from softsgx.platform.platform import Platform
 from softsgx.runner.task.files import Files
@@ -45,7 +45,7 @@ def last_words(channel: Channel) -> list[Words]:
 
 
 def test_one_run_too_many_hears_why(ours: Daemon) -> None:
-    ours.shares[Thing.RUNS] = Shares(4)  # of which one user gets two
+    ours.shares[Scarce.RUNS] = Shares(4)  # of which one user gets two
     first, second = attached(ours), attached(ours)
     assert last_words(attached(ours)) == [{"refused": FULL}]
     assert len(ours.sessions) == 2
@@ -56,13 +56,13 @@ def test_one_run_too_many_hears_why(ours: Daemon) -> None:
     for channel in (second, third):
         channel.close()
     ours._serve_once()
-    assert ours.shares[Thing.RUNS].room(1) == 2
+    assert ours.shares[Scarce.RUNS].room(1) == 2
 
 
 def test_who_was_refused_at_once_hears_it_before_he_spoke(
     ours: Daemon, tmp_path: Path
 ) -> None:
-    ours.shares[Thing.RUNS] = Shares(0)
+    ours.shares[Scarce.RUNS] = Shares(0)
     channel = attached(ours)
     with pytest.raises(PlatformError) as refused:
         Attachment(tmp_path, channel, {"exact": False, "inject": []})
@@ -72,7 +72,7 @@ def test_who_was_refused_at_once_hears_it_before_he_spoke(
 def test_a_machine_that_is_closed_gives_back_what_its_enclaves_had() -> None:
     crowd = Crowd(64 << 20)
     opens, pages = Shares(100), Shares(1000)
-    account = Account(ANYBODY, {Thing.OPENS: opens, Thing.PAGES: pages})
+    account = Account(ANYBODY, {Scarce.OPENS: opens, Scarce.PAGES: pages})
     crowd.driver.account = lambda: account
     files = Files(crowd.driver)
     os.close(files.open_enclave(os.O_RDWR))

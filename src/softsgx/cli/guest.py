@@ -19,7 +19,7 @@ from softsgx.formats.domain import (
     read_domain,
 )
 from softsgx.formats.image import FormatError
-from softsgx.launch.guests import Launch
+from softsgx.launch.guests import WhoseLists
 from softsgx.platform.errors import PlatformError
 from softsgx.platform.files import write_durably
 from softsgx.platform.guest_record import (
@@ -66,8 +66,8 @@ def command() -> None:
 )
 @click.option(
     "--launch",
-    type=click.Choice([str(one) for one in Launch]),
-    default=str(Launch.HOST),
+    type=click.Choice([str(one) for one in WhoseLists]),
+    default=str(WhoseLists.HOST),
     help="Whose lists decide about its enclaves; the host's unless told.",
 )
 @click.option(
@@ -99,7 +99,7 @@ def new(  # noqa: PLR0913 -- one for each option
         epc_bytes=epc,
         lepubkeyhash=_launch_key(platform, lepubkeyhash),
         provisioning=provisioning,
-        launch=Launch(launch),
+        launch=WhoseLists(launch),
         keys=Keys(keys),
         kvm=Kvm(kvm),
     )

@@ -27,7 +27,7 @@ from softsgx.launch.change import (
     remove,
 )
 from softsgx.launch.entry import Entry
-from softsgx.launch.guests import GUEST_NAME, GuestRules, Launch
+from softsgx.launch.guests import GUEST_NAME, GuestRules, WhoseLists
 from softsgx.launch.policy import ListName, Policy
 from softsgx.launch.text import PolicyError, decode_policy, encode_policy
 from softsgx.platform.audit import Who
@@ -255,7 +255,7 @@ def import_list(
 )
 @click.option(
     "--launch",
-    type=click.Choice([str(one) for one in Launch]),
+    type=click.Choice([str(one) for one in WhoseLists]),
     help="`guest`: the lists may be kept out of it.",
 )
 @click.option(
@@ -282,7 +282,7 @@ def give_guest(
         rules = old.guest(name)
         given = GuestRules(
             provisioning=_answer(provisioning, rules.provisioning),
-            launch=Launch(launch or rules.launch),
+            launch=WhoseLists(launch or rules.launch),
             oversubscribe=_answer(oversubscribe, rules.oversubscribe),
         )
         return give_leave(old, name, given)

@@ -11,7 +11,7 @@ from softsgx.arch.faults import Fault
 from softsgx.arch.secs import AttributeFlags, Secs
 from softsgx.driver.core import Core
 from softsgx.driver.encl import Encl
-from softsgx.driver.epc.account import Thing
+from softsgx.driver.epc.account import Scarce
 from softsgx.driver.errnos import ERESTARTSYS, refuse
 from softsgx.driver.protocols import Task
 
@@ -57,11 +57,11 @@ def create(core: Core, encl: Encl, secs: Secs, raw: bytes) -> None:
 
 def _make_memory(encl: Encl, size: int) -> None:
     """Let the enclave's memory be mapped here, where all enclaves have their place."""
-    encl.account.take(Thing.ADDRESSES, size >> PAGE_SHIFT)
+    encl.account.take(Scarce.ADDRESSES, size >> PAGE_SHIFT)
     try:
         encl.memory.resize(size)
     except OSError:
-        encl.account.give(Thing.ADDRESSES, size >> PAGE_SHIFT)
+        encl.account.give(Scarce.ADDRESSES, size >> PAGE_SHIFT)
         raise
 
 

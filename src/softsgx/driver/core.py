@@ -9,7 +9,7 @@ from softsgx.arch.addr import PAGE_SHIFT
 from softsgx.driver.counts import Counts
 from softsgx.driver.cpu import Cpu
 from softsgx.driver.encl import Encl, Stretch
-from softsgx.driver.epc.account import Account, Thing
+from softsgx.driver.epc.account import Account, Scarce
 from softsgx.driver.epc.cgroup import EpcCgroups
 from softsgx.driver.epc.hierarchy import Hierarchy
 from softsgx.driver.epc.runs import runs_of
@@ -40,7 +40,7 @@ def _nobody_leaves() -> None:
 
 
 @dataclass(frozen=True)
-class Guest:
+class GuestParts:
     """What the driver of a guest's Linux has in place of the machine's own.
 
     *cpu*: the processor as it finds it; *runs*: which of the EPC's pages are its own.
@@ -64,7 +64,7 @@ class Core:
         *,
         pages: bool = False,
         hierarchy: Hierarchy | None = None,
-        guest: Guest | None = None,
+        guest: GuestParts | None = None,
     ):
         self.machine = machine
         self.cpu: Cpu = guest.cpu if guest else machine
@@ -137,7 +137,7 @@ class Core:
         return fits
 
     def _fitting(self, encl: Encl, count: int) -> int:
-        count = min(count, encl.account.room(Thing.PAGES))
+        count = min(count, encl.account.room(Scarce.PAGES))
         if self.pager is None:
             self.make_room(count + encl.va_needed(count))
             return encl.fitting(count, self.section.room)
@@ -155,14 +155,14 @@ class Core:
     def grow(self, encl: Encl, count: int) -> list[int]:
         """Make room for the versions of *count* more pages; return new VA pages."""
         needed = encl.va_needed(count)
-        encl.account.take(Thing.PAGES, count)
+        encl.account.take(Scarce.PAGES, count)
         new: list[int] = []
         try:
             self.make_room(needed)
             for first, size in self.section.alloc_run(needed, listed=False):
                 new.extend(range(first, first + size))
         except OSError:
-            encl.account.give(Thing.PAGES, count)
+            encl.account.give(Scarce.PAGES, count)
             raise
         for page in new:
             self.kernel.epa(page)
@@ -173,7 +173,7 @@ class Core:
     def shrink(self, encl: Encl, count: int, va_pages: list[int]) -> None:
         """Undo grow; without *va_pages*, as after REMOVE_PAGES, those stay."""
         encl.page_cnt -= count
-        encl.account.give(Thing.PAGES, count)
+        encl.account.give(Scarce.PAGES, count)
         for page in encl.versions.drop_last(va_pages):
             self._free_va(page)
 

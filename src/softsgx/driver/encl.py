@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from softsgx.arch.addr import PAGE_SHIFT, PAGE_SIZE
 from softsgx.arch.secinfo import PageType
 from softsgx.driver.counts import Counts
-from softsgx.driver.epc.account import Account, Thing
+from softsgx.driver.epc.account import Account, Scarce
 from softsgx.driver.epc.runs import rising_run, runs_of, same_run
 from softsgx.driver.paging.versions import VA_SLOT_COUNT, Versions
 from softsgx.driver.uapi import PROT_RWX
@@ -276,8 +276,8 @@ class Encl:
 
     def settle(self) -> None:
         """Give back what it has of its account: it is gone."""
-        self.account.give(Thing.PAGES, self.page_cnt)
-        self.account.give(Thing.ADDRESSES, self.size >> PAGE_SHIFT)
+        self.account.give(Scarce.PAGES, self.page_cnt)
+        self.account.give(Scarce.ADDRESSES, self.size >> PAGE_SHIFT)
 
     def lose(self) -> None:
         """Give back what is kept for it elsewhere: its machine is gone."""

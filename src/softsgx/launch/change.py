@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, replace
 
 from softsgx.launch.entry import Entries, Entry
-from softsgx.launch.guests import GuestRules, Launch
+from softsgx.launch.guests import GuestRules, WhoseLists
 from softsgx.launch.memory import Setting
 from softsgx.launch.policy import MAX_ENTRIES, MAX_SERIAL, ListName, Mode, Policy
 
@@ -97,7 +97,7 @@ def opened(old: Policy, new: Policy) -> Iterator[str]:
         was_given = old.guest(name)
         if rules.provisioning and not was_given.provisioning:
             yield f"guests.{name}: its enclaves may have PROVISIONKEY"
-        if rules.launch is Launch.GUEST and was_given.launch is Launch.HOST:
+        if rules.launch is WhoseLists.GUEST and was_given.launch is WhoseLists.HOST:
             yield f"guests.{name}: the lists may be kept out of it"
         if rules.oversubscribe and not was_given.oversubscribe:
             yield f"guests.{name}: it may have more EPC than is left for it"

@@ -10,7 +10,7 @@ from enum import StrEnum
 GUEST_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
-class Launch(StrEnum):
+class WhoseLists(StrEnum):
     """Whose lists decide about enclaves in a guest."""
 
     HOST = "host"
@@ -26,5 +26,5 @@ class GuestRules:
     """
 
     provisioning: bool = False
-    launch: Launch = Launch.HOST
+    launch: WhoseLists = WhoseLists.HOST
     oversubscribe: bool = False

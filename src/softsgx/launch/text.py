@@ -8,7 +8,7 @@ from typing import Any
 
 from softsgx.launch import table as read
 from softsgx.launch.entry import Entries, Entry
-from softsgx.launch.guests import GUEST_NAME, GuestRules, Launch
+from softsgx.launch.guests import GUEST_NAME, GuestRules, WhoseLists
 from softsgx.launch.memory import MemoryRules, Setting
 from softsgx.launch.policy import (
     MAX_ENTRIES,
@@ -133,7 +133,7 @@ def _guest(name: str, value: object) -> GuestRules:
     table = Table(place, value)
     rules = GuestRules(
         provisioning=table.take("provisioning", read.flag, default=False),
-        launch=table.take("launch", read.word(Launch), Launch.HOST),
+        launch=table.take("launch", read.word(WhoseLists), WhoseLists.HOST),
         oversubscribe=table.take("oversubscribe", read.flag, default=False),
     )
     table.end()

@@ -4,13 +4,13 @@ import ctypes
 
 from softsgx.native.library import checked, library
 
-_MOST_DUE = 16
+_MOST_READY = 16
 _SERVE_CALL, _SERVE_LATE = 100, 101
 _NOTIFICATION = 80
 
 
-class Due:
-    """What a thread that leads has to do: look at *fds*, nothing of it waited for.
+class Ready:
+    """What a thread that leads waited for: descriptors to look at without waiting.
 
     *call*, of the one descriptor: a notification that was received and is to be carried
     out.  Without descriptors: the time is over, or *is_late*, another thread leads.
@@ -51,17 +51,17 @@ class Pulse:
         """Show that it is over."""
         self._words[0] += 1
 
-    def lead(self, epoll: int, timeout_ms: int | None) -> Due:
-        """Serve what needs no Python, see plain.c, until something else is due."""
-        due = (ctypes.c_int * _MOST_DUE)()
+    def lead(self, epoll: int, timeout_ms: int | None) -> Ready:
+        """Serve what needs no Python, see plain.c, until something else is ready."""
+        found = (ctypes.c_int * _MOST_READY)()
         call = ctypes.create_string_buffer(_NOTIFICATION)
         timeout = -1 if timeout_ms is None else timeout_ms
-        count = library().softsgx_serve(epoll, timeout, self._at, due, call)
+        count = library().softsgx_serve(epoll, timeout, self._at, found, call)
         if count == _SERVE_CALL:
-            return Due([due[0]], call.raw)
+            return Ready([found[0]], call.raw)
         if count == _SERVE_LATE:
-            return Due([], is_late=True)
-        return Due(due[: checked(count, "serve")])
+            return Ready([], is_late=True)
+        return Ready(found[: checked(count, "serve")])
 
     def watch(self) -> int:
         """Wait until a call takes longer than a millisecond; 0: `stop` was called."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from softsgx.arch.addr import PAGE_SIZE
 from softsgx.launch import table as read
-from softsgx.launch.guests import Launch
+from softsgx.launch.guests import WhoseLists
 from softsgx.launch.table import Table, WrongError
 from softsgx.platform.errors import PlatformError
 from softsgx.virt.kvm import Kvm
@@ -43,7 +43,7 @@ class GuestRecord:
     epc_bytes: int
     lepubkeyhash: str = WRITABLE
     provisioning: bool = False
-    launch: Launch = Launch.HOST
+    launch: WhoseLists = WhoseLists.HOST
     keys: Keys = Keys.SHARED
     kvm: Kvm = Kvm.LINUX_6_12
     is_on: bool = False
@@ -100,7 +100,7 @@ def decode_guest(raw: bytes) -> GuestRecord:
             epc_bytes=table.need("epc_bytes", read.number(_MOST + 1)),
             lepubkeyhash=table.need("lepubkeyhash", _launch_key),
             provisioning=table.need("provisioning", read.flag),
-            launch=table.take("launch", read.word(Launch), Launch.HOST),
+            launch=table.take("launch", read.word(WhoseLists), WhoseLists.HOST),
             keys=table.take("keys", read.word(Keys), Keys.SHARED),
             kvm=table.need("kvm", read.word(Kvm)),
             is_on=table.need("on", read.flag),

@@ -16,7 +16,7 @@ from time import monotonic, sleep
 
 from softsgx.arch.addr import PAGE_SIZE
 from softsgx.crypto.sha256 import sha256
-from softsgx.launch.guests import GUEST_NAME, Launch
+from softsgx.launch.guests import GUEST_NAME, WhoseLists
 from softsgx.platform.audit import Who
 from softsgx.platform.errors import PlatformError
 from softsgx.platform.files import appearing, name_beside, open_lock, write_durably
@@ -138,9 +138,9 @@ class Guests:
         if record.resident_bytes and not self.may_oversubscribe(name):
             table = f"[guests.{name}] oversubscribe = true"
             raise PlatformError(f"guest {name}: the owner has not signed {table}")
-        if rule.owner is None or record.launch is Launch.HOST:
+        if rule.owner is None or record.launch is WhoseLists.HOST:
             return
-        if rule.policy.guest(name).launch is Launch.HOST:
+        if rule.policy.guest(name).launch is WhoseLists.HOST:
             table = f'[guests.{name}] launch = "guest"'
             raise PlatformError(f"guest {name}: the owner has not signed {table}")
 

@@ -110,6 +110,11 @@ class Platform:
         return self.record.is_on
 
     @property
+    def has_guests(self) -> bool:
+        """Say whether a guest was ever made on it."""
+        return self.directory is not None and (self.directory / GUESTS_NAME).exists()
+
+    @property
     def identity(self) -> str:
         """A public name for this platform: tells it from others and from hardware."""
         return f"softsgx-{sha256(_IDENTITY_LABEL + self.seed).hex()[:16]}"

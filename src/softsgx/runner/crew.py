@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from time import monotonic, sleep
 
 from softsgx.native.attend import deafen
-from softsgx.native.pulse import Due, Pulse
+from softsgx.native.pulse import Pulse, Ready
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # what takes long to import is not, here
@@ -24,8 +24,8 @@ _MOST = 64
 """Threads: when so many are in calls that take long, the others wait."""
 
 
-class Work(ABC):
-    """What a crew is told beside what is due."""
+class Employer(ABC):
+    """Whom a crew works for: says when all is done, and what to do meanwhile."""
 
     @property
     @abstractmethod
@@ -60,9 +60,13 @@ class Crew:
     """
 
     def __init__(
-        self, turn: "Turn", loop: "Loop", work: Work, places: "Places | None" = None
+        self,
+        turn: "Turn",
+        loop: "Loop",
+        employer: Employer,
+        places: "Places | None" = None,
     ):
-        self._turn, self._loop, self._work = turn, loop, work
+        self._turn, self._loop, self._employer = turn, loop, employer
         self._places = places or Places()
         self._pulse = Pulse()
         self._watching = allocate_lock()
@@ -101,7 +105,7 @@ class Crew:
         self._gone.acquire()
         self._loop.forget(self._bell)
         self.raise_failure()
-        return not self._work.is_done
+        return not self._employer.is_done
 
     def close(self) -> bool:
         """Give back what a crew that is over had; False: a thread is still at work."""
@@ -185,25 +189,25 @@ class Crew:
 
     def _lead(self, me: int) -> None:
         while self._leader == me and not self._is_over:
-            due = self._loop.wait(self._pulse, self._work.recheck_ms)
+            ready = self._loop.wait(self._pulse, self._employer.recheck_ms)
             with self._turn:
                 if self._leader == me:
                     self._pulse.begin()
-                self._do(me, due)
+                self._do(me, ready)
                 if self._leader == me:
                     self._pulse.end()
                 else:
                     self._late -= 1
-                if self._work.is_done or (self._leaves and not self._late):
+                if self._employer.is_done or (self._leaves and not self._late):
                     self._end()
 
-    def _do(self, me: int, due: Due) -> None:
-        for fd in due.fds:
-            self._loop.do(fd, due.call)
+    def _do(self, me: int, ready: Ready) -> None:
+        for fd in ready.fds:
+            self._loop.do(fd, ready.call)
             if self._leader != me:
-                return  # what else is due is due for the new one
-        if not due.fds and not due.is_late:
-            self._work.idle()
+                return  # what else is ready is for the new one
+        if not ready.fds and not ready.is_late:
+            self._employer.idle()
 
     def _end(self) -> None:
         self._is_over = True

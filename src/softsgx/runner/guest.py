@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from softsgx.arch.addr import PAGE_SIZE
-from softsgx.driver.core import Core, Guest
+from softsgx.driver.core import Core, GuestParts
 from softsgx.driver.device import Provision, attributes_of
 from softsgx.driver.driver import Driver
 from softsgx.driver.epc.hierarchy import Hierarchy
@@ -18,11 +18,11 @@ from softsgx.driver.gate import StockGate
 from softsgx.driver.kernel import Kernel
 from softsgx.driver.uapi import MAP_SHARED, SGX_IOC_VEPC_REMOVE_ALL
 from softsgx.driver.vepc import VepcDevice
-from softsgx.launch.guests import Launch
+from softsgx.launch.guests import WhoseLists
 from softsgx.machine.machine import Machine
 from softsgx.machine.package import Fuses
 from softsgx.native import userfault
-from softsgx.platform import guests as platform_guests
+from softsgx.platform.guests import Guest, Guests
 from softsgx.platform.platform import Platform
 from softsgx.runner.guest_gate import HostsJudge
 from softsgx.runner.oversubscription import Oversubscription
@@ -91,7 +91,7 @@ class VirtualMachine:
     def _driver(self, hierarchy: Hierarchy) -> Driver:
         runs = [(run.first, run.count) for run in self._vepc.runs] + self._spare
         pages = userfault.is_there()
-        guest = Guest(self.vcpu, Kernel(self._machine, self.vcpu.execute), runs)
+        guest = GuestParts(self.vcpu, Kernel(self._machine, self.vcpu.execute), runs)
         return Driver(self._machine, pages=pages, hierarchy=hierarchy, guest=guest)
 
     def _stop(self) -> None:
@@ -104,7 +104,7 @@ class VirtualMachine:
 def power_on(
     platform: Platform,
     device: VepcDevice,
-    guest: platform_guests.Guest,
+    guest: Guest,
     complain: Complain,
     monitor: Callable[[], int] = os.getpid,
     *,
@@ -115,7 +115,7 @@ def power_on(
     *monitor*: the process that the audit log is told of; *spare*: pages that stand in
     for evicted ones.
     """
-    guests = platform_guests.Guests(platform)
+    guests = Guests(platform)
     host = device.core.machine
     package = host.package
     if guest.secret is not None:
@@ -127,7 +127,7 @@ def power_on(
         attributes = attributes_of(Provision())
         provisioning = enable_cap(KVM_CAP_SGX_ATTRIBUTE, attributes)
     judge: Judge | None = None
-    if guest.record.launch is Launch.HOST:
+    if guest.record.launch is WhoseLists.HOST:
         judge = HostsJudge(
             platform, guest.name, complain, monitor, provisioning=provisioning
         )
@@ -140,7 +140,7 @@ def power_on(
 def alone(
     platform: Platform,
     machine: Machine,
-    guest: platform_guests.Guest,
+    guest: Guest,
     complain: Complain,
 ) -> VirtualMachine:
     """Turn a guest on where nobody else is on the platform's machine."""

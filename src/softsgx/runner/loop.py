@@ -2,7 +2,7 @@
 
 import select
 
-from softsgx.native.pulse import Due, Pulse
+from softsgx.native.pulse import Pulse, Ready
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # what takes long to import is not, here
@@ -43,15 +43,15 @@ class Loop:
         del self._do[fd]
         self._epoll.unregister(fd)
 
-    def wait(self, pulse: Pulse, timeout_ms: int | None) -> Due:
-        """Wait, not longer than told; return what is due.
+    def wait(self, pulse: Pulse, timeout_ms: int | None) -> Ready:
+        """Wait, not longer than told; return what is ready.
 
         Who waits shows by its pulse how long the calls take that are served in C.
         """
-        due = pulse.lead(self._epoll.fileno(), timeout_ms)
-        if len(due.fds) > 1:
-            due.fds.sort(key=self._last.__eq__)
-        return due
+        ready = pulse.lead(self._epoll.fileno(), timeout_ms)
+        if len(ready.fds) > 1:
+            ready.fds.sort(key=self._last.__eq__)
+        return ready
 
     def close(self) -> None:
         """Wait for nothing any more."""

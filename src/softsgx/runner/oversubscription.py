@@ -2,7 +2,7 @@
 
 import os
 
-from softsgx.driver.core import Guest
+from softsgx.driver.core import GuestParts
 from softsgx.driver.driver import Driver
 from softsgx.driver.epc.hierarchy import Hierarchy
 from softsgx.driver.epc.section import Run
@@ -34,7 +34,7 @@ class Oversubscription:
     def driver(self, hierarchy: Hierarchy) -> Driver:
         """Return the driver of the guest's Linux."""
         kernel = GuestKernel(self._machine, self._vcpu.execute)
-        guest = Guest(self._vcpu, kernel, self.runs)
+        guest = GuestParts(self._vcpu, kernel, self.runs)
         driver = Driver(self._machine, pages=True, hierarchy=hierarchy, guest=guest)
         frames = [
             page

@@ -1,6 +1,6 @@
 """A tree of processes for as long as nothing in it needs Python."""
 
-from softsgx.runner.crew import Work
+from softsgx.runner.crew import Employer
 from softsgx.runner.loop import is_hung_up
 
 TYPE_CHECKING = False
@@ -11,7 +11,7 @@ if TYPE_CHECKING:  # what takes long to import is not, here
     from softsgx.runner.supervisor import Supervisor
 
 
-class PlainTree(Work):
+class PlainTree(Employer):
     """The supervisor's place holder: it is made for the first call that needs it."""
 
     def __init__(self, listener: int, loop: "Loop", make: "Callable[[], Supervisor]"):

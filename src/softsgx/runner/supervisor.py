@@ -7,7 +7,7 @@ from collections.abc import Callable
 from softsgx.native import plain
 from softsgx.native.notify import NOTIF, Listener, Notification
 from softsgx.native.numbers import AGENT_BASE, CALL_NR, VDSO_OFFSET, Call
-from softsgx.runner.crew import Work
+from softsgx.runner.crew import Employer
 from softsgx.runner.execs import EXECS, Execs
 from softsgx.runner.loop import Loop, is_hung_up
 from softsgx.runner.task.caller import Caller
@@ -46,7 +46,7 @@ MakeSgx = Callable[[Loop, Turn], Sgx]
 """Makes that for one tree."""
 
 
-class Supervisor(Work):
+class Supervisor(Employer):
     """One tree of processes; what answers for SGX is made at the first such call."""
 
     is_done = False

@@ -12,7 +12,7 @@ from softsgx.driver.gate import Gate, StockGate
 from softsgx.machine.machine import Machine
 from softsgx.machine.xsave import XsaveLayout
 from softsgx.native import host, lib, userfault
-from softsgx.platform.platform import GUESTS_NAME, Platform
+from softsgx.platform.platform import Platform
 from softsgx.runner.task.cgroups import MountedHierarchy
 from softsgx.runner.vfs.cgroup_files import CgroupFiles
 from softsgx.runner.vfs.views import View
@@ -78,7 +78,7 @@ def host_system(
 
 def _leave_to_guests(platform: Platform, driver: Driver) -> None:
     """Leave to guests the EPC that they hold."""
-    if platform.directory is None or not (platform.directory / GUESTS_NAME).exists():
+    if not platform.has_guests:
         return
     from softsgx.platform.guests import Guests  # noqa: PLC0415 -- few platforms have any
 

@@ -10,7 +10,7 @@ from select import POLLIN, poll
 
 from softsgx.driver.driver import Driver
 from softsgx.driver.encl import Encl
-from softsgx.driver.epc.account import Thing
+from softsgx.driver.epc.account import Scarce
 from softsgx.driver.mm import Mm, Vma
 from softsgx.native import lib
 from softsgx.runner.insiders import Insiders
@@ -171,12 +171,12 @@ class Tree:
 
     def _add(self, pid: int, process: Process) -> None:
         if pid not in self._pidfds:
-            self._account.take(Thing.PROCESSES, 1, errno.EAGAIN)
+            self._account.take(Scarce.PROCESSES, 1, errno.EAGAIN)
             try:
                 fd = os.pidfd_open(pid)
             except OSError as error:
                 # It is being killed: its end needs no watch, it makes no more calls.
-                self._account.give(Thing.PROCESSES, 1)
+                self._account.give(Scarce.PROCESSES, 1)
                 raise OSError(errno.ESRCH, "the process is gone") from error
             self._pidfds[pid] = fd
             self._loop.on_readable(fd, lambda: self._ended(pid))
@@ -190,7 +190,7 @@ class Tree:
         fd = self._pidfds.pop(pid)
         self._loop.forget(fd)
         os.close(fd)
-        self._account.give(Thing.PROCESSES, 1)
+        self._account.give(Scarce.PROCESSES, 1)
 
     def _ended(self, pid: int) -> None:
         self._unwatch(pid)

@@ -46,10 +46,8 @@ class Attachment:
         return self._channel.fd if self._channel else -1
 
     def _greet(self, channel: Channel) -> Words:
-        words = self._ask(
-            channel, {"ask": "config", "version": VERSION, **self._wishes}
-        )
-        return words.words
+        asked = {"ask": "config", "version": VERSION, **self._wishes}
+        return self._ask(channel, asked).words
 
     def _ask(
         self, channel: Channel, words: Words, fds: tuple[int, ...] = ()

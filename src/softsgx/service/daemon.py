@@ -17,7 +17,7 @@ from time import monotonic
 from typing import TypeVar
 
 from softsgx.driver.core import Core
-from softsgx.driver.epc.account import Account, Thing
+from softsgx.driver.epc.account import Account, Scarce
 from softsgx.machine.machine import Machine
 from softsgx.native import host
 from softsgx.native.pulse import Pulse
@@ -28,12 +28,13 @@ from softsgx.runner.kept import CODE_PLACES, Kept
 from softsgx.runner.loop import Loop
 from softsgx.runner.system import System, host_system
 from softsgx.runner.task.turn import Turn
+from softsgx.service.attached import Attached
 from softsgx.service.channel import Channel, Peer
 from softsgx.service.control import ControlRoom
 from softsgx.service.guests import GuestRoom
 from softsgx.service.machines import Served
 from softsgx.service.manager import tell_manager
-from softsgx.service.session import Attached, Session
+from softsgx.service.session import Session
 from softsgx.service.shares import all_shares, use_all_descriptors
 
 _TICK_MS = 200
@@ -121,7 +122,32 @@ class Daemon:
             self.loop.forget(served.files.watch.fd)
             served.close()
 
-    # ---- who may attach ----
+    # ---- connections ----
+
+    def _accept(self, data: socket.socket) -> None:
+        try:
+            with self.turn:
+                self.admit(data.accept()[0])
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                self._turn_away(data)
+
+    def admit(self, sock: socket.socket) -> None:
+        """Take in a connection to the data channel, unless there are too many."""
+        channel = Channel(sock)
+        try:
+            Account(channel.peer.uid, self.shares).take(Scarce.RUNS, 1)
+        except OSError:
+            _refuse(channel, "it serves as many runs as it can, or all of your share")
+        else:
+            self.sessions.add(Session(self, channel))
+
+    def _turn_away(self, data: socket.socket) -> None:
+        """Take a connection off the queue, where there is no descriptor for it."""
+        os.close(self._spare)
+        with suppress(OSError):
+            _refuse(Channel(data.accept()[0]), "it has no descriptor left for a run")
+        self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
 
     def objection(self, peer: Peer) -> str:
         """Say why a user's programs cannot be served; empty: they can."""
@@ -141,28 +167,13 @@ class Daemon:
                 )
         return ""
 
-    def admit(self, sock: socket.socket) -> None:
-        """Take in a connection to the data channel, unless there are too many."""
-        channel = Channel(sock)
-        try:
-            Account(channel.peer.uid, self.shares).take(Thing.RUNS, 1)
-        except OSError:
-            _refuse(channel, "it serves as many runs as it can, or all of your share")
-        else:
-            self.sessions.add(Session(self, channel))
-
     def forget(self, session: Session) -> None:
         """Take note that a connection ended, and its tree, if it had one."""
         if session in self.sessions:
             self.sessions.remove(session)
-            session.account.give(Thing.RUNS, 1)
+            session.account.give(Scarce.RUNS, 1)
 
-    def account(self) -> Account:
-        """Return whose the work is that this thread does."""
-        session = self.client()
-        return session.account if session else Account()
-
-    # ---- messages ----
+    # ---- for whom a thread works, and what he is told ----
 
     def works_for(self, session: Session) -> None:
         """Note for whom this thread works from now on."""
@@ -176,6 +187,11 @@ class Daemon:
         """Return the process for which this thread works, or our own."""
         session = self.client()
         return session.peer.pid if session else os.getpid()
+
+    def account(self) -> Account:
+        """Return whose the work is that this thread does."""
+        session = self.client()
+        return session.account if session else Account()
 
     def complain(self, line: str) -> None:
         """Tell the user of the program that this thread works for, or our own."""
@@ -208,17 +224,20 @@ class Daemon:
         return served
 
     def _serve_once(self) -> None:
-        self._do_due(self._timeout_ms())
+        self._do_ready(self._timeout_ms())
         while self._errands:
             self._errands.popleft()()
         self._tidy()
 
-    def _do_due(self, timeout_ms: int | None) -> None:
-        due = self.loop.wait(self._pulse, timeout_ms)
-        for fd in due.fds:
-            self.loop.do(fd, due.call)
+    def _do_ready(self, timeout_ms: int | None) -> None:
+        ready = self.loop.wait(self._pulse, timeout_ms)
+        for fd in ready.fds:
+            self.loop.do(fd, ready.call)
 
-    # ---- the end of all enclaves ----
+    def attend(self) -> None:
+        """Do what is due, or wait for a moment if nothing is."""
+        self._tidy()
+        self._do_ready(_MOMENT_MS)
 
     def on_main(self, do: Callable[[], _T]) -> _T:
         """Have the main thread do something, and return what came of it.
@@ -236,6 +255,56 @@ class Daemon:
         self._errands.append(errand)
         self.wake()
         return done.result()
+
+    def wake(self) -> None:
+        """Have the main thread look what there is to do."""
+        os.eventfd_write(self._bell, 1)
+
+    def _bell_writer(self) -> int:
+        """Return a descriptor for what signals write: a byte at a time."""
+        readable, writable = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self.loop.on_readable(readable, lambda: _empty(readable))
+        return writable
+
+    def _hear_bell(self) -> None:
+        with suppress(BlockingIOError):
+            os.eventfd_read(self._bell)
+
+    def _end(self, number: int, frame: object) -> None:
+        del number, frame
+        self._is_over = True
+
+    def _timeout_ms(self) -> int | None:
+        waits = [self._recheck_ms()]
+        if self.leaving or self._unsaid():
+            waits.append(_TICK_MS)
+        return min((wait for wait in waits if wait is not None), default=None)
+
+    def _recheck_ms(self) -> int | None:
+        waits = [served.files.watch.recheck_ms for _, served in self.machines()]
+        return min((wait for wait in waits if wait is not None), default=None)
+
+    def _tidy(self) -> None:
+        self.leaving = [tree for tree in self.leaving if not tree.close()]
+        with self.turn:
+            for session in self._unsaid():
+                session.flush()
+        if self._recheck_ms() is None:
+            self._recheck_at = None
+        elif self._recheck_at is None or monotonic() >= self._recheck_at:
+            self._release_gone()
+
+    def _unsaid(self) -> list[Session]:
+        return [session for session in list(self.sessions) if session.has_unsaid]
+
+    def _release_gone(self) -> None:
+        with self.turn:
+            for _, served in self.machines():
+                served.release_gone()
+        recheck_ms = self._recheck_ms()
+        self._recheck_at = monotonic() + recheck_ms / 1000 if recheck_ms else None
+
+    # ---- the end of all enclaves ----
 
     def start_anew(self, who: Who, *, kexec: bool) -> int:
         """Start the machine anew: all enclaves are gone; return pages found in use.
@@ -278,76 +347,8 @@ class Daemon:
         while monotonic() < latest and not all(tree.is_closed for tree in trees):
             self.attend()
 
-    def attend(self) -> None:
-        """Do what is due, or wait for a moment if nothing is."""
-        self._tidy()
-        self._do_due(_MOMENT_MS)
-
     def _trees(self) -> list[Attached]:
         return [session.tree for session in list(self.sessions) if session.tree]
-
-    def wake(self) -> None:
-        """Have the main thread look what there is to do."""
-        os.eventfd_write(self._bell, 1)
-
-    def _bell_writer(self) -> int:
-        """Return a descriptor for what signals write: a byte at a time."""
-        readable, writable = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self.loop.on_readable(readable, lambda: _empty(readable))
-        return writable
-
-    def _hear_bell(self) -> None:
-        with suppress(BlockingIOError):
-            os.eventfd_read(self._bell)
-
-    def _end(self, number: int, frame: object) -> None:
-        del number, frame
-        self._is_over = True
-
-    def _accept(self, data: socket.socket) -> None:
-        try:
-            with self.turn:
-                self.admit(data.accept()[0])
-        except OSError as error:
-            if error.errno in (errno.EMFILE, errno.ENFILE):
-                self._turn_away(data)
-
-    def _turn_away(self, data: socket.socket) -> None:
-        """Take a connection off the queue, where there is no descriptor for it."""
-        os.close(self._spare)
-        with suppress(OSError):
-            _refuse(Channel(data.accept()[0]), "it has no descriptor left for a run")
-        self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-
-    def _timeout_ms(self) -> int | None:
-        waits = [self._recheck_ms()]
-        if self.leaving or self._unsaid():
-            waits.append(_TICK_MS)
-        return min((wait for wait in waits if wait is not None), default=None)
-
-    def _recheck_ms(self) -> int | None:
-        waits = [served.files.watch.recheck_ms for _, served in self.machines()]
-        return min((wait for wait in waits if wait is not None), default=None)
-
-    def _unsaid(self) -> list[Session]:
-        return [session for session in list(self.sessions) if session.has_unsaid]
-
-    def _tidy(self) -> None:
-        self.leaving = [tree for tree in self.leaving if not tree.close()]
-        with self.turn:
-            for session in self._unsaid():
-                session.flush()
-        if self._recheck_ms() is None:
-            self._recheck_at = None
-        elif self._recheck_at is None or monotonic() >= self._recheck_at:
-            self._release_gone()
-
-    def _release_gone(self) -> None:
-        with self.turn:
-            for _, served in self.machines():
-                served.release_gone()
-        recheck_ms = self._recheck_ms()
-        self._recheck_at = monotonic() + recheck_ms / 1000 if recheck_ms else None
 
 
 def _empty(pipe: int) -> None:

@@ -15,7 +15,7 @@ from softsgx.driver.driver import Driver
 from softsgx.platform.audit import Who
 from softsgx.platform.errors import PlatformError
 from softsgx.platform.guests import Guest, Guests
-from softsgx.platform.platform import GUESTS_NAME, Platform
+from softsgx.platform.platform import Platform
 from softsgx.runner.guest import VirtualMachine, power_on
 from softsgx.runner.task.cgroups import Membership
 from softsgx.service.machines import Served
@@ -28,7 +28,7 @@ _PATIENCE_S = 3.0
 """Seconds in which what is known of programs that ended is forgotten."""
 
 
-class _On:
+class _Powered:
     """A guest that is on.
 
     *served*: its Linux, once a program came.  *lock*: keeps other machines' programs
@@ -54,8 +54,8 @@ class GuestRoom:
     def __init__(self, daemon: "Daemon", platform: Platform, host: Driver):
         self._daemon, self._platform, self._host = daemon, platform, host
         self._device = host.vepc
-        self._on: dict[str, _On] = {}
-        for guest in self._all_on() if platform.is_on else ():
+        self._powered: dict[str, _Powered] = {}
+        for guest in self._recorded_on() if platform.is_on else ():
             try:
                 with daemon.turn:
                     one = self._power_on(guest, os.getpid())
@@ -63,15 +63,15 @@ class GuestRoom:
             except PlatformError as error:
                 daemon.complain(str(error))
 
-    def _all_on(self) -> list[Guest]:
-        directory = self._platform.directory
-        if directory is None or not (directory / GUESTS_NAME).exists():
+    def _recorded_on(self) -> list[Guest]:
+        """Return the guests that are on as their records say."""
+        if not self._platform.has_guests:
             return []
         return [one for one in Guests(self._platform).all() if one.record.is_on]
 
     def served(self) -> Iterator[tuple[str, Served]]:
         """Yield the guests to which a program came, with their names."""
-        for name, one in list(self._on.items()):
+        for name, one in list(self._powered.items()):
             if one.served:
                 yield name, one.served
 
@@ -83,7 +83,7 @@ class GuestRoom:
         PlatformError: it is off, or another machine's.
         """
         guest = Guests(self._platform).usable(name)
-        one = self._on.get(name) or self._power_on(guest, os.getpid())
+        one = self._powered.get(name) or self._power_on(guest, os.getpid())
         if one.is_resetting:
             raise PlatformError(f"guest {name} is being reset; try again")
         self._lock(one, name)
@@ -91,7 +91,7 @@ class GuestRoom:
             one.served = self._daemon.serve_system(one.vm.system(self._daemon.complain))
         return one.served
 
-    def _lock(self, one: _On, name: str) -> None:
+    def _lock(self, one: _Powered, name: str) -> None:
         if one.lock is None:
             one.lock = Guests(self._platform).lock(name)
 
@@ -123,7 +123,7 @@ class GuestRoom:
         if left:
             pids = " ".join(str(session.peer.pid) for session in left)
             raise PlatformError(f"guest {name}: a program runs in it, process {pids}")
-        one = self._on.get(name)
+        one = self._powered.get(name)
         with self._unlocked(one, name):
             Guests(self._platform, who).stop(name)
         if one:
@@ -131,10 +131,10 @@ class GuestRoom:
             with self._daemon.turn:
                 one.vm.end()
             one.unlock()
-            del self._on[name]
+            del self._powered[name]
 
     @contextmanager
-    def _unlocked(self, one: _On | None, name: str) -> Iterator[None]:
+    def _unlocked(self, one: _Powered | None, name: str) -> Iterator[None]:
         """Let others see that no program is in a guest; keep them out if that fails."""
         was_locked = one is not None and one.lock is not None
         if one:
@@ -149,7 +149,7 @@ class GuestRoom:
     def reset(self, name: str, who: Who) -> None:
         """Reset a guest by force: its programs end, its EPC is empty, its Linux new."""
         Guests(self._platform, who).reset(name)
-        one = self._on.get(name)
+        one = self._powered.get(name)
         if one is None:
             return
         one.is_resetting = True
@@ -163,17 +163,17 @@ class GuestRoom:
 
     def power_off(self, who: Who) -> None:
         """Turn all guests off by force, as the end of the machine that they run on."""
-        if self._all_on():
+        if self._recorded_on():
             Guests(self._platform, who).power_off()
-        for name, one in list(self._on.items()):
+        for name, one in list(self._powered.items()):
             self._end_programs(name)
             self._close(one)
             one.unlock()
-        self._on.clear()
+        self._powered.clear()
 
     # ---- machines ----
 
-    def _power_on(self, guest: Guest, pid: int) -> _On:
+    def _power_on(self, guest: Guest, pid: int) -> _Powered:
         """Give a guest its EPC, which the cgroup of a process is charged for."""
         membership = Membership(pid)
         self._host.cgroups.enter(membership)
@@ -192,7 +192,7 @@ class GuestRoom:
         finally:
             self._host.cgroups.enter(None)
             membership.close()
-        one = self._on[guest.name] = _On(vm)
+        one = self._powered[guest.name] = _Powered(vm)
         return one
 
     def _end_programs(self, name: str) -> None:
@@ -206,7 +206,7 @@ class GuestRoom:
             pid = left[0].peer.pid
             raise PlatformError(f"guest {name}: process {pid} does not end")
 
-    def _close(self, one: _On) -> None:
+    def _close(self, one: _Powered) -> None:
         """End a guest's Linux: who may still have an enclave of its has lost it."""
         if one.served:
             driver = one.served.driver

@@ -5,11 +5,10 @@ import signal
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from select import POLLIN, poll
 
 from softsgx.platform.audit import Who
 from softsgx.runner.task.threads import parent_of
-from softsgx.service.channel import Peer
+from softsgx.service.channel import Peer, is_over
 
 _PROC = Path("/proc")
 
@@ -27,7 +26,7 @@ class Programs:
 
     def kill(self) -> None:
         """Kill them: those that are below the client, and itself."""
-        fds = [] if self._is_gone() else list(self._below())
+        fds = [] if is_over(self._pidfd) else list(self._below())
         for fd in (*fds, self._pidfd):
             with suppress(OSError):
                 signal.pidfd_send_signal(fd, signal.SIGKILL)
@@ -37,11 +36,6 @@ class Programs:
     def close(self) -> None:
         """Forget them."""
         os.close(self._pidfd)
-
-    def _is_gone(self) -> bool:
-        waiter = poll()
-        waiter.register(self._pidfd, POLLIN)
-        return bool(waiter.poll(0))
 
     def _below(self) -> Iterator[int]:
         """Yield descriptors of the processes below the client."""

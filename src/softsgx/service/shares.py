@@ -7,7 +7,7 @@ import os
 import resource
 
 from softsgx.arch.addr import PAGE_SIZE
-from softsgx.driver.epc.account import Shares, Thing
+from softsgx.driver.epc.account import Scarce, Shares
 
 _MOST_RUNS = 4096
 _MOST_OPENS = 1 << 14
@@ -18,7 +18,7 @@ _MOST_THREADS = 1024
 """Beyond those that each run has."""
 
 
-def all_shares(owner: int, others_bytes: int | None = None) -> dict[Thing, Shares]:
+def all_shares(owner: int, others_bytes: int | None = None) -> dict[Scarce, Shares]:
     """Return what there is of everything; the *owner* of the daemon is a user.
 
     *others_bytes*: the most memory that enclaves of all others may have.
@@ -28,14 +28,14 @@ def all_shares(owner: int, others_bytes: int | None = None) -> dict[Thing, Share
     fds, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     # A run has eight descriptors, a process three, an open two.
     wholes = {
-        Thing.RUNS: min(fds // 16, _MOST_RUNS),
-        Thing.OPENS: min(fds // 8, _MOST_OPENS),
-        Thing.PROCESSES: fds // 16,
-        Thing.THREADS: _MOST_THREADS,
+        Scarce.RUNS: min(fds // 16, _MOST_RUNS),
+        Scarce.OPENS: min(fds // 8, _MOST_OPENS),
+        Scarce.PROCESSES: fds // 16,
+        Scarce.THREADS: _MOST_THREADS,
     }
     shares = {thing: Shares(whole, owner) for thing, whole in wholes.items()}
-    shares[Thing.ADDRESSES] = Shares(_ADDRESSES // PAGE_SIZE, owner)
-    shares[Thing.PAGES] = Shares(others_bytes // PAGE_SIZE, owner, apart=True)
+    shares[Scarce.ADDRESSES] = Shares(_ADDRESSES // PAGE_SIZE, owner)
+    shares[Scarce.PAGES] = Shares(others_bytes // PAGE_SIZE, owner, apart=True)
     return shares
 
 

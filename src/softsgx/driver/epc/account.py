@@ -15,7 +15,7 @@ NOBODY = -1
 """Who has no account: there are no users."""
 
 
-class Thing(Enum):
+class Scarce(Enum):
     """What there is too little of for everybody to have as much as he likes."""
 
     RUNS = "runs"
@@ -35,14 +35,14 @@ class Account:
     def __init__(
         self,
         uid: int = NOBODY,
-        shares: "Mapping[Thing, Shares] | None" = None,
-        met: Callable[[Thing], None] = lambda _: None,
+        shares: "Mapping[Scarce, Shares] | None" = None,
+        met: Callable[[Scarce], None] = lambda _: None,
     ):
         self.uid = uid
         self._shares = shares or {}
         self._met = met
 
-    def room(self, thing: Thing) -> int:
+    def room(self, thing: Scarce) -> int:
         """Return how many more there are for him."""
         shares = self._shares.get(thing)
         if shares is None:
@@ -52,7 +52,7 @@ class Account:
             self._met(thing)
         return room
 
-    def take(self, thing: Thing, count: int, number: int = errno.ENOMEM) -> None:
+    def take(self, thing: Scarce, count: int, number: int = errno.ENOMEM) -> None:
         """Take so many, or refuse it with that errno."""
         shares = self._shares.get(thing)
         if shares is None:
@@ -62,7 +62,7 @@ class Account:
             raise refuse(number, f"user {self.uid} has a share of {thing.value}")
         shares.add(self.uid, count)
 
-    def give(self, thing: Thing, count: int) -> None:
+    def give(self, thing: Scarce, count: int) -> None:
         """Give so many back."""
         if thing in self._shares:
             self._shares[thing].add(self.uid, -count)

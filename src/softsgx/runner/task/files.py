@@ -16,7 +16,7 @@ from functools import partial
 from softsgx.driver.device import ENCLAVE, ISGX, PROVISION, VEPC, File
 from softsgx.driver.driver import Driver
 from softsgx.driver.encl import Encl
-from softsgx.driver.epc.account import Account, Thing
+from softsgx.driver.epc.account import Account, Scarce
 from softsgx.native.loss import lose_power
 from softsgx.native.memory import SharedMemory, Watch
 from softsgx.runner.task.caller import Caller
@@ -120,11 +120,11 @@ class Files:
     def _opened(self, file: File, memory: SharedMemory, flags: int) -> int:
         account = self._driver.account()
         try:
-            account.take(Thing.OPENS, 1, errno.ENFILE)
+            account.take(Scarce.OPENS, 1, errno.ENFILE)
             try:
                 fd = self._watched(memory, flags)
             except OSError:
-                account.give(Thing.OPENS, 1)
+                account.give(Scarce.OPENS, 1)
                 raise
         except OSError:
             memory.close()
@@ -170,7 +170,7 @@ class Files:
     def close(self) -> None:
         """Give back all descriptors; who has the files open keeps them."""
         for entry in self._by_inode.values():
-            entry.account.give(Thing.OPENS, 1)
+            entry.account.give(Scarce.OPENS, 1)
             if isinstance(entry.file, Encl):
                 entry.file.lose()
             entry.memory.close()
@@ -201,7 +201,7 @@ class Files:
                 continue
             del self._by_inode[memory.inode]
             entry.disinherit()
-            entry.account.give(Thing.OPENS, 1)
+            entry.account.give(Scarce.OPENS, 1)
             if isinstance(entry.file, Encl):
                 self._driver.release(entry.file)
                 gone.append(entry.file)
