@@ -181,6 +181,13 @@ def test_every_decision_record_is_in_the_list() -> None:
     assert sorted(listed) == sorted(records)
 
 
+def test_what_differs_begins_with_its_subject_in_bold() -> None:
+    text = (ROOT / "docs" / "not-emulated.md").read_text()
+    entries = re.findall(r"^- .*", text, re.MULTILINE)
+    assert entries
+    assert [one for one in entries if not one.startswith("- **")] == []
+
+
 def test_every_room_is_on_the_map() -> None:
     text = (ROOT / "ARCHITECTURE.md").read_text()
     rooms = {p.parent.name for p in ROOMS.glob("*/__init__.py")}
