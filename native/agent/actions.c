@@ -6,6 +6,7 @@
  * uses SGX: a handler must never run on an enclave's stack or see its registers.
  */
 #include "agent.h"
+#include "clone.h"
 #include "shortcut.h"
 
 /* Signals stay open in the agent that its copies from the program may raise. */
@@ -209,6 +210,21 @@ void actions_init(void)
 		action_own(sig, A.actions[sig].flags);
 	}
 	sys(NR_rt_sigprocmask, 1, &none, 0, 8);
+}
+
+/* A child of CLONE_CLEAR_SIGHAND: all handlers are gone, and ours must be there again. */
+void actions_cleared(void)
+{
+	int borrowed = borrowed_memory();
+
+	for (int sig = 1; sig <= NSIG_; sig++) {
+		u64 ignored = A.actions[sig].handler == SIG_IGN_ ? SIG_IGN_ : SIG_DFL_;
+
+		if (!borrowed)
+			A.actions[sig] = (struct k_sigaction){.handler = ignored};
+		if (SIGBIT(sig) & FAULT_SIGNALS)
+			action_own(sig, 0);
+	}
 }
 
 /* From now on every signal that has a handler is ours. */

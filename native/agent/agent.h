@@ -210,6 +210,7 @@ HIDDEN void reissue_masked(struct frame *f, u64 *reg, u8 *gate);
 HIDDEN void reissue_wait(struct frame *f);
 HIDDEN void reissue_pselect(struct frame *f);
 HIDDEN void reissue_unwind(struct k_sigcontext *mc);
+HIDDEN void note_stepped(const struct k_sigcontext *mc);
 HIDDEN int reissue_stepped(const struct k_sigcontext *mc);
 HIDDEN void do_execve(struct frame *f);
 HIDDEN void reissue_path(struct frame *f, int has_directory);

@@ -102,6 +102,7 @@
 #define NR_dup3 292
 #define NR_rt_tgsigqueueinfo 297
 #define NR_seccomp 317
+#define NR_clone3 435
 #define NR_userfaultfd 323
 #define NR_statx 332
 #define NR_pidfd_send_signal 424

@@ -3,6 +3,7 @@
  * Where the agent starts, and where every signal arrives.
  */
 #include "agent.h"
+#include "clone.h"
 #include "shortcut.h"
 
 struct agent_data A __attribute__((section(".bss.first")));
@@ -249,6 +250,7 @@ __attribute__((used)) HIDDEN int agent_signal(int sig, struct k_siginfo *info,
 		return 0;
 	if (info->code <= 0 || !(SIGBIT(sig) & FAULT_SIGNALS)) {
 		reissue_unwind(&uc->mc);
+		clone_unwind(&uc->mc);
 		site_unwind(&f);
 	}
 	if (is_step_of_ours(&f))

@@ -15,10 +15,12 @@ static struct {
 	u64 rip;
 } stepped[8];
 
-static void note_stepped(const struct k_sigcontext *mc)
+void note_stepped(const struct k_sigcontext *mc)
 {
 	u32 tid = (u32)sys(NR_gettid, 0), none = 0;
 
+	if (!(mc->rflags & RFLAGS_TF))
+		return;
 	for (u64 i = 0; i < ARRAY_SIZE(stepped); i++, none = 0) {
 		if (!__atomic_compare_exchange_n(&stepped[i].tid, &none, tid, 0,
 						 __ATOMIC_ACQUIRE, __ATOMIC_RELAXED) &&
@@ -53,8 +55,7 @@ void reissue(struct frame *f)
 					mc->r8, mc->r9);
 		return;
 	}
-	if (mc->rflags & RFLAGS_TF)
-		note_stepped(mc);
+	note_stepped(mc);
 	mc->rsp = to;
 	mc->rip = (u64)agent_reissue;
 }
@@ -76,8 +77,7 @@ void reissue_path(struct frame *f, int has_directory)
 		reissue(f);
 		return;
 	}
-	if (mc->rflags & RFLAGS_TF)
-		note_stepped(mc);
+	note_stepped(mc);
 	mc->rsp = to;
 	mc->rip = (u64)(has_directory ? agent_reissue_at : agent_reissue_path);
 }
@@ -120,8 +120,7 @@ void reissue_with(struct frame *f, u64 *reg, u8 *gate, const void *data, u64 siz
 		mc->rax = (u64)-EFAULT_;
 		return;
 	}
-	if (mc->rflags & RFLAGS_TF)
-		note_stepped(mc);
+	note_stepped(mc);
 	*reg = to - size;
 	mc->rsp = to;
 	mc->rip = (u64)gate;

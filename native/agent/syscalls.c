@@ -3,6 +3,7 @@
  * System calls that the filters trap: which of them are ours.
  */
 #include "agent.h"
+#include "clone.h"
 
 static int signal_syscall(struct frame *f)
 {
@@ -125,6 +126,9 @@ static int process_syscall(struct frame *f)
 		return do_prctl(f);
 	case NR_execve:
 		do_execve(f);
+		return 1;
+	case NR_clone3:
+		do_clone3(f);
 		return 1;
 	case NR_seccomp:
 		do_seccomp(f);
