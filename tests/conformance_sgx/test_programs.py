@@ -86,3 +86,12 @@ def test_it_passes_without_sgx2_too(name: str, mode: tuple[str, ...]) -> None:
     binary = Program(name, "dynamic").binary()
     done = run([SOFTSGX, "run", "--no-sgx2", *mode, "--", str(binary)], binary.parent)
     assert (done.code, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("limit", ["-s 128", "-v 4000000", "-l 0", "-n 32"])
+def test_it_passes_when_softsgx_was_given_little(limit: str) -> None:
+    binary = Program("fork_shared", "dynamic").binary()
+    script = f'ulimit {limit} && exec "$@"'
+    under = ["bash", "-c", script, "bash", SOFTSGX, "run", "--", str(binary)]
+    done = run(under, binary.parent)
+    assert (done.code, done.stderr) == (0, "")

@@ -7,6 +7,7 @@ most programs under softsgx, compilers and shells around an SGX program, never d
 import os
 import stat
 import sys
+from _thread import stack_size
 
 from softsgx.native import lib, plain
 from softsgx.native.attend import all_descriptors, attend, hear
@@ -25,6 +26,9 @@ if TYPE_CHECKING:  # what takes long to import is not, here
     from softsgx.runner.supervisor import Supervisor
 
     Supervise = Callable[[Listener, Loop, Turn, Execs], Supervisor]
+
+_STACK = 8 << 20
+"""Bytes of our threads' stacks, whatever limit the program was given (`ulimit -s`)."""
 
 _LAST_WORDS = 0.2
 """Seconds in which what is still to be said about a program that ended is said."""
@@ -68,6 +72,7 @@ def start(
     tree = PlainTree(listener, loop, make)
     plain.begin(listener, injector, files)
     crew = Crew(turn, loop, tree)
+    stack_size(_STACK)
     crew.start()
     status = attend(pid, heard, crew.over_fd)
     crew.raise_failure()
