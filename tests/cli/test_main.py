@@ -38,6 +38,7 @@ def failing(error: BaseException) -> click.Command:
         (Failure("no such\nthing", 125), 125, "softsgx: no such thing\n"),
         (FileNotFoundError(2, "No such file", "x"), 1, "softsgx: x: No such file\n"),
         (OSError("odd"), 1, "softsgx: odd\n"),
+        (OSError(28, "No space"), 1, "softsgx: standard output: No space\n"),
         (KeyboardInterrupt(), 130, "\n"),
         (click.UsageError("bad"), 2, "softsgx: bad (see `softsgx --help`)\n"),
         (SystemExit(7), 7, ""),

@@ -181,6 +181,14 @@ def test_every_decision_record_is_in_the_list() -> None:
     assert sorted(listed) == sorted(records)
 
 
+def test_every_file_in_c_has_its_duty_in_the_list() -> None:
+    listed = set(QUOTED.findall((ROOT / "native" / "README.md").read_text()))
+    native = ROOT / "native"
+    there = {p.name for p in files(".c", ".S", under=native / "agent")}
+    there |= {p.name for p in files(".c", under=native / "host")}
+    assert there - listed == set()
+
+
 def test_what_differs_begins_with_its_subject_in_bold() -> None:
     text = (ROOT / "docs" / "not-emulated.md").read_text()
     entries = re.findall(r"^- .*", text, re.MULTILINE)

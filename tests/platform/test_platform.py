@@ -10,7 +10,7 @@ from softsgx.machine.model import Model
 from softsgx.platform import platform as platform_module
 from softsgx.platform.errors import PlatformError
 from softsgx.platform.models import CPUS, MODELS, SHORT_NAMES
-from softsgx.platform.platform import Platform
+from softsgx.platform.platform import Platform, read_secret
 from softsgx.platform.record import Record, decode_record, encode_record
 
 
@@ -195,3 +195,14 @@ def test_a_wrong_line_is_named(
     path.write_text(text.replace(old, new))
     with pytest.raises(PlatformError, match=message):
         Platform.open(tmp_path / "p")
+
+
+def test_whoever_may_not_read_the_seed_hears_who_may(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, mode: str) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(PlatformError, match=r"seed: only its owner may read it$"):
+        read_secret(tmp_path / "seed")

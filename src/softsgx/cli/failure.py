@@ -1,5 +1,6 @@
 """The one place that prints errors and picks exit codes."""
 
+import errno
 import os
 import sys
 import traceback
@@ -86,7 +87,10 @@ def _usage(error: click.ClickException) -> str:
 
 def _os_message(error: OSError) -> str:
     reason = error.strerror or str(error)
-    return f"{error.filename}: {reason}" if error.filename else reason
+    # What we write to files of our own is named; the rest is what was printed.
+    printed = "standard output" if error.errno == errno.ENOSPC else ""
+    where = error.filename or printed
+    return f"{where}: {reason}" if where else reason
 
 
 def _forget_stdout() -> None:

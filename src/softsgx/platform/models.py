@@ -90,7 +90,9 @@ CPUS = MappingProxyType(
             _ICELAKE_CLIENT, "SGX2, FLC, KSS, and ENCLV for guests"
         ),
         "icelake-server": Named(_ICELAKE, "SGX2, FLC, KSS"),
-        "sapphirerapids": Named(_SAPPHIRERAPIDS, "and AEX-Notify, EDECCSSA"),
+        "sapphirerapids": Named(
+            _SAPPHIRERAPIDS, "SGX2, FLC, KSS, AEX-Notify, EDECCSSA"
+        ),
         "host": Named(
             replace(_FULL, identity=None), "this machine's own name, with all of SGX"
         ),

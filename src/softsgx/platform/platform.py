@@ -174,6 +174,8 @@ def read_secret(path: Path) -> bytes:
         with path.open("rb") as file:
             mode = os.fstat(file.fileno()).st_mode & 0o777
             seed = file.read(SEED_SIZE + 1)
+    except PermissionError as error:
+        raise PlatformError(f"{path}: only its owner may read it") from error
     except OSError as error:
         raise PlatformError(f"{path}: {error.strerror}") from error
     if mode & 0o077:
