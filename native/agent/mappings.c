@@ -4,6 +4,7 @@
  * rules; the process carries out what follows for its address space.
  */
 #include "agent.h"
+#include "order.h"
 
 #define PAGES(length) (((length) + 4095) & ~4095ul)
 /* ENOSYS itself would be that nobody answered. */
@@ -71,9 +72,12 @@ static int maybe_enclave(u64 fd)
 static void unmapped(u64 start, u64 length)
 {
 	struct answer ans;
+	long number;
 
 	ans.ctx.nops = ans.ctx.more = 0;
-	call_supervisor(CALL_MUNMAP, start, length, (u64)&ans, 0, 0);
+	number = call_supervisor(CALL_MUNMAP, start, length, (u64)&ans, 0, 0);
+	if (number > 0)
+		order_said((u32)number);
 	enclaves_changed();
 	carry_out(&ans);
 }

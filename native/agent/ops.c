@@ -4,6 +4,7 @@
  * with: only a process can change its own mappings.
  */
 #include "agent.h"
+#include "order.h"
 #include "tally.h"
 
 #define FEW_TRIES 1000
@@ -48,6 +49,7 @@ void unlock_enclaves(void)
 static void enclaves_forked(void)
 {
 	enclaves_lock = changes = 0; /* whoever held it did not come along */
+	order_forked();
 	for (u64 i = 0; i < ARRAY_SIZE(A.enclaves); i++)
 		if (A.enclaves[i].is_private) {
 			curtain_drop(&A.enclaves[i]);
@@ -340,6 +342,7 @@ static long carry_out_all(struct answer *ans)
 	long ret, first = 0;
 
 	for (;;) {
+		order_keep(ans);
 		for (u32 i = 0; i < ans->ctx.nops && i < MAX_OPS; i++) {
 			ret = carry_out_one(&ans->ops[i], &ans->ctx);
 			if (!first)

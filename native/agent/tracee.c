@@ -8,6 +8,7 @@
 
 #define USER_RIP (16 * 8)
 #define ATTRIBUTE_DEBUG 2
+#define FEW_TRIES 8
 
 int tracee_told(u64 pid, struct k_siginfo *info)
 {
@@ -116,6 +117,20 @@ static int in_hull(u64 pid, u64 address)
 	return address >= peek(pid, &A.hull_start) && address < peek(pid, &A.hull_end);
 }
 
+/* The code where it stopped.  That of an enclave may have left the EPC since: to ask for it
+ * brings it back, also where the answer is that nobody may read it. */
+static u64 code_at_stop(u64 pid)
+{
+	u64 at = tracee_rip(pid), word = 0, theirs;
+
+	for (u32 n = 0; n < FEW_TRIES; n++) {
+		if (sys(NR_ptrace, PTRACE_PEEKDATA_, pid, at, &word) == 0 || !in_hull(pid, at))
+			break;
+		call_supervisor(CALL_PEEK, pid, at, (u64)&theirs, 0, 0);
+	}
+	return word;
+}
+
 int tracee_near_enclave(u64 pid, u64 address)
 {
 	return address < peek(pid, &A.hull_end) && address + 8 > peek(pid, &A.hull_start);
@@ -172,12 +187,12 @@ int tracee_signal_is_ours(u64 pid, const struct k_siginfo *info)
 	case SIGSYS:
 		return info->code == SYS_SECCOMP_ && info->errno_ == TRAP_DATA;
 	case SIGILL:
-		return info->code > 0 && is_enclu(peek(pid, (void *)tracee_rip(pid)));
+		return info->code > 0 && is_enclu(code_at_stop(pid));
 	case SIGSEGV:
 	case SIGBUS:
 		if (info->code == SI_KERNEL)
 			return is_copying(pid) || in_state_stub(tracee_rip(pid)) ||
-			       is_fault_site(peek(pid, (void *)tracee_rip(pid)));
+			       is_fault_site(code_at_stop(pid));
 		return info->code > 0 && (in_hull(pid, info->addr) || is_copying(pid));
 	}
 	return 0;

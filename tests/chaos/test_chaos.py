@@ -16,6 +16,7 @@ SLICE = (
     "fork_shared",
     "mapped_anew",
     "parallel",
+    "rights_raced",
     "signals_inside",
     "vdso_exceptions",
 )

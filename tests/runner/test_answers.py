@@ -2,14 +2,17 @@
 
 import pytest
 
-from softsgx.driver.uapi import PROT_NONE
+from softsgx.driver.uapi import PROT_NONE, PROT_READ
 from softsgx.machine.epc import Epc
-from softsgx.native.abi import Op, OpKind
-from softsgx.runner.answers import Answer
+from softsgx.native import abi, lib
+from softsgx.native.abi import MAX_OPS, Op, OpKind
+from softsgx.runner.answers import Answer, said_ops
 from softsgx.runner.code.enclave_code import EnclaveCode
+from softsgx.runner.task.caller import Caller
 from softsgx.runner.task.process import Process
 from tests.driver.fakes import BASE, PAGE, RW
 from tests.driver.paged import Paged, evict
+from tests.support import changed
 
 CODE = EnclaveCode(Epc(1), cpuid=True)
 START, END = BASE + PAGE, BASE + 21 * PAGE
@@ -49,3 +52,75 @@ def test_what_may_not_be_reached_needs_no_operation(world: Paged) -> None:
     answer = Answer(Process(1, world.mm), CODE)
     answer.allow(world.driver, [(world.encl, BASE, BASE + PAGE)])
     assert operations(answer) == []
+
+
+def test_what_was_overtaken_is_said_as_it_is_by_now(world: Paged) -> None:
+    answer = Answer(Process(1, world.mm), CODE)
+    answer.protect(world.driver, START, START + 2 * PAGE)
+    answer.plain_protect([(0x1000, 0x3000)], RW)
+    answer.map(world.driver, 5, END - PAGE, END)
+    world.driver.mprotect(world.mm, START, PAGE, PROT_READ)
+    then = Answer(Process(1, world.mm), CODE)
+    then.say_again(world.driver, answer.ops)
+    assert operations(then) == [
+        (OpKind.PROTECT, START, START + PAGE, PROT_READ),
+        (OpKind.PROTECT, START + PAGE, START + 2 * PAGE, RW),
+        (OpKind.PROTECT, 0x1000, 0x3000, RW),
+        (OpKind.MAP, END - PAGE, END, PROT_NONE),
+    ]
+    assert then.is_mapping
+
+
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [
+        (START + 1, START + 2),
+        (START, 1 << 63),
+        (END, START),
+        (0, 0),
+        ((1 << 64) - 1, 0),
+    ],
+)
+def test_a_process_may_claim_that_anything_was_said(
+    world: Paged, start: int, end: int
+) -> None:
+    of = Answer(Process(1, world.mm), CODE)
+    of._add(OpKind.PROTECT, start, end, RW)
+    answer = Answer(Process(1, world.mm), CODE)
+    answer.say_again(world.driver, of.ops)
+    assert all(
+        START <= low < high <= END and prot in {PROT_NONE, RW}
+        for _, low, high, prot in operations(answer)
+    )
+
+
+def test_each_answer_has_the_next_number(
+    world: Paged, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[bytes] = []
+    monkeypatch.setattr(lib, "write", lambda *call: sent.append(call[2]))
+    process = Process(1, world.mm)
+    for _ in range(3):
+        answer = Answer(process, CODE)
+        answer.protect(world.driver, START, END)
+        answer.send(Caller(1), 0, bytes(abi.Context.SIZE))
+    heads = [abi.Context.from_bytes(raw[: abi.Context.SIZE]) for raw in sent]
+    assert [head.said for head in heads] == [1, 2, 3]
+    process.said = (1 << 31) - 1
+    assert process.number() == 1
+
+
+@pytest.mark.parametrize(("claims", "count"), [(2, 2), (MAX_OPS + 1, MAX_OPS)])
+def test_what_an_agent_was_told_is_read_back_but_for_mappings(
+    world: Paged, monkeypatch: pytest.MonkeyPatch, claims: int, count: int
+) -> None:
+    answer = Answer(Process(1, world.mm), CODE)
+    for at in range(MAX_OPS):
+        answer._add(OpKind.PROTECT, at, at + 1)
+    answer._add(OpKind.MAP, 1, 2)
+    context = changed(abi.Context.zero(), {"nops": claims})
+    memory = bytes(context) + b"".join(answer.ops)
+    monkeypatch.setattr(lib, "read", lambda _, at, size, __: memory[at:][:size])
+    assert said_ops(Caller(1), 0) == answer.ops[:count]
+    memory = bytes(changed(context, {"nops": 1})) + answer.ops[-1].ljust(1 << 12)
+    assert said_ops(Caller(1), 0) == []

@@ -87,6 +87,8 @@ class OpFlag(IntFlag):
     """A child of fork does not have it."""
     OUTSIDE = 4
     """EPC that no enclave is in: host code always finds ones there."""
+    PLAIN = 8
+    """Memory that is no enclave's: only the program says what it may do there."""
 
 
 class Op(Layout, size=40):
@@ -107,7 +109,10 @@ MAX_OPS = 24
 
 # fmt: off
 class Context(Layout, size=288):
-    """A thread at an ENCLU, a fault or an exit: sent, judged, and sent back."""
+    """A thread at an ENCLU, a fault or an exit: sent, judged, and sent back.
+
+    *said*: what the supervisor says to a process about its mappings is numbered.
+    """
 
     rax:      int = at(  0, 8)
     rbx:      int = at(  8, 8)
@@ -146,6 +151,7 @@ class Context(Layout, size=288):
     outcome:  int = at(248, 4)
     nops:     int = at(252, 4)
     more:     int = at(256, 4)
+    said:     int = at(260, 4)
     attributes: int = at(264, 8)
     xfrm:     int = at(272, 8)
     ssaframesize: int = at(280, 4)

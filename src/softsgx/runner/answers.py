@@ -3,11 +3,13 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from softsgx.arch.addr import PAGE_SIZE
 from softsgx.arch.secs import Secs
 from softsgx.driver.core import Changed
 from softsgx.driver.driver import Driver
 from softsgx.driver.encl import Encl
 from softsgx.driver.mapping import Extent
+from softsgx.driver.uapi import TASK_SIZE
 from softsgx.driver.vepc import VepcFile
 from softsgx.native import abi
 from softsgx.native.abi import MAX_OPS, OpFlag, OpKind
@@ -116,7 +118,21 @@ class Answer:
     def plain_protect(self, gaps: Iterable[tuple[int, int]], prot: int) -> None:
         """Pass an mprotect on for the parts of a range that are not enclaves."""
         for start, end in gaps:
-            self._add(OpKind.PROTECT, start, end, prot)
+            self._add(OpKind.PROTECT, start, end, prot, file=(0, OpFlag.PLAIN))
+
+    def say_again(self, driver: Driver, ops: Iterable[bytes]) -> None:
+        """Add operations as they are by now: something that was said later came first.
+
+        The process may have written anything there: it is its own mappings' harm.
+        """
+        for raw in ops:
+            kind, _, start, end, *_, flags = _OP.unpack(raw)
+            if kind == OpKind.PROTECT and not flags & OpFlag.PLAIN:
+                low, high = start & -PAGE_SIZE, min(end, TASK_SIZE)
+                self.protect(driver, low, -(-high // PAGE_SIZE) * PAGE_SIZE)
+            else:
+                self.is_mapping |= kind != OpKind.PROTECT
+                self.ops.append(raw)
 
     def send(self, caller: Caller, address: int, context: bytes = b"") -> None:
         """Write the operations into the agent's answer; the rest waits for MOREOPS.
@@ -139,6 +155,7 @@ class Answer:
         tail = _TAIL.pack(
             len(now),
             more,
+            self.process.number(),
             int(secs.attributes.flags) if secs else 0,
             secs.attributes.xfrm if secs else 0,
             secs.ssaframesize if secs else 0,
@@ -159,6 +176,15 @@ class Answer:
     ) -> None:
         self.is_mapping |= kind != OpKind.PROTECT
         self.ops.append(_OP.pack(kind, prot, start, end, offset, *file))
+
+
+def said_ops(caller: Caller, address: int) -> list[bytes]:
+    """Read the operations of an answer that an agent has; those on protections only."""
+    raw = caller.read(address + TAIL_OFFSET, _TAIL.size + MAX_OPS * _OP.size)
+    count = min(int.from_bytes(raw[:4], "little"), MAX_OPS)
+    cut = range(_TAIL.size, _TAIL.size + count * _OP.size, _OP.size)
+    ops = [raw[at : at + _OP.size] for at in cut]
+    return [op for op in ops if _OP.unpack(op)[0] == OpKind.PROTECT]
 
 
 def _file(encl: Encl, fd: int | None) -> tuple[int, int]:

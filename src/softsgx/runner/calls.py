@@ -18,7 +18,14 @@ from softsgx.driver.epc.account import NOBODY
 from softsgx.driver.mm import Mm
 from softsgx.driver.vepc import VepcFile
 from softsgx.native.numbers import Call
-from softsgx.runner.answers import NOT_IMPLEMENTED, NOT_OURS, Answer, NewFd, Result
+from softsgx.runner.answers import (
+    NOT_IMPLEMENTED,
+    NOT_OURS,
+    Answer,
+    NewFd,
+    Result,
+    said_ops,
+)
 from softsgx.runner.code.sites import Sites
 from softsgx.runner.leaves import Leaves
 from softsgx.runner.task.context import Context
@@ -186,7 +193,8 @@ class Calls:
         answer = Answer(task.process, self.sites.code)
         answer.detach_unmapped()
         answer.send(task.caller, answer_at)
-        return 0
+        # What was said before it is about something that is gone.
+        return task.process.number()
 
     def _covers(self, task: UserTask, args: tuple[int, ...]) -> Result:
         start, length = args[:2]
@@ -270,6 +278,9 @@ class Calls:
         return 0
 
     def _moreops(self, task: UserTask, args: tuple[int, ...]) -> Result:
+        answer_at, said_at = args[:2]
+        if said_at:
+            return self._say_again(task, said_at, answer_at)
         ops = task.process.pending.pop(task.tid, [])
         answer = Answer(task.process, self.sites.code, ops, is_mapping=bool(ops))
         if not ops:
@@ -277,7 +288,15 @@ class Calls:
             made = task.process.mapping.pop(task.tid, [])
             _watch_evicted(task.mm, {encl for encl, _, _ in made})
             answer.allow(self._driver, made)
-        answer.send(task.caller, args[0])
+        answer.send(task.caller, answer_at)
+        return 0
+
+    def _say_again(self, task: UserTask, said_at: int, answer_at: int) -> Result:
+        """Answer what an answer would be now, and with it the rest of that one."""
+        ops = said_ops(task.caller, said_at)
+        answer = Answer(task.process, self.sites.code)
+        answer.say_again(self._driver, ops + task.process.pending.pop(task.tid, []))
+        answer.send(task.caller, answer_at)
         return 0
 
 

@@ -45,8 +45,12 @@ class Memory:
     def _peek(self, caller: Caller, args: tuple[int, ...]) -> int:
         """Read a word into the debugger's memory: args are pid, address, where to."""
         pid, address, to = args[1:4]
-        word = b""
-        for vma, at, size in self._enclaves(caller.tid, pid, address):
+        word, pieces = b"", self._enclaves(caller.tid, pid, address)
+        for vma, at, size in pieces:
+            # Its agent reads the code at a stop itself, if only it is there.
+            for place in (at, at + size - 1):
+                self._driver.resident(vma.encl, place)
+        for vma, at, size in pieces:
             word += self._read(vma, at, size)
         caller.write(to, word)
         return 0

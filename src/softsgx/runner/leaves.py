@@ -73,7 +73,9 @@ class Leaves:
         for _ in range(_MOST_OPERANDS):
             self._enclu(task, context, answer)
             if context.outcome != Outcome.RETRY:
-                return
+                break
+        # Others came between: what is said is what holds in the end.
+        answer.protect_changes(self._driver)
 
     def _enclu(self, task: UserTask, context: Context, answer: Answer) -> None:
         leaf = context.regs.rax & 0xFFFF_FFFF
@@ -101,7 +103,7 @@ class Leaves:
             answer.code.copied(encl, context.regs.rdx, context.regs.rcx)
         self._count(lp, leaf)
         self._taken(task, context, lp)
-        answer.protect_changes(self._driver)
+        answer.note_changes(self._driver)
         if moves:
             _store_xsave(task, context, lp)
 
@@ -142,6 +144,7 @@ class Leaves:
         code = context.error & (PFEC_W | PFEC_I | 1) | PFEC_U
         at = (context.address, code)
         self._page_fault(task, context, answer, at, by_sgx=bool(context.inside))
+        answer.protect_changes(self._driver)
 
     def _lost(self, context: Context) -> None:
         """Fault as at EPC pages that lost their power: their EPCM entries are gone."""
@@ -248,7 +251,7 @@ class Leaves:
         """
         address, error_code = at
         outcome = self._driver.fault(task.mm, address, error_code, from_enclave=by_sgx)
-        answer.protect_changes(self._driver)
+        answer.note_changes(self._driver)
         match outcome:
             case Abort():
                 context.outcome = Outcome.ABORT

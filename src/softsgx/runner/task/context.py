@@ -39,6 +39,7 @@ class Context:
     outcome: int = 0
     nops: int = 0
     more: int = 0
+    said: int = 0
     attributes: int = 0
     xfrm: int = 0
     ssaframesize: int = 0
@@ -69,7 +70,7 @@ class Context:
             *(self.inside, self.debug, self.tcs, self.aep, self.savefs, self.savegs),
             *(self.xsave, self.xsavesize, self.xcr0, self.vector, self.error),
             *(self.address, self.signo, self.sicode & _SIGNED, self.outcome),
-            *(self.nops, self.more),
+            *(self.nops, self.more, self.said),
             *(self.attributes, self.xfrm, self.ssaframesize, self.miscselect),
         )
 

@@ -29,6 +29,7 @@ from softsgx.runner.task.threads import (
 )
 
 _READ_IMPLIES_EXEC = 0x0400000
+_MOST_SAID = (1 << 31) - 1
 _NOT_ANYWHERE = os.O_PATH | os.O_APPEND | os.O_DIRECT
 _F_SEAL_FUTURE_WRITE = 0x10
 _NO_WRITES = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | _F_SEAL_FUTURE_WRITE
@@ -55,9 +56,16 @@ class Process:
     """Operations that did not fit in an answer, by thread."""
     mapping: dict[int, list[Where]] = field(default_factory=dict)
     """Where a thread's agent makes mappings of enclaves just now."""
+    said: int = 0
+    """How often its agents were told of mappings."""
 
     def __post_init__(self) -> None:
         self.membership = Membership(self.pid)
+
+    def number(self) -> int:
+        """Return the number of what is said next about its mappings: 31 bits."""
+        self.said = self.said % _MOST_SAID + 1
+        return self.said
 
     def become(self, pid: int) -> None:
         """Be another process that has the same memory: the one so far is gone."""
