@@ -200,8 +200,8 @@ def test_a_wrong_line_is_named(
 def test_whoever_may_not_read_the_seed_hears_who_may(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(path: Path, mode: str) -> None:
-        raise PermissionError(13, "Permission denied", str(path))
+    def refuse(*asked: object) -> None:
+        raise PermissionError(13, f"Permission denied: {asked}")
 
     monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(PlatformError, match=r"seed: only its owner may read it$"):
