@@ -5,7 +5,7 @@ from dataclasses import replace
 from softsgx.arch.secinfo import PageType
 from softsgx.driver.core import GuestParts
 from softsgx.driver.driver import Driver
-from softsgx.driver.paging.monitor import GuestKernel
+from softsgx.driver.paging.guest_kernel import GuestKernel
 from softsgx.driver.paging.pager import Pager
 from softsgx.machine.epc import Epc
 from softsgx.machine.model import Model

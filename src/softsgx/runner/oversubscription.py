@@ -6,7 +6,8 @@ from softsgx.driver.core import GuestParts
 from softsgx.driver.driver import Driver
 from softsgx.driver.epc.hierarchy import Hierarchy
 from softsgx.driver.epc.section import Run
-from softsgx.driver.paging.monitor import GuestKernel, Monitor
+from softsgx.driver.paging.guest_kernel import GuestKernel
+from softsgx.driver.paging.monitor import Monitor
 from softsgx.driver.paging.pager import Pager
 from softsgx.driver.paging.versions import VA_SLOT_COUNT
 from softsgx.driver.vepc import Vepc, VepcDevice
