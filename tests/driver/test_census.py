@@ -6,7 +6,7 @@ from softsgx.arch.addr import PAGE_SHIFT
 from softsgx.arch.secinfo import SecinfoFlags
 from softsgx.arch.secs import AttributeFlags
 from softsgx.driver.census import (
-    Run,
+    PageUse,
     TcsUse,
     enclave_use,
     epc_use,
@@ -33,8 +33,8 @@ def stage(world: World, pid: int) -> None:
     TCS_OWNER.write(raw, pid)
 
 
-def whole_map(world: World, most: int = 1000) -> list[Run]:
-    runs: list[Run] = []
+def whole_map(world: World, most: int = 1000) -> list[PageUse]:
+    runs: list[PageUse] = []
     at: int | None = 0
     while at is not None:
         more, at = page_map(world.encl, at, most)
@@ -125,9 +125,9 @@ def test_the_map_joins_what_is_alike() -> None:
     world.add(11, 1, REG_RX)
     world.driver.drain()
     assert whole_map(world) == [
-        Run(BASE, 8 * PAGE, "REG", "rw-", "rw-", (), evicted=False),
-        Run(BASE + 9 * PAGE, 2 * PAGE, "REG", "rw-", "rw-", (), evicted=False),
-        Run(BASE + 11 * PAGE, PAGE, "REG", "r-x", "r-x", (), evicted=False),
+        PageUse(BASE, 8 * PAGE, "REG", "rw-", "rw-", (), evicted=False),
+        PageUse(BASE + 9 * PAGE, 2 * PAGE, "REG", "rw-", "rw-", (), evicted=False),
+        PageUse(BASE + 11 * PAGE, PAGE, "REG", "r-x", "r-x", (), evicted=False),
     ]
 
 

@@ -69,7 +69,7 @@ class EnclaveUse:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class PageUse:
     """Neighbouring pages of an enclave that are alike; *rights* as EPCM has them.
 
     *most* is what a mapping of them may ask; *states* are names of EPCM's bits.
@@ -155,12 +155,12 @@ def enclave_use(encl: Encl) -> EnclaveUse:
     )
 
 
-def page_map(encl: Encl, first: int, most: int) -> tuple[list[Run], int | None]:
+def page_map(encl: Encl, first: int, most: int) -> tuple[list[PageUse], int | None]:
     """Return at most *most* runs of pages, from page number *first* on.
 
     And the page number to go on with; None: that was all.
     """
-    runs: list[Run] = []
+    runs: list[PageUse] = []
     for looked, stretch in enumerate(encl.pages_in_use(first)):
         if looked == most:
             return runs, stretch.index
@@ -217,9 +217,9 @@ def _tcs_use(core: Core, encl: Encl, index: int) -> TcsUse:
     )
 
 
-def _run(encl: Encl, stretch: Stretch) -> Run:
+def _run(encl: Encl, stretch: Stretch) -> PageUse:
     page, word = stretch.page, EpcmBits(stretch.word & 0xFF)
-    return Run(
+    return PageUse(
         start=encl.base + (stretch.index << PAGE_SHIFT),
         size=stretch.count * PAGE_SIZE,
         type=PageType(page.type).name,
@@ -234,7 +234,7 @@ def _letters(bits: int) -> str:
     return "".join(letter if bits & bit else "-" for bit, letter in _RIGHTS)
 
 
-def _joins(one: Run, two: Run) -> bool:
+def _joins(one: PageUse, two: PageUse) -> bool:
     return replace(one, start=two.start, size=two.size) == two and (
         one.start + one.size == two.start
     )

@@ -111,23 +111,23 @@ class Tables(Protocol):
 
 
 class NoTables:
-    """Those of a process whose pages cannot be taken out."""
+    """The page tables of a process from which no page can be taken out."""
 
     can_evict = False
 
     def watch(self, encl: "Encl") -> bool:
-        """Do nothing: none of its pages is out by way of these."""
+        """Return False: a hole is no page fault there, and no page is ever out."""
         del encl
         return False
 
     def protect(self, encl: "Encl", runs: list[tuple[int, int]]) -> None:
-        """Do nothing: it is never asked."""
+        """Do nothing: pages of such a process stay."""
 
     def unprotect(self, encl: "Encl", runs: list[tuple[int, int]]) -> None:
-        """Do nothing, for the same reason."""
+        """Do nothing: no page was protected."""
 
     def changes(self, tid: int) -> bool:
-        """Do not ask."""
+        """Return False: the thread need not say when it has."""
         del tid
         return False
 

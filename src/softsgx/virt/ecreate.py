@@ -11,12 +11,12 @@ from softsgx.encls.operand import check_aligned
 from softsgx.machine.model import Model
 from softsgx.machine.processor import Processor
 from softsgx.virt.kvm import Kvm
-from softsgx.virt.operands import Run, run_with
+from softsgx.virt.operands import RunLeaf, run_with
 
 _U32 = 0xFFFF_FFFF
 
 
-def handle_ecreate(lp: Processor, check: Callable[[Secs], None], run: Run) -> None:
+def handle_ecreate(lp: Processor, check: Callable[[Secs], None], run: RunLeaf) -> None:
     """Copy PAGEINFO and the SECS once, judge them, and let the leaf have the copies."""
     rbx, memory = lp.regs.rbx, lp.memory
     check_aligned(rbx, Pageinfo.ALIGN, "RBX")

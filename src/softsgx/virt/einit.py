@@ -15,7 +15,7 @@ from softsgx.arch.sigstruct import Sigstruct
 from softsgx.encls.operand import check_aligned, set_result
 from softsgx.machine.machine import Machine
 from softsgx.machine.processor import Processor
-from softsgx.virt.operands import Run, run_with
+from softsgx.virt.operands import RunLeaf, run_with
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,11 @@ class Judge(Protocol):
 
 
 def handle_einit(
-    machine: Machine, lp: Processor, launchkey: bytes, run: Run, judge: Judge | None
+    machine: Machine,
+    lp: Processor,
+    launchkey: bytes,
+    run: RunLeaf,
+    judge: Judge | None,
 ) -> None:
     """Ask *judge*; run the leaf with the operands that were judged.
 

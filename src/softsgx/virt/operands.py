@@ -5,7 +5,7 @@ from collections.abc import Callable
 from softsgx.machine.memory import Linear
 from softsgx.machine.processor import Processor
 
-Run = Callable[[Processor], None]
+RunLeaf = Callable[[Processor], None]
 """The leaf itself, on the platform's machine."""
 
 
@@ -29,7 +29,7 @@ class _Copied:
         return self._memory.page(address, write=write)
 
 
-def run_with(lp: Processor, copies: dict[int, bytes], run: Run) -> None:
+def run_with(lp: Processor, copies: dict[int, bytes], run: RunLeaf) -> None:
     """Run a leaf that finds *copies* where their originals are, by address."""
     memory = lp.memory
     lp.memory = _Copied(memory, copies)

@@ -105,7 +105,7 @@ class Cgroup:
             at = stop
 
     def list_in(self, chunk: int, pages: int) -> None:
-        """Do so for pages of one chunk of 512."""
+        """Enter, or strike out, so many pages of one chunk of 512."""
         left = self.chunks.get(chunk, 0) + pages
         if left:
             self.chunks[chunk] = left

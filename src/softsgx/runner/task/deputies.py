@@ -17,7 +17,7 @@ _PATIENCE_S = 0.5
 
 
 class LateError(OSError):
-    """It was not done by now; it will be at some time."""
+    """What was to be done is not done by now; it will be at some time."""
 
     def __init__(self) -> None:
         super().__init__(errno.EAGAIN, os.strerror(errno.EAGAIN))
@@ -37,7 +37,7 @@ class Errand:
         self._result: Any = None
 
     def wait(self, seconds: float) -> Any:  # noqa: ANN401 -- whatever it is
-        """Return what came of it, or raise it; LateError."""
+        """Return what came of the errand, or raise it; LateError."""
         if not self._done.acquire(timeout=seconds):
             raise LateError
         if self._failure is not None:
@@ -45,14 +45,14 @@ class Errand:
         return self._result
 
     def then(self, do: Callable[[], None]) -> bool:
-        """Have something done after it; False: it is over, with all that came after."""
+        """Have something done afterwards; False: all is over, what came after too."""
         with self._lock:
             if not self.is_over:
                 self._after.append(do)
             return not self.is_over
 
     def carry_out(self) -> None:
-        """Do it, and what comes after."""
+        """Do what was to be done, and what comes after."""
         try:
             self._result = self._do()
         except BaseException as failure:  # noqa: BLE001 -- who waits raises it
@@ -73,7 +73,7 @@ class Errand:
 
 
 class Deputies:
-    """As many as are late, and one."""
+    """The threads that do errands: as many as are late, and one."""
 
     def __init__(self) -> None:
         self._free: list[_Deputy] = []
@@ -91,12 +91,12 @@ class Deputies:
 
     @property
     def patience(self) -> float:
-        """Seconds to wait for one."""
+        """Seconds to wait for an errand."""
         self._late = [errand for errand in self._late if not errand.is_over]
         return _PATIENCE_S / (1 + len(self._late))
 
     def give_up(self, errand: Errand) -> None:
-        """Take note that nobody waits for one any more."""
+        """Take note that nobody waits for an errand any more."""
         self._late.append(errand)
 
 

@@ -137,31 +137,31 @@ class PageTables:
 
 
 class ForeignTables(PageTables):
-    """Those of a process that may keep us waiting, which we do not for long."""
+    """Page tables of a process that may keep us waiting: we do not wait for long."""
 
     _deputies = Deputies()
     _late: Errand | None = None
 
     def watch(self, encl: Encl) -> bool:
-        """Do as the others, and say that mappings change where that takes long."""
+        """Have holes be page faults; False also where that takes long."""
         try:
             return bool(self._do(partial(super().watch, encl)))
         except LateError:
             return False
 
     def protect(self, encl: Encl, runs: list[tuple[int, int]]) -> None:
-        """Do as the others; LateError: the pages have to stay."""
+        """Let nobody write pages from now on; LateError: they have to stay."""
         self._do(partial(super().protect, encl, runs))
 
     def unprotect(self, encl: Encl, runs: list[tuple[int, int]]) -> None:
-        """Do as the others, after what is late."""
+        """Let pages be written again, after what is late."""
         do = partial(super().unprotect, encl, runs)
         if self._late is None or not self._late.then(do):
             with suppress(LateError):
                 self._do(do)
 
     def close(self) -> None:
-        """Let go of them, when nothing is done to them any more."""
+        """Let go of the tables, when nothing is done to them any more."""
         if self._late is not None and self._late.then(self._userfault.close):
             self._disinherit()
         else:

@@ -230,7 +230,7 @@ class _Maps:
 
 
 def _source_at(pid: int, addr: int) -> Source | None:
-    """Do what _Maps does with one question; OSError where the kernel takes none."""
+    """Return what is mapped at an address, by one question; OSError: none is taken."""
     if addr >= TASK_SIZE:
         return None
     try:
