@@ -38,7 +38,7 @@ class Asked:
         return found(view)
 
     def at_or_open(self, directory: int, address: int, flags: int) -> View:
-        """Return the view at a path, or with AT_EMPTY_PATH and no path of what is open."""
+        """Return the view at a path; with AT_EMPTY_PATH and none, of what is open."""
         follow = not flags & AT_SYMLINK_NOFOLLOW
         if not flags & AT_EMPTY_PATH:
             return self.at(directory, address, follow=follow)
