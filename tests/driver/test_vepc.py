@@ -9,6 +9,7 @@ import pytest
 from softsgx.arch.faults import PFEC_I, PFEC_P, PFEC_SGX, PFEC_U, PFEC_W
 from softsgx.driver.core import Core
 from softsgx.driver.driver import Driver
+from softsgx.driver.epc.account import Account, Scarce, Shares
 from softsgx.driver.fault import Abort, Signal
 from softsgx.driver.mm import Mm
 from softsgx.driver.protocols import NotYetError
@@ -240,6 +241,33 @@ def test_without_an_epc_page_a_touch_is_sigbus() -> None:
     assert (outcome.signo, outcome.si_code, outcome.address) == (7, 2, AT)
     monitor.driver.release(other)
     assert monitor.touch(0) == Abort()
+
+
+def test_pages_are_in_their_users_share_until_the_file_is_closed() -> None:
+    # Ours: where Linux counts them is the cgroup.
+    monitor, shares = Monitor(), Shares(6)
+    account = Account(1000, {Scarce.PAGES: shares})
+    monitor.driver.account = lambda: account
+    for end in (monitor.driver.release, VepcFile.lose):
+        file = monitor.driver.open_vepc(FakeMemory())
+        with refused(errno.ENOMEM):
+            file.vepc.fault(0, 4)
+        file.vepc.fault(0, 2)
+        file.vepc.fault(1, 2)
+        assert shares.room(1000) == 0
+        with refused(errno.ENOMEM):
+            file.vepc.fault(3)
+        end(file)
+        assert shares.room(1000) == 3
+
+
+def test_a_page_that_the_epc_has_not_is_in_nobodys_share() -> None:
+    monitor, shares = Monitor(), Shares(100)
+    account = Account(1000, {Scarce.PAGES: shares})
+    monitor.driver.account = lambda: account
+    with refused(errno.ENOMEM):
+        monitor.driver.open_vepc(FakeMemory()).vepc.fault(0, 9)
+    assert shares.room(1000) == 50
 
 
 def test_a_full_epc_waits_a_while_for_files_that_were_closed() -> None:

@@ -11,8 +11,9 @@ from typing import Any, cast
 import pytest
 
 from softsgx.driver.mm import Vma
+from softsgx.driver.protocols import NotYetError
 from softsgx.native import lib
-from softsgx.runner.code.host_code import HLT
+from softsgx.runner.code.host_code import HLT, INT3
 from softsgx.runner.code.sites import CPUID, ENCLU, Sites
 from softsgx.runner.task.caller import Caller
 from softsgx.runner.task.files import Files
@@ -164,6 +165,38 @@ def test_code_is_seen_as_it_stands_and_its_pages_come_for_it(patient: Patient) -
         seen = patient.sites.seen(task, end - 4, 6)
         assert seen == b"\x90\xf4\x01\xd7\x0f\x0b"
         assert not encl.evicted
+
+
+def test_a_breakpoint_is_judged_when_a_slow_file_has_given_its_pages(
+    patient: Patient,
+) -> None:
+    """Opened, and closed again."""
+    task, encl = patient.start(b""), patient.world.encl
+    site = BASE + 2 * PAGE - 2
+    enclave_page(patient, 1)[-6:] = b"\x90" * 4 + CPUID_BYTES
+    enclave_page(patient, 2)[:2] = b"\x90\xc3"
+    for page in (site - 4, BASE + 2 * PAGE):
+        patient.sites.code.fetched(encl, page, page)
+    assert evict_slow(patient) == 2
+    seen = []
+    for do in (patient.sites.trap, patient.sites.resumed):
+        for _ in range(2):
+            with pytest.raises(NotYetError) as wait:
+                do(task, site)
+            wait.value.fetch()
+        do(task, site)
+        assert not encl.evicted
+        seen.append(enclave_page(patient, 1)[-2])
+        evict_slow(patient)
+    assert seen == [CPUID_BYTES[0], INT3]
+
+
+def evict_slow(patient: Patient) -> int:
+    """Evict both pages of the code, each to a place that one waits for once."""
+    patient.world.driver.drain()
+    gone = evict(patient.world.driver, patient.world.encl, 1, 2)
+    patient.world.memory.store.waits = 2
+    return gone
 
 
 @pytest.mark.parametrize("index", [0, 4, 5, 200])

@@ -80,7 +80,7 @@ class Driver(Core):
 
     def open_vepc(self, memory: EnclMemory, mode: int = os.O_RDWR) -> VepcFile:
         """Make what open(2) of /dev/sgx_vepc gives; *memory* stays as it is."""
-        return VepcFile(memory, mode, self.vepc.open())
+        return VepcFile(memory, mode, self.vepc.open(self.account()))
 
     def ioctl(self, file: File, task: Task, cmd: int, arg: int) -> int:
         """Run an ioctl; OSError has the errno, ERESTARTSYS included.

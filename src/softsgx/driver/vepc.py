@@ -14,6 +14,7 @@ from softsgx.arch.errors import SgxError
 from softsgx.arch.faults import GeneralProtection
 from softsgx.driver.core import Core
 from softsgx.driver.encl import Encl
+from softsgx.driver.epc.account import Account, Scarce
 from softsgx.driver.epc.section import Run, Section
 from softsgx.driver.errnos import refuse
 from softsgx.driver.protocols import EnclMemory
@@ -48,9 +49,9 @@ class VepcDevice:
         for first, size in runs:
             self._numbers.give(first, size)
 
-    def open(self) -> "Vepc":
-        """Give a virtual EPC without a page."""
-        return Vepc(self)
+    def open(self, account: Account | None = None) -> "Vepc":
+        """Give a virtual EPC without a page; *account*: of whom its pages are."""
+        return Vepc(self, account or Account())
 
 
 @dataclass(frozen=True, order=True)
@@ -65,8 +66,9 @@ class Placed:
 class Vepc:
     """One open file; *runs* are its pages, in the file's order."""
 
-    def __init__(self, device: VepcDevice):
+    def __init__(self, device: VepcDevice, account: Account):
         self._device, self._core = device, device.core
+        self._account = account
         self.runs: list[Placed] = []
 
     def has(self, page: int) -> bool:
@@ -82,8 +84,13 @@ class Vepc:
         """Give pages to places that have none; ENOMEM: the access is SIGBUS."""
         gaps = list(self._gaps(index, index + count))
         wanted = sum(size for _, size in gaps)
-        self._core.make_room(wanted)
-        given = self._core.section.alloc_run(wanted, listed=False)
+        self._account.take(Scarce.PAGES, wanted)
+        try:
+            self._core.make_room(wanted)
+            given = self._core.section.alloc_run(wanted, listed=False)
+        except OSError:
+            self._account.give(Scarce.PAGES, wanted)
+            raise
         for at, size in gaps:
             self._place(at, size, given)
 
@@ -148,6 +155,7 @@ class Vepc:
         pinned = [page for page in self._used() if self._core.kernel.eremove(page)]
         for run in self.runs:
             self._give(run, set(pinned))
+        self.settle()
         self.runs.clear()
         for page in self._device.zombies:
             if self._core.kernel.eremove(page):
@@ -155,6 +163,10 @@ class Vepc:
             else:
                 self._core.take_back(page, 1)
         self._device.zombies = pinned
+
+    def settle(self) -> None:
+        """Give back what it has of its account."""
+        self._account.give(Scarce.PAGES, sum(run.count for run in self.runs))
 
     def _used(self) -> list[int]:
         """Return the EPC pages that EREMOVE would not leave alone, in order."""
@@ -187,3 +199,7 @@ class VepcFile(Encl):
         self.vepc = vepc
         self.waits = 0
         """How often a page was waited for since there last was one."""
+
+    def settle(self) -> None:
+        """Give back what it has of its account: its machine is gone."""
+        self.vepc.settle()

@@ -5,7 +5,7 @@ the page tables which pages were used; nobody tells us, so pages are young when 
 were loaded since somebody came by last.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Protocol
 
 from softsgx.arch.secinfo import PageType
@@ -94,8 +94,12 @@ class Reclaimer:
 
     def let_nobody_be(self) -> bool:
         """End an enclave's turn; say whether one had it."""
+        self._left = 0
+        return self._end_turn()
+
+    def _end_turn(self) -> bool:
         had = self._favoured != 0
-        self._favoured = self._left = 0
+        self._favoured = 0
         return had
 
     def reclaim(self, wanted: int) -> None:
@@ -103,30 +107,37 @@ class Reclaimer:
         space = self._space
         more = min(MORE_PAGES, space.pages // _SHARE)
         goal = max(wanted, min(wanted + more, space.pages // 2))
-        vain = 0
-        while space.free < goal:
-            chosen = list(self._clusters(goal - space.free))
-            if chosen and vain < _MOST_IN_VAIN:
-                vain = 0 if self._write_out(chosen) else vain + 1
-            elif self._favoured and not (space.free and self.has_held):
-                self._favoured = vain = 0
-            else:
-                break
+        while space.free < goal and self._some_out(
+            lambda: self._clusters(goal - space.free),
+            lambda: bool(space.free and self.has_held),
+        ):
+            pass
         self._is_crowded = space.free < goal and self.has_held
 
     def reclaim_within(self, cgroup: Cgroup) -> int:
         """Evict up to 16 pages of a cgroup and all below it; return how many went."""
-        vain = 0
+        return self._some_out(
+            lambda: self._charged_to(cgroup, NR_TO_SCAN), lambda: False
+        )
+
+    def _some_out(
+        self,
+        choose: Callable[[], Iterator[tuple[Encl, int]]],
+        is_enough: Callable[[], bool],
+    ) -> int:
+        """Evict what is chosen, once some of it can go; return how many pages went.
+
+        Where nothing can, the turn of who is let be ends, unless there *is enough*.
+        """
         while True:
-            chosen = list(self._charged_to(cgroup, NR_TO_SCAN))
-            if chosen and vain < _MOST_IN_VAIN:
+            for _ in range(_MOST_IN_VAIN):
+                chosen = list(choose())
                 gone = self._write_out(chosen)
-                vain += 1
                 if gone:
                     return gone
-            elif self._favoured:
-                self._favoured = vain = 0
-            else:
+                if not chosen:
+                    break
+            if is_enough() or not self._end_turn():
                 return 0
 
     def _write_out(self, chosen: Iterable[tuple[Encl, int]]) -> int:

@@ -155,6 +155,11 @@ class EnclaveCode:
                     out[where] = cell[at]
         return bytes(out)
 
+    def places(self, encl: Encl, address: int) -> set[int]:
+        """Return the addresses that `trap` and `resumed` look at."""
+        at = address % PAGE_SIZE
+        return self._of(encl).places(address, encl.index(address), at)
+
     def trap(self, encl: Encl, address: int, tid: int) -> Trap:
         """Judge a breakpoint that a thread met inside; opens and closes windows."""
         for site, window in list(self._of(encl).windows.items()):

@@ -38,6 +38,19 @@ class Marks:
     windows: dict[int, Window] = field(default_factory=dict)
     """By the instruction's address."""
 
+    def places(self, address: int, index: int, offset: int) -> set[int]:
+        """Return where a breakpoint at an address, or its window, has its bytes.
+
+        *index*, *offset*: its page, and where it is there.
+        """
+        page = self.pages.get(index)
+        size, before = page.forbidden.get(offset, (0, 0)) if page else (0, 0)
+        found = {address, address - before, address + size}
+        for site, window in self.windows.items():
+            if address == site or address in window.saved:
+                found |= {site, *window.saved}
+        return found
+
     def page(self, index: int) -> CodePage:
         """Return what is known of a page, by its number."""
         return self.pages.setdefault(index, CodePage())

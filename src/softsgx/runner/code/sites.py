@@ -72,17 +72,24 @@ class Sites:
         return known == kind
 
     def trap(self, task: UserTask, address: int) -> Trap:
-        """Judge a breakpoint that a thread met inside an enclave."""
+        """Judge a breakpoint that a thread met inside an enclave.  NotYetError."""
         vma = task.mm.find(address)
         if vma is None:
             return Trap.FOREIGN
+        self._bring(vma.encl, address)
         return self.code.trap(vma.encl, address, task.tid)
 
     def resumed(self, task: UserTask, address: int) -> None:
-        """Take note that a thread resumes at an instruction that is forbidden."""
+        """Take note that a thread resumes at what is forbidden.  NotYetError."""
         vma = task.mm.find(address)
         if vma is not None:
+            self._bring(vma.encl, address)
             self.code.resumed(vma.encl, address)
+
+    def _bring(self, encl: Encl, address: int) -> None:
+        """Bring the pages that have bytes of a breakpoint: a file may be slow."""
+        for place in self.code.places(encl, address):
+            self._driver.resident(encl, place)
 
     def seen(self, task: UserTask, address: int, size: int) -> bytes:
         """Return what code has there, sites as they are; its pages come for it.
