@@ -12,6 +12,8 @@
 #define NR_close 3
 #define NR_stat 4
 #define NR_fstat 5
+#define NR_statfs 137
+#define NR_process_vm_readv 310
 #define NR_lstat 6
 #define NR_lseek 8
 #define NR_mmap 9
@@ -253,5 +255,6 @@ _Static_assert(sizeof(struct k_rt_sigframe) == 440, "rt_sigframe");
 
 /* Bytes 464.. of the FXSAVE image: how long the kernel's frame really is. */
 #define FP_SW_BYTES 464
+#define PROC_SUPER_MAGIC_ 0x9fa0
 #define FP_XSTATE_MAGIC1 0x46505853u
 #define XSTATE_BV 512

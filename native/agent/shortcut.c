@@ -32,6 +32,8 @@ static int may_copy(void)
  * what came of it, and its arguments. */
 __attribute__((used)) HIDDEN u8 *shortcut_gate(struct k_sigcontext *mc)
 {
+	if (mc->rax == NR_rt_sigaction)
+		return action_gate(mc, may_copy());
 	return may_copy() ? path_gate(mc) : 0;
 }
 

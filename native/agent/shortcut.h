@@ -17,3 +17,5 @@ HIDDEN int sent_in_shortcut(const struct frame *f);
 
 /* ---- paths.c: which gate a call may go by, or that it is done; NULL if it is to trap ---- */
 HIDDEN u8 *path_gate(struct k_sigcontext *mc);
+/* ---- actions.c: the same of rt_sigaction, also where a copy must not fault ---- */
+HIDDEN u8 *action_gate(const struct k_sigcontext *mc, int may_fault);

@@ -72,10 +72,15 @@ def test_calls_of_one_page_are_taken_and_their_stubs_lie_behind_the_code(
     assert (next_stub + SHORTCUT_SIZE) // 4096 == first // 4096
 
 
+@pytest.mark.parametrize("number", [2, 4, 6, 13, 21, 257, 262, 269, 332, 437, 439])
+def test_calls_that_would_trap_often_are_taken(tmp_path: Path, number: int) -> None:
+    assert len(taken(tmp_path, f"mov ${number}, %eax\n{CALL}")) == 1
+
+
 @pytest.mark.parametrize(
     "other",
     [
-        pytest.param("mov $0, %eax\n" + CALL, id="not about a path"),
+        pytest.param("mov $0, %eax\n" + CALL, id="a call that does not trap"),
         pytest.param("mov $257, %eax\nsyscall\nnop\n", id="nothing to replace"),
         pytest.param(
             "test %edi, %edi\njne 1f\nmov $257, %eax\nsyscall\n1: cmp $-4096, %rax\n",

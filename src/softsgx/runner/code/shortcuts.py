@@ -1,4 +1,4 @@
-"""Shortcuts: code that need not trap, system calls about paths and CPUIDs.
+"""Shortcuts: code that need not trap: calls about paths, rt_sigaction, CPUIDs.
 
 Such an instruction, with what stands behind it, can give way to a jump, if no other
 jump leads between them and what stands behind means the same elsewhere.  What the jump
@@ -27,11 +27,11 @@ from softsgx.runner.code.text import (
 
 _TAILS = (bytes.fromhex("0f05 483d00f0ffff"), bytes.fromhex("0f05 3d00f0ffff"))
 """SYSCALL, and a comparison of RAX or EAX with the last errno."""
-_PATH_CALL = re.compile(
-    rb"\xb8(?:[\x02\x04\x06\x15]\0|[\x01\x06\x0d\x4c\xb5\xb7]\x01)\0\0"
+_NUMBER = re.compile(
+    rb"\xb8(?:[\x02\x04\x06\x0d\x15]\0|[\x01\x06\x0d\x4c\xb5\xb7]\x01)\0\0"
 )
-"""open, stat, lstat, access; openat, newfstatat, faccessat, statx, openat2 and
-faccessat2, as EAX gets their numbers."""
+"""open, stat, lstat, rt_sigaction, access; openat, newfstatat, faccessat, statx,
+openat2 and faccessat2, as EAX gets their numbers."""
 _BEFORE = 16
 _LARGEST = 1 << 14
 _MOST = 64
@@ -55,7 +55,7 @@ def shortcuts(fd: int, size: int, cpuids: Iterable[int]) -> tuple[int, ...]:
     if code is None or code[0] + code[2] > min(size, 1 << SHORTCUT_SHIFT):
         return ()
     offset, _, length, _ = code
-    calls = _path_calls(fd, offset, length)
+    calls = _calls(fd, offset, length)
     here = [at for at in cpuids if offset <= at < offset + length][:_MOST]
     if not calls and not here:
         return ()
@@ -74,17 +74,17 @@ def _with_stubs(taken: dict[int, int], stub: int, end: int) -> Iterator[int]:
         stub += SHORTCUT_SIZE
 
 
-def _path_calls(fd: int, offset: int, length: int) -> list[int]:
+def _calls(fd: int, offset: int, length: int) -> list[int]:
     found: list[int] = []
     for tail in _TAILS:
         here = islice(candidates(fd, offset, length, tail), _MOST_CANDIDATES)
-        found += [at for at in here if _is_about_path(fd, at)]
+        found += [at for at in here if _is_wanted(fd, at)]
     return sorted(found)[:_MOST]
 
 
-def _is_about_path(fd: int, at: int) -> bool:
+def _is_wanted(fd: int, at: int) -> bool:
     before = max(0, at - _BEFORE)
-    return bool(_PATH_CALL.search(read_at(fd, at - before, before)))
+    return bool(_NUMBER.search(read_at(fd, at - before, before)))
 
 
 def _room_behind(fd: int, end: int) -> tuple[int, int]:
