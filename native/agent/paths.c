@@ -168,13 +168,23 @@ long ask_about_path(const struct k_sigcontext *mc, int opens)
 	return ret == -IN_PART_OURS_CODE ? -NOT_OURS_CODE : ret;
 }
 
+/* A number alone can only be a descriptor's name where those are. */
+static int is_only_number(u64 argument)
+{
+	char copy[PATH_SIZE];
+	u64 fs[15]; /* struct statfs */
+
+	return copy_path(copy, argument) && is_descriptor(copy, copy) &&
+	       (sys(NR_statfs, ".", fs) || fs[0] != PROC_SUPER_MAGIC_);
+}
+
 /* A program that is told of a view by its arguments may read links first. */
 void paths_init(const u64 *stack)
 {
 	u64 count = stack[0];
 
 	for (u64 i = 1; i <= count; i++)
-		if (likely_at(stack[i]) == A_VIEW) {
+		if (likely_at(stack[i]) == A_VIEW && !is_only_number(stack[i])) {
 			views_watch();
 			return;
 		}

@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <linux/seccomp.h>
+#include <pthread.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -17,9 +18,10 @@
 #include <unistd.h>
 
 #include "gen_abi.h"
-#include "softsgx.h"
+#include "plain.h"
 
 #define USER64_CS 0x33
+#define MASKED_AT_ONCE 32 /* entries of the agent's table; the first are taken first */
 
 /* ---- waiting ---- */
 
@@ -53,15 +55,44 @@ static long wait_stop(pid_t tid, pid_t tgid, int *status)
 	}
 }
 
-long softsgx_wait_child(pid_t pid)
+/* There is news of a child, which is not a stop that wait_stop waits for. */
+static int has_news(pid_t pid)
 {
 	siginfo_t info = {0};
+
+	return !waitid(P_PID, pid, &info, WEXITED | WSTOPPED | WNOHANG | WNOWAIT) &&
+	       info.si_pid == pid && info.si_code != CLD_TRAPPED;
+}
+
+long softsgx_wait_child(pid_t pid)
+{
 	int status;
 
-	if (waitid(P_PID, pid, &info, WEXITED | WSTOPPED | WNOHANG | WNOWAIT) ||
-	    info.si_pid != pid || info.si_code == CLD_TRAPPED)
-		return -1; /* or a stop that wait_stop waits for */
-	return waitpid(pid, &status, WNOHANG | WUNTRACED) == pid ? status : -1;
+	return has_news(pid) && waitpid(pid, &status, WNOHANG | WUNTRACED) == pid ?
+		       status : -1;
+}
+
+/* The stop of an execve raises SIGCHLD as one of the first process does, for which the
+ * main thread waits (attend.c): it would be woken each time.  So there is none meanwhile,
+ * and what it could not hear of it is told. */
+static void hear_stops(int hears)
+{
+	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+	static unsigned int deaf;
+	struct sigaction act;
+
+	if (!softsgx_first_process)
+		return;
+	pthread_mutex_lock(&lock);
+	deaf += hears ? -1u : 1;
+	if (!sigaction(SIGCHLD, NULL, &act)) {
+		act.sa_flags &= ~SA_NOCLDSTOP;
+		act.sa_flags |= deaf ? SA_NOCLDSTOP : 0;
+		sigaction(SIGCHLD, &act, NULL);
+	}
+	pthread_mutex_unlock(&lock);
+	if (hears && has_news(softsgx_first_process))
+		kill(getpid(), SIGCHLD);
 }
 
 /* ---- beginning ---- */
@@ -83,26 +114,19 @@ static const uint8_t stub[STUB_SIZE] = {
 	0x0f, 0x05,				      /* 1: syscall */
 };
 
-static long swap_code(pid_t pid, struct softsgx_start *start)
+static long swap_code(int mem, struct softsgx_start *start)
 {
-	uint64_t at = start->rip & -4096ul, words[STUB_SIZE / 8];
+	uint64_t at = start->rip & -4096ul;
 
-	memcpy(words, stub, sizeof(words));
-	for (size_t i = 0; i < STUB_SIZE / 8; i++) {
-		long word;
-
-		errno = 0;
-		word = ptrace(PTRACE_PEEKTEXT, pid, at + 8 * i, 0);
-		if (errno || ptrace(PTRACE_POKETEXT, pid, at + 8 * i, words[i]))
-			return -errno;
-		start->code[i] = (uint64_t)word;
-	}
+	if (pread(mem, start->code, STUB_SIZE, at) != STUB_SIZE ||
+	    pwrite(mem, stub, STUB_SIZE, at) != STUB_SIZE)
+		return -EFAULT;
 	return 0;
 }
 
 /* Have a process that stands at the end of its execve begin with the stub.  Signals
  * wait until the agent lets them: there is no stack to run a handler on. */
-static long prepare(pid_t pid, struct softsgx_start *start)
+static long prepare(pid_t pid, struct softsgx_start *start, int *mem)
 {
 	struct user_regs_struct regs;
 	uint64_t all = ~0ul;
@@ -114,7 +138,8 @@ static long prepare(pid_t pid, struct softsgx_start *start)
 		return -ENOEXEC;
 	start->rip = regs.rip;
 	start->rsp = regs.rsp;
-	ret = swap_code(pid, start);
+	*mem = open_memory(pid);
+	ret = *mem < 0 ? *mem : swap_code(*mem, start);
 	if (ret < 0)
 		return ret;
 	regs.rip &= -4096ul;
@@ -179,7 +204,7 @@ static void end(pid_t tgid)
  * and whether there is a second filter: nothing, if there is no agent. */
 void softsgx_read_hidden(pid_t tid, uint64_t data, struct softsgx_start *start)
 {
-	struct abi_masked table[MAX_MASKED];
+	struct abi_masked table[MASKED_AT_ONCE];
 	struct abi_config head;
 
 	start->blocked = start->pending = start->filtered = 0;
@@ -188,13 +213,17 @@ void softsgx_read_hidden(pid_t tid, uint64_t data, struct softsgx_start *start)
 	start->filtered = head.filtered;
 	if (!head.masked)
 		return;
-	if (read_memory(tid, data + MASKED_OFFSET, table, sizeof(table)) != sizeof(table))
-		return;
 	for (size_t i = 0; i < MAX_MASKED; i++) {
-		if (table[i].tid != (uint32_t)tid)
+		const struct abi_masked *m = &table[i % MASKED_AT_ONCE];
+
+		if (m == table &&
+		    read_memory(tid, data + MASKED_OFFSET + i * sizeof(*table), table,
+				sizeof(table)) != sizeof(table))
+			return;
+		if (m->tid != (uint32_t)tid)
 			continue;
-		start->blocked = table[i].blocked;
-		start->pending = table[i].pending;
+		start->blocked = m->blocked;
+		start->pending = m->pending;
 		return;
 	}
 }
@@ -202,29 +231,44 @@ void softsgx_read_hidden(pid_t tid, uint64_t data, struct softsgx_start *start)
 /* Let an execve go on, and have the program that comes of it begin with a call to us.
  * data: the agent's.  Returns its pid, 0 if there is none.  start->error: ENOEXEC, it is none for an agent
  * and goes on without; another, it was killed. */
+long follow_exec(const struct exec *e, struct softsgx_start *start, int *mem)
+{
+	int executed;
+	long ret;
+
+	softsgx_read_hidden(e->tid, e->data, start);
+	if (ptrace(PTRACE_SEIZE, e->tid, 0, PTRACE_O_TRACEEXEC | PTRACE_O_EXITKILL))
+		return -errno; /* traced by another: the caller answers */
+	hear_stops(0);
+	ret = answer_continue(e->listener, e->id);
+	/* If the execve fails this stops it; if not, the other stop comes first. */
+	ptrace(PTRACE_INTERRUPT, e->tid, 0, 0);
+	executed = wait_executed(e->tid, e->tgid);
+	hear_stops(1);
+	if (!executed)
+		return 0;
+	if (ret < 0) { /* what we trace is not who asked */
+		ptrace(PTRACE_DETACH, e->tgid, 0, 0);
+		return 0;
+	}
+	ret = prepare(e->tgid, start, mem);
+	start->error = -ret;
+	__atomic_store_n(&start->pid, e->tgid, __ATOMIC_RELEASE);
+	if (ret < 0 && ret != -ENOEXEC)
+		end(e->tgid);
+	else
+		ptrace(PTRACE_DETACH, e->tgid, 0, 0);
+	return e->tgid;
+}
+
 long softsgx_follow_exec(int listener, uint64_t id, pid_t tid, pid_t tgid, uint64_t data,
 			 struct softsgx_start *start)
 {
-	long ret;
+	const struct exec exec = {listener, id, tid, tgid, data};
+	int mem = -1;
+	long ret = follow_exec(&exec, start, &mem);
 
-	softsgx_read_hidden(tid, data, start);
-	if (ptrace(PTRACE_SEIZE, tid, 0, PTRACE_O_TRACEEXEC | PTRACE_O_EXITKILL))
-		return -errno; /* traced by another: the caller answers */
-	ret = answer_continue(listener, id);
-	/* If the execve fails this stops it; if not, the other stop comes first. */
-	ptrace(PTRACE_INTERRUPT, tid, 0, 0);
-	if (!wait_executed(tid, tgid))
-		return 0;
-	if (ret < 0) { /* what we trace is not who asked */
-		ptrace(PTRACE_DETACH, tgid, 0, 0);
-		return 0;
-	}
-	ret = prepare(tgid, start);
-	start->error = -ret;
-	__atomic_store_n(&start->pid, tgid, __ATOMIC_RELEASE);
-	if (ret < 0 && ret != -ENOEXEC)
-		end(tgid);
-	else
-		ptrace(PTRACE_DETACH, tgid, 0, 0);
-	return tgid;
+	if (mem >= 0)
+		close(mem);
+	return ret;
 }

@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #include "gen_abi.h"
-#include "softsgx.h"
+#include "plain.h"
 
 #define MAX_STACK_WORDS 8192
 #define FIRST_STACK_WORDS 512
@@ -162,8 +162,7 @@ static size_t nearby(const uint64_t *addresses, size_t count)
 	return n;
 }
 
-/* The byte over those of the addresses at which CPUID stands; the others become 0. */
-static void rewrite_sites(int mem, uint64_t *addresses, size_t count, uint8_t byte)
+void rewrite_sites(int mem, uint64_t *addresses, size_t count, uint8_t byte)
 {
 	uint8_t code[PAGE + 1];
 
@@ -187,7 +186,7 @@ static void rewrite_sites(int mem, uint64_t *addresses, size_t count, uint8_t by
 	}
 }
 
-static int open_memory(pid_t pid)
+int open_memory(pid_t pid)
 {
 	char path[32];
 	int fd;
@@ -222,16 +221,16 @@ long softsgx_rewrite_cpuid(int listener, uint64_t id, pid_t pid, uint64_t *addre
 	return 0;
 }
 
-/* The program's own bytes back over the stub, and its CPUIDs rewritten. */
-static long write_code(int mem, const struct softsgx_start *start, uint64_t *addresses,
-		       size_t count, uint8_t byte)
+long write_code(int mem, const struct softsgx_image *image,
+		const struct softsgx_start *start, uint64_t *addresses, size_t count)
 {
-	uint64_t at = start->rip & -PAGE;
-	long ret;
+	const struct abi_config *head = (const void *)image->config;
+	uint8_t byte = head->flags & CONFIGFLAG_WATCHED ? SITE_HLT : SITE_INT3;
 
-	ret = pwrite(mem, start->code, STUB_SIZE, at) == STUB_SIZE ? 0 : -EFAULT;
+	if (pwrite(mem, start->code, STUB_SIZE, start->rip & -PAGE) != STUB_SIZE)
+		return -EFAULT;
 	rewrite_sites(mem, addresses, count, byte);
-	return ret;
+	return 0;
 }
 
 static void fill_config(struct abi_config *head, const struct softsgx_start *start)
@@ -244,26 +243,15 @@ static void fill_config(struct abi_config *head, const struct softsgx_start *sta
 	head->filtered = (uint32_t)start->filtered;
 }
 
-/* Put the agent into a process that called from the stub; of the addresses those stay
- * at which a CPUID was rewritten. */
-long softsgx_inject(int listener, uint64_t id, const struct softsgx_image *image,
-		    const struct softsgx_start *start, uint64_t *addresses, size_t count)
+long write_agent(int listener, uint64_t id, const struct softsgx_image *image,
+		 const struct softsgx_start *start, const uint64_t *addresses, size_t count)
 {
-	int mem = open_waiting(listener, id, start->pid);
 	struct pieces pieces;
 	struct abi_config head;
 	uint64_t auxv, real, ours = AGENT_BASE + VDSO_OFFSET;
 	uint64_t sites = image->data + image->config_size;
-	long ret;
 
-	if (mem < 0)
-		return mem;
 	memcpy(&head, image->config, sizeof(head));
-	ret = write_code(mem, start, addresses, count,
-			 head.flags & CONFIGFLAG_WATCHED ? SITE_HLT : SITE_INT3);
-	close(mem);
-	if (ret < 0)
-		return ret;
 	if (count > MAX_SITES)
 		count = MAX_SITES;
 	fill_config(&head, start);
@@ -286,4 +274,19 @@ long softsgx_inject(int listener, uint64_t id, const struct softsgx_image *image
 	if (!softsgx_waits(listener, id))
 		return -ESRCH;
 	return write_pieces(start->pid, &pieces);
+}
+
+/* Put the agent into a process that called from the stub; of the addresses those stay
+ * at which a CPUID was rewritten. */
+long softsgx_inject(int listener, uint64_t id, const struct softsgx_image *image,
+		    const struct softsgx_start *start, uint64_t *addresses, size_t count)
+{
+	int mem = open_waiting(listener, id, start->pid);
+	long ret;
+
+	if (mem < 0)
+		return mem;
+	ret = write_code(mem, image, start, addresses, count);
+	close(mem);
+	return ret < 0 ? ret : write_agent(listener, id, image, start, addresses, count);
 }

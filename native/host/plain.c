@@ -182,6 +182,8 @@ static int answer(const struct call *call, int64_t value)
 static int follow(const struct call *call)
 {
 	pid_t pid = call->is->pid;
+	const struct exec exec = {call->listener, call->is->id, pid, pid,
+				  call->tree->image.data};
 	struct waiting *w;
 	long ret;
 	int error;
@@ -191,16 +193,16 @@ static int follow(const struct call *call)
 	w = waiting_new(call->listener, pid);
 	if (!w)
 		return 0;
-	ret = softsgx_follow_exec(call->listener, call->is->id, pid, pid,
-				  call->tree->image.data, &w->start);
+	ret = follow_exec(&exec, &w->start, &w->mem);
 	error = ret > 0 ? w->start.error : 0;
 	waiting_release(w, ret <= 0 || error == ENOEXEC);
 	/* Of one that had to be killed Python tells: it takes the start. */
 	return ret >= 0 && (!error || error == ENOEXEC);
 }
 
-static int inject(const struct call *call, const struct softsgx_start *start)
+static int inject(const struct call *call, const struct waiting *w)
 {
+	const struct softsgx_start *start = &w->start;
 	struct softsgx_files *files = call->tree->files;
 	struct places places = {.count = 0};
 	struct abi_bare bare[MAX_BARE];
@@ -211,10 +213,11 @@ static int inject(const struct call *call, const struct softsgx_start *start)
 	if (files && places_of_program(files, start->pid, &places))
 		return 0;
 	image = image_now(call->tree, bare);
-	if (softsgx_inject(call->listener, call->is->id, &image, start, places.at,
-			   places.count))
+	if (write_code(w->mem, &image, start, places.at, places.count) ||
+	    write_agent(call->listener, call->is->id, &image, start, places.at,
+			places.count))
 		return 0;
-	shortcuts_write(call->listener, call->is->id, start->pid, &places.shortcuts);
+	shortcuts_write(w->mem, &places.shortcuts);
 	return 1;
 }
 
@@ -225,7 +228,7 @@ static int begin(const struct call *call)
 
 	if (!w)
 		return 0;
-	done = inject(call, &w->start);
+	done = inject(call, w);
 	waiting_release(w, done);
 	return done && answer(call, 0);
 }
@@ -252,17 +255,22 @@ static long places_of_text(const struct call *call, struct places *places)
 
 static int text(const struct call *call)
 {
+	int mem, is_watched = call->is->data.args[5] != 0; /* by a debugger */
 	struct places places = {.count = 0};
 
 	if (places_of_text(call, &places))
 		return 0;
-	if (places.count)
-		softsgx_rewrite_cpuid(call->listener, call->is->id, call->is->pid,
-				      places.at, places.count,
-				      call->is->data.args[5] ? SITE_HLT : SITE_INT3);
-	if (!call->is->data.args[5]) /* no debugger looks on */
-		shortcuts_write(call->listener, call->is->id, call->is->pid,
-				&places.shortcuts);
+	if (is_watched)
+		places.shortcuts.count = 0;
+	if (!places.count && !places.shortcuts.count)
+		return answer(call, 0);
+	mem = open_waiting(call->listener, call->is->id, call->is->pid);
+	if (mem >= 0) {
+		rewrite_sites(mem, places.at, places.count,
+			      is_watched ? SITE_HLT : SITE_INT3);
+		shortcuts_write(mem, &places.shortcuts);
+		close(mem);
+	}
 	return answer(call, 0);
 }
 

@@ -4,6 +4,32 @@
 #include "known.h"
 #include "softsgx.h"
 
+/* ---- exec.c ---- */
+
+struct exec {
+	int listener;
+	uint64_t id;
+	pid_t tid, tgid;
+	uint64_t data; /* see softsgx_follow_exec */
+};
+/* The same; *mem becomes its memory, for the caller to close, or stays. */
+long follow_exec(const struct exec *e, struct softsgx_start *start, int *mem);
+
+/* ---- inject.c ---- */
+
+/* A process's memory, through its protections; and of one of which a thread waits. */
+int open_memory(pid_t pid);
+int open_waiting(int listener, uint64_t id, pid_t pid);
+/* The byte over those of the addresses at which CPUID stands; the others become 0. */
+void rewrite_sites(int mem, uint64_t *addresses, size_t count, uint8_t byte);
+/* softsgx_inject in two steps.  The program's own bytes back over the stub, and its
+ * CPUIDs rewritten; the agent. */
+long write_code(int mem, const struct softsgx_image *image,
+		const struct softsgx_start *start, uint64_t *addresses, size_t count);
+long write_agent(int listener, uint64_t id, const struct softsgx_image *image,
+		 const struct softsgx_start *start, const uint64_t *addresses,
+		 size_t count);
+
 /* ---- waiting.c ---- */
 
 struct waiting {
@@ -12,6 +38,7 @@ struct waiting {
 	pid_t pid;
 	unsigned int users; /* threads that are at its execve or its call */
 	int is_done;
+	int mem; /* from the stop at its execve until it is done, or -1 */
 	struct softsgx_start start;
 };
 
@@ -52,5 +79,6 @@ long places_of_program(struct softsgx_files *files, pid_t pid, struct places *p)
 
 /* ---- shortcut.c ---- */
 
-/* In code that was just mapped, of a process of which a thread waits for us. */
-void shortcuts_write(int listener, uint64_t id, pid_t pid, const struct shortcuts *all);
+/* In code that was just mapped; mem: the memory of a process of which a thread waits
+ * for us. */
+void shortcuts_write(int mem, const struct shortcuts *all);

@@ -133,15 +133,10 @@ static void write_some(int mem, const struct shortcut *s, size_t n)
 		pwrite(mem, code, size, s[0].site);
 }
 
-void shortcuts_write(int listener, uint64_t id, pid_t pid, const struct shortcuts *all)
+void shortcuts_write(int mem, const struct shortcuts *all)
 {
-	int mem = all->count ? open_waiting(listener, id, pid) : -ENOENT;
-
-	if (mem < 0)
-		return;
 	for (size_t i = 0, n; i < all->count; i += n) {
 		n = neighbours(&all->at[i], all->count - i);
 		write_some(mem, &all->at[i], n);
 	}
-	close(mem);
 }

@@ -103,7 +103,6 @@ int pulse_end(struct softsgx_pulse *pulse, uint32_t beat);
 API long softsgx_inject(int listener, uint64_t id, const struct softsgx_image *image,
 			const struct softsgx_start *start, uint64_t *addresses,
 			size_t count);
-int open_waiting(int listener, uint64_t id, pid_t pid);
 #define SITE_INT3 0xcc
 #define SITE_HLT 0xf4
 API long softsgx_rewrite_cpuid(int listener, uint64_t id, pid_t pid,

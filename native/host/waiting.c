@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "plain.h"
 
@@ -13,6 +14,13 @@
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct waiting *all_waiting;
+
+static void close_memory(struct waiting *w)
+{
+	if (w->mem >= 0)
+		close(w->mem);
+	w->mem = -1;
+}
 
 /* Forget those that are done, and such as match: of one process, or, with pid 0, that
  * were killed.  The lock is ours. */
@@ -32,6 +40,7 @@ static size_t sweep(int listener, pid_t pid)
 			continue;
 		}
 		*at = w->next;
+		close_memory(w);
 		free(w);
 	}
 	return left;
@@ -45,6 +54,7 @@ struct waiting *waiting_new(int listener, pid_t pid)
 		return NULL;
 	w->listener = listener;
 	w->pid = pid;
+	w->mem = -1;
 	w->users = 1;
 	pthread_mutex_lock(&lock);
 	if (sweep(listener, pid) >= MAX_WAITING)
@@ -67,6 +77,8 @@ struct waiting *waiting_of(int listener, pid_t pid, struct softsgx_start *taken)
 	if (w && taken) {
 		*taken = w->start;
 		w->is_done = 1;
+		if (!w->users)
+			close_memory(w);
 	} else if (w) {
 		w->users++;
 	}
@@ -79,6 +91,8 @@ void waiting_release(struct waiting *w, int is_done)
 	pthread_mutex_lock(&lock);
 	w->users--;
 	w->is_done |= is_done;
+	if (w->is_done && !w->users)
+		close_memory(w);
 	pthread_mutex_unlock(&lock);
 }
 

@@ -143,6 +143,48 @@ def test_ctrl_z_stops_and_fg_goes_on(tmp_path: Path) -> None:
     os.close(master)
 
 
+def test_softsgx_stops_with_its_program_while_others_begin(tmp_path: Path) -> None:
+    begin = "(for i in $(seq 20); do /bin/true; done) &"
+    script = f"{begin} {begin} {begin} kill -STOP $$; wait; exit 3"
+    for _ in range(5):
+        with subprocess.Popen(under_softsgx("sh", "-c", script), cwd=tmp_path) as run:
+            stopped = _stops(run.pid)
+            run.send_signal(signal.SIGCONT if stopped else signal.SIGKILL)
+            assert stopped
+            assert run.wait() == 3
+
+
+def _stops(pid: int) -> bool:
+    """Wait until a child stops; it may take its time."""
+    for _ in range(200):
+        found, status = os.waitpid(pid, os.WUNTRACED | os.WNOHANG)
+        if found:
+            return os.WIFSTOPPED(status)
+        time.sleep(0.1)
+    return False
+
+
+@pytest.mark.parametrize(
+    ("where", "words", "filters"),
+    [
+        ("/", "1 -n 15", 1),
+        ("/proc/self/fd", "1", 2),
+        ("/dev/fd", "15", 2),
+        ("/", "/proc/self/fd/15", 2),
+        ("/", "/dev/sgx_enclave 1", 2),
+    ],
+)
+def test_who_is_told_of_nothing_of_ours_has_one_filter(
+    where: str, words: str, filters: int
+) -> None:
+    script = f"cd {where}; exec sh -c 'grep ^Seccomp_f /proc/$$/status' {words}"
+    found = [
+        int(run([*before, "sh", "-c", script], Path("/")).stdout.split()[1])
+        for before in ([], under_softsgx())
+    ]
+    assert found[1] - found[0] == filters
+
+
 def _state(pid: int) -> str:
     """Give the state letter of a process, or nothing when there is none."""
     try:
