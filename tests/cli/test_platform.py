@@ -33,7 +33,9 @@ def test_what_it_is_can_be_shown(tmp_path: Path) -> None:
     assert shown["features"] == ["sgx1"]
     assert shown["state"] == "off"
     assert shown["identity"].startswith("softsgx-")
-    assert f"state            {shown['state']}" in platform("show", where).output
+    table = platform("show", where).output
+    assert f"state            {shown['state']}\n" in table
+    assert f"xfrm             {shown['xfrm']:#x}\n" in table
 
 
 @pytest.mark.parametrize(

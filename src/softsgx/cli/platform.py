@@ -30,6 +30,9 @@ from softsgx.service.control import Operator, Unserved
 from softsgx.service.places import Ownership
 
 
+_MASKS = ("xfrm", "feature_control")
+
+
 @click.group
 def command() -> None:
     """Platforms that last: a directory with a model, a seed and MSRs.
@@ -118,7 +121,7 @@ def show(*, directory: Path, as_json: bool) -> None:
         print(json.dumps(shown, indent=2))
         return
     for name, value in shown.items():
-        print(f"{name:16} {' '.join(value) if isinstance(value, list) else value}")
+        print(f"{name:16} {_in_words(name, value)}")
 
 
 @command.command
@@ -225,10 +228,17 @@ def _describe(platform: Platform) -> dict[str, object]:
         "switched": _last_switch(platform),
         "features": _features(model),
         "devices": [f"/dev/{name}" for name in nodes(platform.machine())],
-        "xfrm": f"{model.xfrm:#x}",
+        "xfrm": model.xfrm,
         "epc_bytes": model.epc_bytes,
         "max_size_64": model.max_size_64,
         "cpusvn": record.cpusvn.hex(),
-        "feature_control": f"{int(record.feature_control):#x}",
+        "feature_control": int(record.feature_control),
         "lepubkeyhash": record.lepubkeyhash.hex(),
     }
+
+
+def _in_words(name: str, value: object) -> str:
+    """Return a value as a person reads it: lists in a line, masks in hex."""
+    if isinstance(value, list):
+        return " ".join(value)
+    return f"{value:#x}" if name in _MASKS else str(value)
