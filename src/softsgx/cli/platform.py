@@ -29,7 +29,6 @@ from softsgx.platform.platform import RECORD_NAME, Platform
 from softsgx.service.control import Operator, Unserved
 from softsgx.service.places import Ownership
 
-
 _MASKS = ("xfrm", "feature_control")
 
 
