@@ -6,46 +6,11 @@
  * what the driver allows the enclave's code.
  *
  * The agent itself works on the second mapping, the supervisor on its own.
- *
- * To close it at each last exit would make short calls several times slower.  So in
- * normal mode it falls at an exit that comes a while after the one before, or as long as
- * all this takes less than a fortieth of the time, with a credit for the first calls, and
- * a larger one each time that host code was seen looking; in exact mode always.
  */
 #include "agent.h"
 
-#define SHARE 40		/* one part of so many may be spent */
-#define CREDIT (1l << 25)	/* ticks: about ten milliseconds */
-#define CREDIT_SEEN (1l << 30)	/* after host code looked */
-#define MOST_CREDIT (1l << 32)
-#define MOST_PASSED (1l << 30)	/* between two exits: the rest others may have worked */
-#define TSC_REFUSED ((u64)-EFAULT_)
-#define CLOCK_THREAD_CPUTIME_ 3
-#define TICKS_A_NS 3		/* about */
 #define PF_WRITE 2
 #define PF_FETCH 0x10
-
-u64 clock_ns(u32 which)
-{
-	struct k_timespec time;
-
-	sys(NR_clock_gettime, which, &time);
-	return (u64)time.seconds * 1000000000 + (u64)time.nanoseconds;
-}
-
-static u64 ticks(void)
-{
-	int refused = (A.config.flags & CONFIGFLAG_NO_RDTSC) != 0;
-	u64 now = refused ? TSC_REFUSED : agent_tsc();
-
-	return now == TSC_REFUSED ? clock_ns(CLOCK_MONOTONIC_) * TICKS_A_NS : now;
-}
-
-/* Of this thread alone: on a busy machine others work meanwhile. */
-static u64 worked(void)
-{
-	return clock_ns(CLOCK_THREAD_CPUTIME_) * TICKS_A_NS;
-}
 
 /* ---- what is mapped ---- */
 
@@ -59,19 +24,25 @@ static void open_runs(const struct curtain *c)
 	}
 }
 
-static void close_runs(const struct enclave *e)
+/* Where nothing lies between them, all at once. */
+static void close_runs(struct enclave *e)
 {
-	const struct curtain *c = &e->curtain;
+	struct curtain *c = &e->curtain;
 	const struct run *runs = c->runs;
+	int lets_go = price_closing(&c->price, runs_allowed(c));
 
 	abort_withdraw(e->base, e->base + e->size);
 	for (u32 i = 0, next; i < c->nr_runs; i = next) {
+		u64 start = runs[i].start;
+
 		for (next = i + 1; next < c->nr_runs; next++)
 			if (runs[next].start != runs[next - 1].end)
 				break;
-		sys(NR_mprotect, runs[i].start, runs[next - 1].end - runs[i].start,
-		    PROT_NONE_);
+		if (lets_go)
+			sys(NR_madvise, start, runs[next - 1].end - start, MADV_DONTNEED_);
+		sys(NR_mprotect, start, runs[next - 1].end - start, PROT_NONE_);
 	}
+	price_closed(&c->price);
 }
 
 static void set_state(struct curtain *c, enum curtain_state state)
@@ -88,8 +59,7 @@ void curtain_init(struct enclave *e)
 {
 	struct curtain *c = &e->curtain;
 
-	c->credit = CREDIT;
-	c->looked = ticks();
+	price_init(&c->price);
 	set_state(c, runs_init(c) ? CURTAIN_CLOSED : CURTAIN_NONE);
 }
 
@@ -112,9 +82,13 @@ static void give_up(struct curtain *c)
 
 static void lift(struct enclave *e)
 {
+	struct curtain *c = &e->curtain;
+
+	price_opening(&c->price);
 	abort_withdraw(e->base, e->base + e->size);
-	open_runs(&e->curtain);
-	set_state(&e->curtain, CURTAIN_OPEN);
+	open_runs(c);
+	set_state(c, CURTAIN_OPEN);
+	price_opened(&c->price, runs_allowed(c));
 }
 
 /* A thread is about to be inside, and counted.  Either who is closing sees it, or it sees
@@ -122,56 +96,30 @@ static void lift(struct enclave *e)
 void curtain_open(struct enclave *e)
 {
 	struct curtain *c = &e->curtain;
-	u64 begun;
 
 	if (!is_state(c, CURTAIN_CLOSED))
 		return;
 	lock_enclaves();
-	begun = worked();
-	if (is_state(c, CURTAIN_CLOSED)) {
+	if (is_state(c, CURTAIN_CLOSED))
 		lift(e);
-		c->opening = (s64)(worked() - begun);
-		c->credit -= c->opening;
-	}
 	unlock_enclaves();
-}
-
-/* At a last exit.  One that comes long after the one before is always free. */
-static int affordable(struct curtain *c)
-{
-	u64 now;
-	s64 passed;
-
-	if (A.config.flags & CONFIGFLAG_EXACT)
-		return 1;
-	now = ticks();
-	passed = (s64)(now - c->looked);
-	c->looked = now;
-	if (passed > 0)
-		c->credit += (passed < MOST_PASSED ? passed : MOST_PASSED) / SHARE;
-	if (c->credit > MOST_CREDIT)
-		c->credit = MOST_CREDIT;
-	return c->credit > 0 || passed > SHARE * c->opening;
 }
 
 /* A thread is inside no more, and not counted. */
 void curtain_leave(struct enclave *e)
 {
 	struct curtain *c = &e->curtain;
-	u64 begun;
 
 	if (!is_state(c, CURTAIN_OPEN) || __atomic_load_n(&e->threads, __ATOMIC_SEQ_CST) ||
-	    !affordable(c))
+	    !price_is_right(&c->price))
 		return;
 	lock_enclaves();
-	begun = worked();
 	if (is_state(c, CURTAIN_OPEN)) {
 		set_state(c, CURTAIN_CLOSED);
 		if (__atomic_load_n(&e->threads, __ATOMIC_SEQ_CST))
 			set_state(c, CURTAIN_OPEN);
 		else
 			close_runs(e);
-		c->credit -= (s64)(worked() - begun);
 	}
 	unlock_enclaves();
 }
@@ -215,20 +163,13 @@ static const struct run *hidden(u64 address, u64 needed)
 	return run && (run->prot & needed) == needed ? run : 0;
 }
 
-/* Who looked once is likely to look again: it is to find the curtain closed. */
-static void looked_at(struct curtain *c)
-{
-	if (c->credit < CREDIT_SEEN)
-		c->credit = CREDIT_SEEN;
-}
-
 /* The run whose rights a closed curtain keeps from host code; NULL. */
 const struct run *curtain_met_outside(u64 address, u64 needed)
 {
 	const struct run *run = hidden(address, needed);
 
 	if (run)
-		looked_at(&enclave_of(address)->curtain);
+		price_of_look(&enclave_of(address)->curtain.price);
 	return run;
 }
 

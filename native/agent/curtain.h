@@ -19,13 +19,21 @@ enum curtain_state {
 	CURTAIN_CLOSED,	/* nothing of the runs can be accessed natively */
 };
 
-/* What is behind, and how long it may take: see curtain.c. */
+/* What hiding it costs, in ticks of the clock: see price.c. */
+struct price {
+	s64 looked;		/* at the clock, when a thread left last */
+	s64 credit;		/* may be spent */
+	s64 last;		/* what it was to open it and to close it */
+	s64 begun;		/* what goes on now */
+	s64 faults;		/* of the process, when it was opened */
+	s64 present, let_go;	/* of them, those whose pages are there; that will come again */
+};
+
+/* What is behind. */
 struct curtain {
 	struct run *runs;	/* lowest first */
 	u32 nr_runs, state;
-	u64 looked;		/* at the clock */
-	s64 credit;		/* its ticks that may be spent */
-	s64 opening;		/* what it took last */
+	struct price price;
 };
 
 /* ---- runs.c; whoever calls has the lock of the enclaves ---- */
@@ -35,6 +43,19 @@ HIDDEN const struct run *runs_at(const struct curtain *c, u64 address);
 /* 0: there is no room for one more. */
 HIDDEN int runs_cut(struct curtain *c, u64 start, u64 end);
 HIDDEN int runs_set(struct curtain *c, u64 start, u64 end, u64 prot);
+HIDDEN u64 runs_allowed(const struct curtain *c);
+
+/* ---- price.c; the same, but for price_is_right ---- */
+#define CLOCK_MONOTONIC_ 1
+HIDDEN u64 clock_ns(u32 which);
+HIDDEN u64 agent_tsc(void); /* entry.S; -EFAULT if the thread may not */
+HIDDEN void price_init(struct price *p);
+HIDDEN void price_of_look(struct price *p);
+HIDDEN void price_opening(struct price *p);
+HIDDEN void price_opened(struct price *p, u64 allowed);
+HIDDEN int price_closing(struct price *p, u64 allowed);
+HIDDEN void price_closed(struct price *p);
+HIDDEN int price_is_right(struct price *p);
 
 /* ---- curtain.c ---- */
 HIDDEN void curtain_init(struct enclave *e);
@@ -51,9 +72,6 @@ HIDDEN void curtain_change_begin(u64 start, u64 length);
 HIDDEN void curtain_change_end(u64 start, u64 length, int gone);
 HIDDEN long curtain_protect(const struct abi_op *op);
 HIDDEN long curtain_map(const struct abi_op *op);
-#define CLOCK_MONOTONIC_ 1
-HIDDEN u64 clock_ns(u32 which);
-HIDDEN u64 agent_tsc(void); /* entry.S; -EFAULT if the thread may not */
 
 /* ---- abort.c ---- */
 #define MAX_FAILURES 1000 /* in a row, to map something */

@@ -63,6 +63,7 @@
 #define NR_fchmodat 268
 #define NR_utimensat 280
 #define NR_renameat2 316
+#define NR_getrusage 98
 #define NR_ptrace 101
 #define NR_waitid 247
 #define NR_prctl 157
@@ -147,6 +148,7 @@
 #define MAP_NORESERVE_ 0x4000
 #define MAP_FIXED_NOREPLACE_ 0x100000
 
+#define MADV_DONTNEED_ 4
 #define MADV_DONTFORK_ 10
 #define MADV_DONTDUMP_ 16
 #define MADV_WIPEONFORK_ 18
@@ -203,6 +205,10 @@
 
 struct k_timespec {
 	int64_t seconds, nanoseconds;
+};
+
+struct k_rusage {
+	uint64_t times[4], sizes[4], minor_faults, others[9];
 };
 
 struct k_stack {

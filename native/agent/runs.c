@@ -108,3 +108,14 @@ int runs_set(struct curtain *c, u64 start, u64 end, u64 prot)
 	}
 	return insert(c, at, run);
 }
+
+/* Pages, of those where anything is. */
+u64 runs_allowed(const struct curtain *c)
+{
+	u64 bytes = 0;
+
+	for (u32 i = 0; i < c->nr_runs; i++)
+		if (c->runs[i].prot)
+			bytes += c->runs[i].end - c->runs[i].start;
+	return bytes >> 12;
+}

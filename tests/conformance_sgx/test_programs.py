@@ -54,6 +54,7 @@ def test_the_program_sees_the_same_in_exact_mode(
         "more_than_epc",
         "evicted",
         "look_from_outside",
+        "look_at_large",
         "edmm",
         "fork_shared",
         "parallel",
