@@ -37,7 +37,7 @@ _PIECE = 1 << 20
 _EH_FRAME_HDR = 0x6474E550
 PF_X = 1
 _PT_LOAD = 1
-_EHDR_SIZE = 64
+_EHDR_SIZE, _PHDR_SIZE = 64, 56
 _SDATA4_DATAREL = 0x3B
 _UDATA4 = 0x03
 
@@ -96,25 +96,22 @@ def _instructions(
 
 def segments_of(fd: int) -> list[Segment]:
     """Return the PT_LOADs of an ELF; none if it is not one."""
+    return [segment for kind, segment in _program_headers(fd) if kind == _PT_LOAD]
+
+
+def _program_headers(fd: int) -> Iterator[tuple[int, Segment]]:
+    """Yield the kind of each program header of an ELF, and what it is of."""
     head = read_at(fd, _EHDR_SIZE, 0)
     if len(head) < _EHDR_SIZE or head[:5] != b"\x7fELF\x02":
-        return []
-    phoff, phentsize, phnum = _program_headers(head)
-    out = []
-    for number in range(phnum):
-        raw = read_at(fd, 56, phoff + number * phentsize)
-        if len(raw) < 56:
-            break
-        kind, flags, offset, vaddr, _, filesz = struct.unpack_from("<IIQQQQ", raw)
-        if kind == _PT_LOAD:
-            out.append((offset, vaddr, filesz, flags))
-    return out
-
-
-def _program_headers(head: bytes) -> tuple[int, int, int]:
+        return
     (phoff,) = struct.unpack_from("<Q", head, 32)
     phentsize, phnum = struct.unpack_from("<HH", head, 54)
-    return phoff, phentsize, min(phnum, _MOST_SEGMENTS)
+    for number in range(min(phnum, _MOST_SEGMENTS)):
+        raw = read_at(fd, _PHDR_SIZE, phoff + number * phentsize)
+        if len(raw) < _PHDR_SIZE:
+            return
+        kind, flags, offset, vaddr, _, filesz = struct.unpack_from("<IIQQQQ", raw)
+        yield kind, (offset, vaddr, filesz, flags)
 
 
 def candidates(fd: int, offset: int, size: int, wanted: bytes = CPUID) -> Iterator[int]:
@@ -137,13 +134,7 @@ class Functions:
         self._base = 0
         self._starts: tuple[int, ...] = ()
         self._frames: tuple[int, ...] = ()
-        head = read_at(fd, _EHDR_SIZE, 0)
-        phoff, phentsize, phnum = _program_headers(head)
-        for number in range(phnum):
-            raw = read_at(fd, 56, phoff + number * phentsize)
-            if len(raw) < 56:
-                break
-            kind, _, offset, vaddr, _, filesz = struct.unpack_from("<IIQQQQ", raw)
+        for kind, (offset, vaddr, filesz, _) in _program_headers(fd):
             if kind == _EH_FRAME_HDR:
                 self._base = vaddr
                 pairs = _search_table(read_at(fd, filesz, offset))
