@@ -125,6 +125,15 @@ def test_an_owner_signs_every_change(policies: Policies) -> None:
         policies.apply(elsewhere, owner.sign(elsewhere), WHO)
 
 
+def test_what_is_locked_is_said_before_a_signature_is_asked_for(
+    policies: Policies,
+) -> None:
+    policies.own(Owner().key, "", WHO)
+    policies.lock(ALL_LISTS, WHO)
+    with pytest.raises(Refused, match="signing is locked"):
+        policies.change(with_alice, WHO)
+
+
 def test_an_owner_hands_over_with_a_signature(policies: Policies) -> None:
     first, second = Owner(), Owner()
     policies.own(first.key, "", WHO)

@@ -92,10 +92,11 @@ class Policies:
         with self._changing("policy-refused", who):
             state = self._state()
             old = self._load(state)
+            new = how(old.policy)
+            # A lock first: no signature would open it.
+            check_change(old.policy, new, old.locks, self._identity)
             if old.owner is not None:
                 raise Refused("the owner must sign for it: --toml prints what to sign")
-            new = how(old.policy)
-            check_change(old.policy, new, old.locks, self._identity)
             self._hold(state, encode_policy(new), "", (old.policy, new), who)
             return new
 
