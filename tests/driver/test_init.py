@@ -16,7 +16,7 @@ from softsgx.driver import uapi
 from softsgx.driver.build import EINIT_ROUNDS, EINIT_SPINS
 from softsgx.driver.errnos import ERESTARTSYS
 from softsgx.driver.gate import StockGate
-from softsgx.driver.mm import Mm
+from softsgx.driver.protocols import Task
 from softsgx.launch.decision import Decision, Refusal
 from softsgx.launch.request import Request
 from tests.driver.fakes import PAGE, SCRATCH, World, refused, signing_key, swap
@@ -115,8 +115,8 @@ def spoil(world: World, wrong: str) -> None:
 
 
 class Denying(StockGate):
-    def judge(self, mm: Mm, request: Request) -> Decision:
-        assert not any(encl.initialized for encl in mm.encls)
+    def judge(self, task: Task, request: Request) -> Decision:
+        assert not any(encl.initialized for encl in task.mm.encls)
         assert request.mrsigner
         return Decision(rule="signing", reason="a test", refusal=Refusal.SIGNER)
 
@@ -136,9 +136,11 @@ class Watching(StockGate):
     def __init__(self) -> None:
         self.failures: list[tuple[bytes, str]] = []
 
-    def failed(self, mm: Mm, request: Request, decision: Decision, why: str) -> None:
+    def failed(
+        self, task: Task, request: Request, decision: Decision, why: str
+    ) -> None:
         assert decision.is_allowed
-        assert not any(encl.initialized for encl in mm.encls)
+        assert not any(encl.initialized for encl in task.mm.encls)
         self.failures.append((request.mrsigner, why))
 
 
@@ -175,8 +177,8 @@ def test_the_gate_hears_what_failed_after_it_agreed(
 
 
 class Listing(StockGate):
-    def judge(self, mm: Mm, request: Request) -> Decision:
-        del mm, request
+    def judge(self, task: Task, request: Request) -> Decision:
+        del task, request
         keys = (b"a" * 32, b"b" * 32, b"c" * 32)
         return Decision(rule="launch", reason="a test", launchkeys=keys)
 

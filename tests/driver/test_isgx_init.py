@@ -12,7 +12,7 @@ from softsgx.driver import isgx_uapi as uapi
 from softsgx.driver.build import EINIT_ROUNDS, EINIT_SPINS
 from softsgx.driver.errnos import ERESTARTSYS
 from softsgx.driver.gate import StockGate
-from softsgx.driver.mm import Mm
+from softsgx.driver.protocols import Task
 from softsgx.driver.uapi import PROT_EXEC
 from softsgx.launch.decision import Decision, Refusal
 from softsgx.launch.request import Request
@@ -147,13 +147,15 @@ class Judge(StockGate):
         self.asked: list[Request] = []
         self.whys: list[str] = []
 
-    def judge(self, mm: Mm, request: Request) -> Decision:
-        del mm
+    def judge(self, task: Task, request: Request) -> Decision:
+        del task
         self.asked.append(request)
         return self.decision
 
-    def failed(self, mm: Mm, request: Request, decision: Decision, why: str) -> None:
-        del mm, request, decision
+    def failed(
+        self, task: Task, request: Request, decision: Decision, why: str
+    ) -> None:
+        del task, request, decision
         self.whys.append(why)
 
 

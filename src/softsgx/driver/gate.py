@@ -36,6 +36,15 @@ REFUSAL_ERRNOS = {Refusal.ATTRIBUTE: errno.EACCES, Refusal.SIGNER: errno.EPERM}
 """What INIT answers, as the posted patches did."""
 
 
+Wait = Callable[[Callable[[], None]], None]
+"""Does what may take long: others may come between."""
+
+
+def at_once(do: Callable[[], None]) -> None:
+    """Do it while nobody comes between."""
+    do()
+
+
 class Gate(Protocol):
     """The owner's policy as the driver sees it."""
 
@@ -43,14 +52,16 @@ class Gate(Protocol):
     def memory(self) -> MemoryRules:
         """The rules for executable memory that hold now."""
 
-    def judge(self, mm: Mm, request: Request) -> Decision:
-        """Decide about an INIT, and write it down."""
+    def judge(self, task: Task, request: Request) -> Decision:
+        """Decide about an INIT, and write it down, while others may come between."""
 
-    def failed(self, mm: Mm, request: Request, decision: Decision, why: str) -> None:
+    def failed(
+        self, task: Task, request: Request, decision: Decision, why: str
+    ) -> None:
         """Write down that EINIT refused an enclave all the same."""
 
-    def note(self, mm: Mm, breaches: list[Breach]) -> None:
-        """Write down what breaks memory rules."""
+    def note(self, mm: Mm, breaches: list[Breach], wait_for: Wait = at_once) -> None:
+        """Write down what breaks memory rules, and *wait_for* that."""
 
     def note_static(self, mm: Mm, why: str) -> None:
         """Write down that an enclave wants to map pages after INIT and may not."""
@@ -75,15 +86,17 @@ class StockGate:
     def __init__(self, complain: Callable[[str], None] = _be_silent):
         self._complain = complain
 
-    def judge(self, mm: Mm, request: Request) -> Decision:
+    def judge(self, task: Task, request: Request) -> Decision:
         """Decide as Linux does."""
-        del mm
+        del task
         return decide(self._policy, request)
 
-    def failed(self, mm: Mm, request: Request, decision: Decision, why: str) -> None:
+    def failed(
+        self, task: Task, request: Request, decision: Decision, why: str
+    ) -> None:
         """Write nothing, as Linux does."""
 
-    def note(self, mm: Mm, breaches: list[Breach]) -> None:
+    def note(self, mm: Mm, breaches: list[Breach], wait_for: Wait = at_once) -> None:
         """Write nothing: without rules nothing is broken."""
 
     def note_static(self, mm: Mm, why: str) -> None:
@@ -136,7 +149,8 @@ def check_init(gate: Gate, task: Task, sigstruct: int) -> None:
         return
     source = task.source(sigstruct)
     from_file = source is not None and source.is_file and source.is_executable
-    _check(gate, task.mm, decide_init(rules, from_file=from_file))
+    breaches = decide_init(rules, from_file=from_file)
+    _check(gate, task.mm, breaches, task.wait_for)
 
 
 def check_load(
@@ -152,7 +166,7 @@ def check_load(
         measured=measured,
         from_file=_is_from_file(task, *source),
     )
-    _check(gate, task.mm, decide_load(rules, load))
+    _check(gate, task.mm, decide_load(rules, load), task.wait_for)
 
 
 def _is_from_file(task: Task, src: int, pages: int) -> bool:
@@ -181,10 +195,12 @@ def noting_static(gate: Gate, mm: Mm) -> Iterator[None]:
         raise
 
 
-def _check(gate: Gate, mm: Mm, breaches: list[Breach]) -> None:
+def _check(
+    gate: Gate, mm: Mm, breaches: list[Breach], wait_for: Wait = at_once
+) -> None:
     if not breaches:
         return
-    gate.note(mm, breaches)
+    gate.note(mm, breaches, wait_for)
     for breach in breaches:
         if breach.is_refused:
             raise refuse(errno.EACCES, f"{breach.permission}: {breach.reason}")

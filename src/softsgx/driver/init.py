@@ -54,15 +54,15 @@ def _init(core: Core, encl: Encl, task: Task, sigstruct_at: int, token: bytes) -
     # From here on only copies count: the owner judges the bytes that EINIT gets.
     check_init(core.gate, task, sigstruct_at)
     request = request_of(encl, sigstruct, token)
-    decision = core.gate.judge(task.mm, request)
+    decision = core.gate.judge(task, request)
     try:
         code = _launch(core, encl, task, (sigstruct, raw, token), decision)
     except OSError as error:
         if decision.is_allowed and error.errno != ERESTARTSYS:
-            core.gate.failed(task.mm, request, decision, error.strerror or "")
+            core.gate.failed(task, request, decision, error.strerror or "")
         raise
     if code:
-        core.gate.failed(task.mm, request, decision, f"SGX_{code.name}")
+        core.gate.failed(task, request, decision, f"SGX_{code.name}")
         raise refuse(LEAF_ERRNOS[Encls.EINIT].code, f"EINIT: SGX_{code.name}")
     encl.is_dynamic = decision.is_dynamic
     encl.initialized = True

@@ -195,16 +195,21 @@ def ioc_init(core: Core, task: Task, arg: bytes) -> int:
     if encl.initialized:
         return 0
     request = request_of(encl, Sigstruct.from_bytes(raw), token)
-    decision = core.gate.judge(task.mm, request)
+    decision = core.gate.judge(task, request)
+    now = _find(task.mm, params.addr)
+    if now is not encl:
+        raise refuse(errno.EINVAL, "another enclave is there by now")
+    if now.initialized:
+        return 0
     if decision.refusal is not None:
         raise refuse(REFUSAL_ERRNOS[decision.refusal], decision.reason)
     try:
         code = einit(core, encl, task, raw, token)
     except Fault as fault:
-        core.gate.failed(task.mm, request, decision, f"EINIT: {fault}")
+        core.gate.failed(task, request, decision, f"EINIT: {fault}")
         raise refuse(errno.EFAULT, f"EINIT: {fault}") from fault
     if code:
-        core.gate.failed(task.mm, request, decision, f"SGX_{code.name}")
+        core.gate.failed(task, request, decision, f"SGX_{code.name}")
         return int(code)
     encl.is_dynamic = decision.is_dynamic
     encl.initialized = True
