@@ -43,6 +43,8 @@ build: venv
 	@command -v $(CC) >/dev/null || \
 	  { echo 'softsgx: needs a C compiler (apt-get install gcc libc6-dev)'; exit 1; }
 	$(MAKE) -C native PYTHON=$(abspath $(BIN)/python)
+	@cmp -s build/native/softsgx $(BIN)/softsgx || \
+	  { cp build/native/softsgx $(BIN)/softsgx.new && mv $(BIN)/softsgx.new $(BIN)/softsgx; }
 
 format: venv
 	$(BIN)/ruff format --check .

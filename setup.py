@@ -4,6 +4,7 @@ Everything else is in pyproject.toml.  An editable installation does not come he
 the C part: `make build` does that, and again when a source changes.
 """
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,10 @@ from setuptools import setup
 from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_py import build_py
 
+from distutils.command.build_scripts import build_scripts  # isort: skip -- setuptools'
+
 NATIVE = Path(__file__).parent / "native"
+COMMAND = Path(__file__).parent / "build" / "native" / "softsgx"
 
 
 class BuildWithNative(build_py):
@@ -24,6 +28,17 @@ class BuildWithNative(build_py):
             command = ["make", "-C", str(NATIVE), f"PYTHON={sys.executable}"]
             subprocess.run(command, check=True)  # noqa: S603 -- our own Makefile
         super().run()
+
+
+class BuildCommand(build_scripts):
+    """Add the command itself, which setuptools would take for a text."""
+
+    def run(self) -> None:
+        """Copy the script, and beside it the program; until there is one, the script."""
+        super().run()
+        script = Path(self.build_dir) / "softsgx-python"
+        command = COMMAND if COMMAND.exists() else script
+        shutil.copy(command, script.with_name(COMMAND.name))
 
 
 class PlatformWheel(bdist_wheel):
@@ -39,4 +54,10 @@ class PlatformWheel(bdist_wheel):
         return "py3", "none", super().get_tag()[2]
 
 
-setup(cmdclass={"build_py": BuildWithNative, "bdist_wheel": PlatformWheel})
+setup(
+    cmdclass={
+        "build_py": BuildWithNative,
+        "build_scripts": BuildCommand,
+        "bdist_wheel": PlatformWheel,
+    }
+)

@@ -268,6 +268,11 @@ long softsgx_take_fd(pid_t pid, int number)
 
 pid_t softsgx_first_process;
 
+void softsgx_adopt(pid_t pid)
+{
+	softsgx_first_process = pid;
+}
+
 /* Start the program; listener[0] becomes the filter's listener, listener[1] a pipe on
  * which an execve that failed reports its errno.  Returns the pid. */
 long softsgx_launch(const char *path, char *const argv[], char *const envp[],

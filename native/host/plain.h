@@ -32,6 +32,8 @@ long write_agent(int listener, uint64_t id, const struct softsgx_image *image,
 
 /* ---- waiting.c ---- */
 
+#define MAX_WAITING 256
+
 struct waiting {
 	struct waiting *next;
 	int listener;
@@ -48,6 +50,8 @@ struct waiting *waiting_new(int listener, pid_t pid);
  * user more. */
 struct waiting *waiting_of(int listener, pid_t pid, struct softsgx_start *taken);
 void waiting_release(struct waiting *w, int is_done);
+/* All that stand behind their execve: how many. */
+size_t waiting_all(int listener, struct softsgx_start *starts, size_t max);
 /* 1 if there is one of a process that lives. */
 int any_waiting(int listener);
 

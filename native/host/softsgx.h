@@ -41,8 +41,9 @@ API long softsgx_act_as(uid_t uid, gid_t gid);
 API long softsgx_lay_out(uint8_t *stream, uint64_t offset, const uint8_t *secinfo,
 			 const uint8_t *pages, size_t size);
 
-/* launch.c: start the first process under the filter. */
+/* launch.c: start the first process under the filter; or have been told of it. */
 extern pid_t softsgx_first_process;
+API void softsgx_adopt(pid_t pid);
 API long softsgx_launch(const char *path, char *const argv[], char *const envp[],
 			int *listener);
 
@@ -123,6 +124,7 @@ API long softsgx_plain_begin(int listener, const struct softsgx_image *image,
 API long softsgx_plain_end(int listener);
 API long softsgx_plain_quiet(int listener);
 API long softsgx_take_start(int listener, pid_t pid, struct softsgx_start *start);
+API long softsgx_put_start(int listener, const struct softsgx_start *start);
 /* SERVE_CALL: due[0] is a listener, what it received is not for this part; SERVE_LATE:
  * another thread leads, the call is done. */
 enum { MOST_DUE = 16, SERVE_CALL = 100, SERVE_LATE };

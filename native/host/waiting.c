@@ -10,8 +10,6 @@
 
 #include "plain.h"
 
-#define MAX_WAITING 256
-
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct waiting *all_waiting;
 
@@ -106,6 +104,30 @@ int any_waiting(int listener)
 			break;
 	pthread_mutex_unlock(&lock);
 	return w != NULL;
+}
+
+size_t waiting_all(int listener, struct softsgx_start *starts, size_t max)
+{
+	size_t count = 0;
+
+	pthread_mutex_lock(&lock);
+	for (const struct waiting *w = all_waiting; w && count < max; w = w->next)
+		if (!w->is_done && w->listener == listener && w->start.pid)
+			starts[count++] = w->start;
+	pthread_mutex_unlock(&lock);
+	return count;
+}
+
+/* A program whose execve was followed before this process became Python. */
+long softsgx_put_start(int listener, const struct softsgx_start *start)
+{
+	struct waiting *w = waiting_new(listener, start->pid);
+
+	if (!w)
+		return -ENOMEM;
+	w->start = *start;
+	waiting_release(w, 0);
+	return 0;
 }
 
 /* A program whose execve was followed here becomes Python's. */

@@ -238,6 +238,23 @@ class Config(Layout, size=72):
     stack:    int = at(56, 8)
     pid:      int = at(64, 4)
     bare:     int = at(68, 4)
+
+
+class Handed(Layout, size=40):
+    """A run that began without Python, when it goes on with it: see native/start.
+
+    Behind it: calls, as they were received; starts; the agent's configuration.
+    """
+
+    pid:         int = at( 0, 4)
+    has_ended:   int = at( 4, 4)
+    status:      int = at( 8, 4)
+    listener:    int = at(12, 4)
+    errors:      int = at(16, 4)
+    rewrite:     int = at(20, 4)
+    calls:       int = at(24, 4)
+    starts:      int = at(28, 4)
+    config_size: int = at(32, 4)
 # fmt: on
 
 MAX_OVERLAYS = 104

@@ -38,6 +38,7 @@ _STRUCTS: tuple[type[Layout], ...] = (
     abi.Bare,
     abi.Tally,
     abi.Config,
+    abi.Handed,
 )
 _OFFSETS: tuple[type[Layout], ...] = (Tcs, Gprsgx, Exinfo)
 _C_TYPES = {1: "uint8_t", 2: "uint16_t", 4: "uint32_t", 8: "uint64_t"}

@@ -168,6 +168,11 @@ def launch(path: str, argv: list[str], environ: list[bytes]) -> tuple[int, int, 
     return checked(pid, path), fds[0], fds[1]
 
 
+def adopt(pid: int) -> None:
+    """Have a program that was launched before this process executed Python."""
+    library().softsgx_adopt(pid)
+
+
 def _strings(items: list[bytes]) -> "ctypes.Array[ctypes.c_char_p]":
     return (ctypes.c_char_p * (len(items) + 1))(*items, None)
 

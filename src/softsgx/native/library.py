@@ -5,7 +5,7 @@ import os
 
 from softsgx.native.images import HERE, NotBuilt
 
-_LIB_NAME = "libsoftsgx.so"
+LIB_NAME = "libsoftsgx.so"
 _PID = ctypes.c_int
 _U64 = ctypes.c_uint64
 _WAITS = (ctypes.c_int, _U64)
@@ -24,6 +24,14 @@ _PROTOTYPES: dict[str, tuple[type, ...]] = {
     "softsgx_plain_end": (ctypes.c_int,),
     "softsgx_plain_quiet": (ctypes.c_int,),
     "softsgx_take_start": (ctypes.c_int, _PID, ctypes.c_void_p),
+    "softsgx_put_start": (ctypes.c_int, ctypes.c_char_p),
+    "softsgx_adopt": (_PID,),
+    "softsgx_recall": (
+        *(ctypes.c_char_p, ctypes.c_char_p),
+        *(ctypes.c_size_t, ctypes.c_void_p),
+    ),
+    "softsgx_number_of": (ctypes.c_char_p, ctypes.c_size_t),
+    "softsgx_checker": (ctypes.c_char_p, ctypes.c_char_p),
     "softsgx_serve": (*(ctypes.c_int,) * 2, *(ctypes.c_void_p,) * 3),
     "softsgx_served": (ctypes.c_uint32,),
     "softsgx_hear": (),
@@ -79,9 +87,9 @@ def library(loaded: list[ctypes.CDLL] = []) -> ctypes.CDLL:  # noqa: B006 -- the
 
 def _load() -> ctypes.CDLL:
     try:
-        lib = ctypes.CDLL(f"{HERE}/{_LIB_NAME}", use_errno=True)
+        lib = ctypes.CDLL(f"{HERE}/{LIB_NAME}", use_errno=True)
     except OSError as error:
-        raise NotBuilt(f"{_LIB_NAME} is not built: run `make build`") from error
+        raise NotBuilt(f"{LIB_NAME} is not built: run `make build`") from error
     for name, argtypes in _PROTOTYPES.items():
         function = getattr(lib, name)
         function.argtypes = argtypes

@@ -12,6 +12,9 @@ if TYPE_CHECKING:  # what takes long to import is not, here
 _FEW_PLACES = 256
 _KINDS = 3
 
+START = ctypes.sizeof(Start)
+"""Bytes of what is known of a program between its execve and its first call."""
+
 
 class KnownFiles:
     """Where files have CPUIDs: what earlier runs found, and what this one does.
@@ -70,6 +73,13 @@ def take_start(listener: int, pid: int) -> Start | None:
     start = Start()
     found = library().softsgx_take_start(listener, pid, ctypes.addressof(start))
     return None if found < 0 else start
+
+
+def put_starts(listener: int, starts: bytes) -> None:
+    """Have programs on their way to their first call, whose execve was followed before."""
+    for at in range(0, len(starts), START):
+        done = library().softsgx_put_start(listener, starts[at : at + START])
+        checked(done, "start")
 
 
 def served() -> tuple[int, ...]:

@@ -4,9 +4,11 @@ import ctypes
 
 from softsgx.native.library import checked, library
 
+NOTIFICATION = 80
+"""Bytes of a call as it is received."""
+
 _MOST_READY = 16
 _SERVE_CALL, _SERVE_LATE = 100, 101
-_NOTIFICATION = 80
 
 
 class Ready:
@@ -54,7 +56,7 @@ class Pulse:
     def lead(self, epoll: int, timeout_ms: int | None) -> Ready:
         """Serve what needs no Python, see plain.c, until something else is ready."""
         found = (ctypes.c_int * _MOST_READY)()
-        call = ctypes.create_string_buffer(_NOTIFICATION)
+        call = ctypes.create_string_buffer(NOTIFICATION)
         timeout = -1 if timeout_ms is None else timeout_ms
         count = library().softsgx_serve(epoll, timeout, self._at, found, call)
         if count == _SERVE_CALL:

@@ -122,8 +122,10 @@ class Crew:
             sleep(_MOMENT)
 
     def _is_busy(self) -> bool:
+        is_owing = self._loop.owes  # first: who takes one begins a beat before
         with self._turn:
-            return bool(self._late or self._pulse.beat & 1) and not self._is_over
+            is_busy = is_owing or self._late or self._pulse.beat & 1
+            return bool(is_busy) and not self._is_over
 
     def raise_failure(self) -> None:
         """Raise what a thread of ours died of, if one did.

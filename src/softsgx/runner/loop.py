@@ -20,6 +20,16 @@ class Loop:
         self._last = last
         self._epoll = select.epoll()
         self._do: dict[int, Callable[[bytes], None]] = {}
+        self._owed: list[tuple[int, bytes]] = []
+
+    def owe(self, fd: int, calls: list[bytes]) -> None:
+        """Have calls of a listener that were received before carried out first."""
+        self._owed += [(fd, call) for call in calls]
+
+    @property
+    def owes(self) -> bool:
+        """Whether such a call has not begun."""
+        return bool(self._owed)
 
     def on_readable(self, fd: int, do: "Callable[[], None]") -> None:
         """Have something done whenever a descriptor is readable."""
@@ -48,6 +58,10 @@ class Loop:
 
         Who waits shows by its pulse how long the calls take that are served in C.
         """
+        if self._owed:
+            pulse.begin()
+            fd, call = self._owed.pop(0)
+            return Ready([fd], call)
         ready = pulse.lead(self._epoll.fileno(), timeout_ms)
         if len(ready.fds) > 1:
             ready.fds.sort(key=self._last.__eq__)

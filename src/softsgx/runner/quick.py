@@ -6,11 +6,11 @@ key of all that it follows from.
 """
 
 import os
+import sys
 
-from softsgx import __version__
-from softsgx.native import lib
+from softsgx.native import kept_config
 from softsgx.runner.kept import Kept
-from softsgx.runner.start import is_program, program, start
+from softsgx.runner.start import Begun, is_program, program, start
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # what takes long to import is not, here
@@ -19,31 +19,52 @@ if TYPE_CHECKING:  # what takes long to import is not, here
     from softsgx.native.notify import Listener
     from softsgx.runner.execs import Execs
     from softsgx.runner.loop import Loop
+    from softsgx.runner.start import Supervise
     from softsgx.runner.supervisor import Sgx, Supervisor
     from softsgx.runner.task.turn import Turn
 
-_KEPT = "agent-config-1"
+_KEPT = "agent-config-2"
+"""native/start/kept.c reads it too."""
+
+_COMMAND, _SCRIPT = "softsgx", "softsgx-python"
+"""What people call, and what it becomes when it needs Python; see native/start."""
+
 _CGROUPS = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")
 _ROOMS = (
     *("arch", "machine", "native", "platform"),
     *("runner", "runner/code", "runner/task", "runner/vfs"),
 )
 _DIRECTORIES = ("/", "/dev", "/proc", "/sys", *_CGROUPS)
-_WITHOUT_APIC_ID = 0x00FF_FFFF
 
 
 def quick_run(argv: list[str]) -> int | None:
     """Do what `run` does without options; None if this needs the long way."""
     if not is_program(program(argv[0])):
         return None
-    word = Kept(_KEPT).get(_key())
-    if word is None:
+    found = kept_config.recall(_checker(), Kept(_KEPT).lines)
+    if found is None:
         return None
-    rewrite, size, digits = word.split(":")
-    if len(digits) != 2 * int(size):
-        return None
-    config = bytes.fromhex(digits)
+    config, rewrite = found
+    return start(argv, config, _supervise(config), rewrite_cpuid=rewrite)
 
+
+def handed_run(fd: int, argv: list[str]) -> int | None:
+    """Go on with a run that began without Python; None if *fd* tells of none."""
+    # Imported when such a run has come to need Python.
+    from softsgx.native.handed import take  # noqa: PLC0415 -- see above
+
+    told = take(fd)
+    if told is None:
+        return None
+    begun = Begun(told.head.pid, told.head.listener, told.head.errors)
+    begun.status = told.head.status if told.head.has_ended else None
+    begun.calls, begun.starts = told.calls, told.starts
+    rewrite = bool(told.head.rewrite)
+    supervise = _supervise(told.config)
+    return start(argv, told.config, supervise, rewrite_cpuid=rewrite, begun=begun)
+
+
+def _supervise(config: bytes) -> "Supervise":
     def sgx(loop: "Loop", turn: "Turn") -> "Sgx":
         # Imported when the program turns out to use SGX.
         from softsgx.runner.run import plain_sgx  # noqa: PLC0415 -- see above
@@ -58,60 +79,34 @@ def quick_run(argv: list[str]) -> int | None:
 
         return Supervisor(listener, loop, turn, execs, sgx)
 
-    return start(argv, config, supervise, rewrite_cpuid=rewrite == "rewrite")
+    return supervise
 
 
 def keep_config(config: bytes, *, rewrite_cpuid: bool) -> None:
     """Keep the agent's configuration of a run without options."""
-    kind = "rewrite" if rewrite_cpuid else "fault"
-    Kept(_KEPT).keep(_key(), f"{kind}:{len(config)}:{config.hex()}")
+    root = os.path.dirname(os.path.dirname(__file__))  # noqa: PTH120 -- for speed
+    places = [*_DIRECTORIES, "/dev/sgx_enclave", "/proc/self/ns/mnt"]
+    ours = sorted(set(_ourselves(root)))
+    word = kept_config.word_of(config, places, root, ours, rewrite_cpuid=rewrite_cpuid)
+    key = kept_config.key_of(_checker())
+    if word and key:
+        Kept(_KEPT).keep(key, word)
 
 
-def _key() -> str:
-    """Return all that the configuration follows from, in short."""
-    boot = _text("/proc/sys/kernel/random/boot_id").strip()
-    abilities = _text("/proc/self/status").partition("CapEff:")[2].split(maxsplit=1)[0]
-    numbers = f"{_number(_places())} {_number(_processor())} {_number(_ourselves())}"
-    return f"{__version__} {boot} {os.geteuid()} {abilities} {numbers}"
+def _checker() -> str:
+    """Return the file whose code looks whether a line of its own holds, before us."""
+    directory, _, name = sys.argv[0].rpartition("/")
+    command = f"{directory}/{_COMMAND}"
+    is_there = name == _SCRIPT and os.path.exists(command)  # noqa: PTH110 -- for speed
+    return command if is_there else kept_config.LIBRARY
 
 
-def _number(facts: "Iterator[int]") -> str:
-    return f"{hash(tuple(facts)):x}"
-
-
-def _text(path: str) -> str:
-    with open(path) as file:  # noqa: PTH123 -- for speed
-        return file.read()
-
-
-def _places() -> "Iterator[int]":
-    """Yield what tells the directories with device nodes from others of their name."""
-    for path in (*_DIRECTORIES, "/dev/sgx_enclave", "/proc/self/ns/mnt"):
-        try:
-            status = os.stat(path)  # noqa: PTH116 -- for speed
-        except OSError:
-            yield 0
-        else:
-            yield from (status.st_dev, status.st_ino)
-
-
-def _processor() -> "Iterator[int]":
-    """Yield what tells this processor from another; a machine can be moved."""
-    yield lib.xcr0()
-    for leaf in (0, 1, 7):
-        for number, value in enumerate(lib.cpuid(leaf, 0)):
-            yield value & _WITHOUT_APIC_ID if (leaf, number) == (1, 1) else value
-
-
-def _ourselves() -> "Iterator[int]":
-    """Yield what changes when a file of ours does."""
-    here = os.path.dirname(os.path.dirname(__file__))  # noqa: PTH120 -- for speed
-    found = []
+def _ourselves(root: str) -> "Iterator[str]":
+    """Yield what changes when a file of ours does, below *root*."""
+    yield "__init__.py"
     for room in _ROOMS:
-        with os.scandir(f"{here}/{room}") as entries:
+        yield room
+        with os.scandir(f"{root}/{room}") as entries:
             for entry in entries:
                 if not entry.name.startswith("__"):
-                    status = entry.stat()
-                    found.append((status.st_ino, status.st_mtime_ns, status.st_size))
-    for facts in sorted(found):
-        yield from facts
+                    yield f"{room}/{entry.name}"

@@ -34,6 +34,28 @@ _LAST_WORDS = 0.2
 """Seconds in which what is still to be said about a program that ended is said."""
 
 
+class Begun:
+    """A program that runs under the filter, and what is known of it.
+
+    *errors*: the pipe on which an execve that failed reports its errno.
+    """
+
+    __slots__ = ("calls", "errors", "listener", "pid", "starts", "status")
+
+    def __init__(self, pid: int, listener: int, errors: int) -> None:
+        self.pid = pid
+        self.listener = listener
+        self.errors = errors
+        self.status: int | None = None
+        """How it ended, if it did."""
+
+        self.calls: list[bytes] = []
+        """Received before, and not yet carried out."""
+
+        self.starts = b""
+        """Programs on their way from their execve to their first call."""
+
+
 def start(
     argv: list[str],
     config: bytes,
@@ -41,6 +63,7 @@ def start(
     *,
     rewrite_cpuid: bool,
     ended: "Callable[[], None]" = lambda: None,
+    begun: Begun | None = None,
 ) -> int:
     """Run a program; return its exit code, or die of the signal that it died of.
 
@@ -51,10 +74,11 @@ def start(
     kept = Kept(CODE_PLACES) if rewrite_cpuid else None
     files = plain.KnownFiles(kept.lines) if kept else None
     injector = lib.Injector(config)
-    pid, listener, errors = lib.launch(path, argv, _environment())
-    all_descriptors()
+    begun = _take(begun) if begun else _begin(path, argv)
+    listener = begun.listener
     heard = hear()
     loop = Loop(last=listener)
+    loop.owe(listener, begun.calls)
     turn = Turn()
 
     def make() -> "Supervisor":
@@ -71,18 +95,33 @@ def start(
 
     tree = PlainTree(listener, loop, make)
     plain.begin(listener, injector, files)
+    plain.put_starts(listener, begun.starts)
     crew = Crew(turn, loop, tree)
     stack_size(_STACK)
     crew.start()
-    status = attend(pid, heard, crew.over_fd)
+    status = begun.status
+    if status is None:
+        status = attend(begun.pid, heard, crew.over_fd)
     crew.raise_failure()
-    _check_started(errors, path)
+    _check_started(begun.errors, path)
     crew.settle(_LAST_WORDS)
     with turn:
         ended()
     if tree.has_callers() and crew.leave():
         _serve_on(Crew(turn, loop, tree))
-    return _end_like(os.waitpid(pid, 0)[1] if status is None else status)
+    return _end_like(os.waitpid(begun.pid, 0)[1] if status is None else status)
+
+
+def _begin(path: str, argv: list[str]) -> Begun:
+    begun = Begun(*lib.launch(path, argv, _environment()))
+    all_descriptors()
+    return begun
+
+
+def _take(begun: Begun) -> Begun:
+    """Have the program of one who was this process before."""
+    lib.adopt(begun.pid)
+    return begun
 
 
 def _environment() -> list[bytes]:

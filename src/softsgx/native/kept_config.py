@@ -1,0 +1,69 @@
+"""The agent's configuration as runs keep it: lines that hold while nothing changed.
+
+What a line follows from is said in C (host/facts.c), which reads them without Python
+too (native/start).
+"""
+
+import ctypes
+import os
+
+from softsgx.native.images import HERE, images
+from softsgx.native.library import LIB_NAME, library
+
+LIBRARY = f"{HERE}/{LIB_NAME}"
+"""The checker of lines where the command is Python from the beginning."""
+
+_KEY_SIZE = 80
+_NUMBERS = (1 << 64) - 1
+
+
+class _Kept(ctypes.Structure):
+    _fields_ = (
+        ("config", ctypes.c_void_p),
+        ("texts", ctypes.c_void_p * 3),
+        ("config_size", ctypes.c_size_t),
+        ("sizes", ctypes.c_size_t * 3),
+        ("image", ctypes.c_uint64 * 2),
+        ("rewrite", ctypes.c_int),
+    )
+
+
+def recall(checker: str, lines: bytes) -> tuple[bytes, bool] | None:
+    """Return the configuration, and whether CPUID is rewritten, if a line holds.
+
+    A line is for one *checker*, a file that was built and has the code that checks.
+    """
+    kept = _Kept()
+    at = ctypes.addressof(kept)
+    if not library().softsgx_recall(os.fsencode(checker), lines, len(lines), at):
+        return None
+    digits = ctypes.string_at(kept.config, kept.config_size)
+    return bytes.fromhex(digits.decode()), bool(kept.rewrite)
+
+
+def key_of(checker: str) -> str | None:
+    """Return the key of a checker's lines; None without that file."""
+    key = ctypes.create_string_buffer(_KEY_SIZE)
+    if library().softsgx_checker(os.fsencode(checker), key) < 0:
+        return None
+    return key.value.decode().rstrip()
+
+
+def word_of(
+    config: bytes, places: list[str], root: str, ours: list[str], *, rewrite_cpuid: bool
+) -> str | None:
+    """Return the word of a line; it holds while these files are as they are now.
+
+    *places* are directories; *ours*, below *root*, files whose content counts.  None:
+    there is none.
+    """
+    image = images()
+    fields = (
+        f"{int(rewrite_cpuid)}:{image.data:x}:{image.slots:x}:{config.hex()}",
+        ",".join(places),
+        os.fsencode(root).hex(),
+        ",".join(ours),
+    )
+    rest = ":".join(fields)
+    number = library().softsgx_number_of(rest.encode(), len(rest)) & _NUMBERS
+    return f"{number:x}:{rest}" if number else None
