@@ -34,7 +34,7 @@ class BuildCommand(build_scripts):
     """Add the command itself, which setuptools would take for a text."""
 
     def run(self) -> None:
-        """Copy the script, and beside it the program; until there is one, the script."""
+        """Copy the script, and the program; while there is none, the script again."""
         super().run()
         script = Path(self.build_dir) / "softsgx-python"
         command = COMMAND if COMMAND.exists() else script

@@ -3,10 +3,12 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from softsgx.native.kept_config import key_of, recall, word_of
 from softsgx.runner import quick
 from softsgx.runner.loop import Loop
 from softsgx.runner.run import OutOfDate, plain_sgx
@@ -86,7 +88,7 @@ def test_what_cannot_be_executed_is_said_in_one_line(warm: Path) -> None:
     assert done.stderr == f"softsgx: {broken}: Exec format error\n"
 
 
-def test_a_configuration_is_kept_for_this_machine_and_these_files(
+def test_a_configuration_is_kept_for_these_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
@@ -101,15 +103,69 @@ def test_a_configuration_is_kept_for_this_machine_and_these_files(
     quick.keep_config(b"configuration", rewrite_cpuid=True)
     assert quick.quick_run(["true", "x"]) == 2
     assert started == [b"configuration"]
-    monkeypatch.setattr(quick, "_processor", lambda: iter([1]))
-    assert quick.quick_run(["true"]) is None
     quick.keep_config(b"other", rewrite_cpuid=True)
     assert quick.quick_run(["true"]) == 1
-    monkeypatch.setattr(quick, "_ourselves", lambda: iter([1]))
-    assert quick.quick_run(["true"]) is None
-    quick.keep_config(b"third", rewrite_cpuid=True)
-    monkeypatch.setattr(quick, "_places", lambda: iter([1]))
-    assert quick.quick_run(["true"]) is None
+    assert started == [b"configuration", b"other"]
+
+
+@pytest.fixture
+def ours(tmp_path: Path) -> Path:
+    root = tmp_path / "with a space, and a comma"
+    (root / "room").mkdir(parents=True)
+    (root / "room" / "file.py").write_text("content")
+    return root
+
+
+def kept_lines(root: Path, checker: Path) -> bytes:
+    places = [str(root.parent), "/dev/no such file"]
+    files = ["room", "room/file.py"]
+    word = word_of(b"config", places, str(root), files, rewrite_cpuid=True)
+    return f"{key_of(str(checker))} {word}\n".encode()
+
+
+def test_a_line_holds_while_nothing_changes(ours: Path, tmp_path: Path) -> None:
+    checker = tmp_path / "checker"
+    checker.write_text("built")
+    lines = b"torn\n" + kept_lines(ours, checker)
+    assert recall(str(checker), lines) == (b"config", True)
+    assert recall(str(ours), lines) is None
+    assert recall(str(tmp_path / "none"), lines) is None
+
+
+def another_file(ours: Path) -> None:
+    (ours / "room" / "new.py").write_text("")
+
+
+def another_content(ours: Path) -> None:
+    (ours / "room" / "file.py").write_text("contents")
+
+
+def another_place(ours: Path) -> None:
+    ours.parent.rename(ours.parent.with_name("away"))
+    ours.mkdir(parents=True)
+    moved = ours.parent.with_name("away")
+    (moved / ours.name / "room").rename(ours / "room")
+    (moved / "checker").rename(ours.parent / "checker")
+
+
+@pytest.mark.parametrize("change", [another_file, another_content, another_place])
+def test_a_line_holds_no_more_after_a_change(
+    ours: Path, change: Callable[[Path], None]
+) -> None:
+    checker = ours.parent / "checker"
+    checker.write_text("built")
+    lines = kept_lines(ours, checker)
+    change(ours)
+    assert recall(str(checker), lines) is None
+
+
+def test_a_line_that_was_changed_does_not_hold(ours: Path, tmp_path: Path) -> None:
+    checker = tmp_path / "checker"
+    checker.write_text("built")
+    lines = kept_lines(ours, checker)
+    for at in range(lines.index(b" ") + 1, len(lines) - 1):
+        assert recall(str(checker), lines[:at] + b"?" + lines[at + 1 :]) is None
+        assert recall(str(checker), lines[:at] + b"\n") is None
 
 
 def test_a_configuration_that_was_cut_short_is_not_used(

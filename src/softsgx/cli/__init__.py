@@ -27,7 +27,7 @@ def main(args: "Sequence[str] | None" = None) -> None:
 
 
 def _handed(words: list[str]) -> "tuple[int | None, list[str]]":
-    """Return the descriptor that tells of a run that native/start began, and the run."""
+    """Return what tells of a run that began without Python, and the run's words."""
     if words[:1] == [_HANDED] and words[1:2] and words[1].isdecimal():
         return int(words[1]), words[2:]
     return None, words
@@ -46,9 +46,7 @@ def _short_run(words: list[str]) -> "tuple[str | None, list[str]]":
     return platform, [] if words and words[0].startswith("-") else words
 
 
-def _run_quickly(
-    handed: "int | None", platform: "str | None", argv: list[str]
-) -> None:
+def _run_quickly(handed: "int | None", platform: "str | None", argv: list[str]) -> None:
     """Run a program and exit as it does; return if it needs the long way."""
     try:
         code = _run(handed, platform, argv)
@@ -62,9 +60,7 @@ def _run_quickly(
         os._exit(code)
 
 
-def _run(
-    handed: "int | None", platform: "str | None", argv: list[str]
-) -> "int | None":
+def _run(handed: "int | None", platform: "str | None", argv: list[str]) -> "int | None":
     if handed is not None:
         from softsgx.runner.quick import handed_run  # noqa: PLC0415 -- others need it not
 

@@ -27,7 +27,7 @@ class Told:
 
 
 def take(fd: int) -> Told | None:
-    """Return what a descriptor tells, which is closed then; None: it tells of no run."""
+    """Return what a descriptor tells, and close it; None: it tells of no run."""
     try:
         if fcntl.fcntl(fd, fcntl.F_GET_SEALS) != _UNCHANGED:
             return None

@@ -76,7 +76,7 @@ def take_start(listener: int, pid: int) -> Start | None:
 
 
 def put_starts(listener: int, starts: bytes) -> None:
-    """Have programs on their way to their first call, whose execve was followed before."""
+    """Have programs that C followed, before this process executed Python."""
     for at in range(0, len(starts), START):
         done = library().softsgx_put_start(listener, starts[at : at + START])
         checked(done, "start")

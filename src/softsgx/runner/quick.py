@@ -14,12 +14,11 @@ from softsgx.runner.start import Begun, is_program, program, start
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # what takes long to import is not, here
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from softsgx.native.notify import Listener
     from softsgx.runner.execs import Execs
     from softsgx.runner.loop import Loop
-    from softsgx.runner.start import Supervise
     from softsgx.runner.supervisor import Sgx, Supervisor
     from softsgx.runner.task.turn import Turn
 
@@ -64,7 +63,9 @@ def handed_run(fd: int, argv: list[str]) -> int | None:
     return start(argv, told.config, supervise, rewrite_cpuid=rewrite, begun=begun)
 
 
-def _supervise(config: bytes) -> "Supervise":
+def _supervise(
+    config: bytes,
+) -> "Callable[[Listener, Loop, Turn, Execs], Supervisor]":
     def sgx(loop: "Loop", turn: "Turn") -> "Sgx":
         # Imported when the program turns out to use SGX.
         from softsgx.runner.run import plain_sgx  # noqa: PLC0415 -- see above
