@@ -42,17 +42,13 @@ static int add_thread(void *leads)
 	return 1;
 }
 
-static void end(void)
+static void end(int is_handed_over)
 {
 	is_over = 1;
 	pulse.stop = 1;
 	softsgx_wake(&pulse);
-}
-
-static void hand_over(void)
-{
-	end();
-	eventfd_write(crew_over, 1);
+	if (is_handed_over)
+		eventfd_write(crew_over, 1);
 }
 
 /* A thread whose call took so long that another leads; it may have kept a call. */
@@ -74,9 +70,9 @@ static int judge(unsigned int me, long found, int due, const struct seccomp_noti
 	if (found == SERVE_CALL)
 		pulse_end(&pulse, pulse.beat);
 	else if (found > 0 && due != bell)
-		end(); /* nobody is left that could call: the end will be heard of */
+		end(retires); /* nobody is left that could call: the end is heard of */
 	if (!is_over && (found < 0 || ((retires || nr_handed) && !late)))
-		hand_over();
+		end(1);
 	return !is_over;
 }
 
