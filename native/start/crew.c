@@ -15,6 +15,7 @@
 #include "start.h"
 
 #define MAX_THREADS 64
+#define STACK (1 << 20) /* whatever limit the program was given */
 #define MOMENT_NS 1000000
 #define SETTLE_MOMENTS 200
 
@@ -33,13 +34,18 @@ static void *work(void *leads);
 /* The lock is the caller's, here and below. */
 static int add_thread(void *leads)
 {
+	pthread_attr_t attributes;
 	pthread_t thread;
+	int is_made;
 
-	if (threads == MAX_THREADS || pthread_create(&thread, NULL, work, leads))
-		return 0;
-	pthread_detach(thread);
-	threads++;
-	return 1;
+	pthread_attr_init(&attributes);
+	pthread_attr_setstacksize(&attributes, STACK);
+	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+	is_made = threads < MAX_THREADS &&
+		  !pthread_create(&thread, &attributes, work, leads);
+	pthread_attr_destroy(&attributes);
+	threads += is_made;
+	return is_made;
 }
 
 static void end(int is_handed_over)
