@@ -144,10 +144,10 @@ static const char *field(const char **at, const char *end, char stop, size_t *si
 static int parse(const char *at, const char *end, struct softsgx_kept *kept)
 {
 	size_t size;
-	const char *rewrite = field(&at, end, ':', &size);
 	const char *data = field(&at, end, ':', &size);
 	const char *slots = field(&at, end, ':', &size);
 
+	kept->files = field(&at, end, ':', &kept->files_size);
 	kept->config = field(&at, end, ':', &kept->config_size);
 	kept->places = field(&at, end, ':', &kept->places_size);
 	kept->root = field(&at, end, ':', &kept->root_size);
@@ -155,7 +155,6 @@ static int parse(const char *at, const char *end, struct softsgx_kept *kept)
 		return 0;
 	kept->ours = at;
 	kept->ours_size = (size_t)(end - at);
-	kept->rewrite = *rewrite == '1';
 	kept->data = strtoull(data, NULL, 16);
 	kept->slots = strtoull(slots, NULL, 16);
 	return 1;

@@ -8,12 +8,13 @@
 
 #define MAX_KEY 80
 
-/* What a run without options begins with; the texts are parts of one line. */
+/* What a run without options begins with; the texts are parts of one line.  config and
+ * root have two digits a byte; files, what kept lines tell of code whose CPUIDs are
+ * rewritten, if they are, under that name. */
 struct softsgx_kept {
-	const char *config, *places, *root, *ours; /* config and root: two digits a byte */
-	size_t config_size, places_size, root_size, ours_size; /* of the texts */
-	uint64_t data, slots;				       /* of the image */
-	int rewrite;
+	const char *config, *files, *places, *root, *ours;
+	size_t config_size, files_size, places_size, root_size, ours_size;
+	uint64_t data, slots; /* of the image */
 };
 
 /* 1 if lines have something for the checker at path, and it holds. */

@@ -15,7 +15,6 @@
 #include "start.h"
 
 #define CONFIGS "agent-config-2"
-#define CODE_PLACES "code-places-3"
 #define FULL (1 << 19) /* Python begins such a file anew */
 #define OTHERS_WRITE 022
 
@@ -117,6 +116,7 @@ int recall_start(struct start *start)
 {
 	struct text lines = read_kept(CONFIGS), places;
 	struct softsgx_kept kept;
+	char name[NAME_MAX + 1];
 	uint8_t *config;
 
 	*start = (struct start){.files = NULL};
@@ -130,9 +130,10 @@ int recall_start(struct start *start)
 	start->image.config_size = kept.config_size / 2;
 	start->image.data = kept.data;
 	start->image.vdso_slots = kept.slots;
-	if (!kept.rewrite)
+	if (!kept.files_size)
 		return 1;
-	places = read_kept(CODE_PLACES);
+	snprintf(name, sizeof(name), "%.*s", (int)kept.files_size, kept.files);
+	places = read_kept(name);
 	if (places.at)
 		start->files = softsgx_files(places.at, places.size);
 	return start->files != NULL;

@@ -119,7 +119,7 @@ def ours(tmp_path: Path) -> Path:
 def kept_lines(root: Path, checker: Path) -> bytes:
     places = [str(root.parent), "/dev/no such file"]
     files = ["room", "room/file.py"]
-    word = word_of(b"config", places, str(root), files, rewrite_cpuid=True)
+    word = word_of(b"config", "code", places, str(root), files)
     return f"{key_of(str(checker))} {word}\n".encode()
 
 

@@ -20,11 +20,11 @@ _NUMBERS = (1 << 64) - 1
 class _Kept(ctypes.Structure):
     _fields_ = (
         ("config", ctypes.c_void_p),
-        ("texts", ctypes.c_void_p * 3),
+        ("texts", ctypes.c_void_p * 4),
         ("config_size", ctypes.c_size_t),
+        ("files_size", ctypes.c_size_t),
         ("sizes", ctypes.c_size_t * 3),
         ("image", ctypes.c_uint64 * 2),
-        ("rewrite", ctypes.c_int),
     )
 
 
@@ -38,7 +38,7 @@ def recall(checker: str, lines: bytes) -> tuple[bytes, bool] | None:
     if not library().softsgx_recall(os.fsencode(checker), lines, len(lines), at):
         return None
     digits = ctypes.string_at(kept.config, kept.config_size)
-    return bytes.fromhex(digits.decode()), bool(kept.rewrite)
+    return bytes.fromhex(digits.decode()), kept.files_size > 0
 
 
 def key_of(checker: str) -> str | None:
@@ -50,16 +50,16 @@ def key_of(checker: str) -> str | None:
 
 
 def word_of(
-    config: bytes, places: list[str], root: str, ours: list[str], *, rewrite_cpuid: bool
+    config: bytes, files: str, places: list[str], root: str, ours: list[str]
 ) -> str | None:
-    """Return the word of a line; it holds while these files are as they are now.
+    """Return the word of a line, which holds while nothing changes of these; None.
 
-    *places* are directories; *ours*, below *root*, files whose content counts.  None:
-    there is none.
+    *places* are directories; *ours*, below *root*, files whose content counts.
+    *files*: a name, see kept.CODE_PLACES, if CPUID is rewritten; "".
     """
     image = images()
     fields = (
-        f"{int(rewrite_cpuid)}:{image.data:x}:{image.slots:x}:{config.hex()}",
+        f"{image.data:x}:{image.slots:x}:{files}:{config.hex()}",
         ",".join(places),
         os.fsencode(root).hex(),
         ",".join(ours),

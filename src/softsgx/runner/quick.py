@@ -9,7 +9,7 @@ import os
 import sys
 
 from softsgx.native import kept_config
-from softsgx.runner.kept import Kept
+from softsgx.runner.kept import CODE_PLACES, Kept
 from softsgx.runner.start import Begun, is_program, program, start
 
 TYPE_CHECKING = False
@@ -88,7 +88,8 @@ def keep_config(config: bytes, *, rewrite_cpuid: bool) -> None:
     root = os.path.dirname(os.path.dirname(__file__))  # noqa: PTH120 -- for speed
     places = [*_DIRECTORIES, "/dev/sgx_enclave", "/proc/self/ns/mnt"]
     ours = sorted(set(_ourselves(root)))
-    word = kept_config.word_of(config, places, root, ours, rewrite_cpuid=rewrite_cpuid)
+    files = CODE_PLACES if rewrite_cpuid else ""
+    word = kept_config.word_of(config, files, places, root, ours)
     key = kept_config.key_of(_checker())
     if word and key:
         Kept(_KEPT).keep(key, word)
