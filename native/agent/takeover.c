@@ -204,5 +204,8 @@ void become_sgx_user(struct frame *f)
 	pages_offer();
 	abort_prepare();
 	shortcuts_off = 1;
+	/* It may come to its first ENCLU on a stack that has no room for a signal. */
+	if (!f->th)
+		f->th = thread_new(f->uc);
 	__atomic_store_n(&A.config.tier, 2, __ATOMIC_RELEASE);
 }
