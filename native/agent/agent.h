@@ -306,8 +306,6 @@ HIDDEN void thread_outside(struct thread *th);
 HIDDEN void notice_fork(void);
 HIDDEN int borrowed_memory(void);
 HIDDEN long call_supervisor(u64 call, u64 a, u64 b, u64 c, u64 d, u64 e);
-/* No errno: the supervisor knows no such file or range. */
-#define NOT_OURS_CODE 4095
 struct answer {
 	struct abi_context ctx;
 	struct abi_op ops[MAX_OPS];

@@ -8,7 +8,6 @@
 
 #define PAGES(length) (((length) + 4095) & ~4095ul)
 /* ENOSYS itself would be that nobody answered. */
-#define NOT_IMPLEMENTED_CODE 4093
 
 enum { MADV_FREE = 8, MADV_REMOVE = 9, MADV_DOFORK = 11, MADV_DODUMP = 17,
        MADV_WIPEONFORK = 18, MADV_COLD = 20, MADV_COLLAPSE = 25 };

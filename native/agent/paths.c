@@ -8,7 +8,6 @@
 #include "paths.h"
 #include "shortcut.h"
 
-#define IN_PART_OURS_CODE 4094
 
 int same_text(const char *a, const char *b)
 {

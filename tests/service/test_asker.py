@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from softsgx.platform.audit import Who
+from softsgx.runner.task.threads import has_ended
 from softsgx.service import control
-from softsgx.service.channel import is_over, pidfd_of
+from softsgx.service.channel import pidfd_of
 from tests.runner.children import forked
 
 
@@ -78,7 +79,7 @@ def test_a_number_that_is_another_process_by_now_is_not_believed(
 def is_over_soon(sock: socket.socket) -> bool:
     pidfd = pidfd_of(sock)
     try:
-        while not is_over(pidfd):
+        while not has_ended(pidfd):
             pass
     finally:
         os.close(pidfd)

@@ -39,6 +39,13 @@ SHORTCUT_STUB_SHIFT = SHORTCUT_SHIFT + 4
 SHORTCUT_SIZE = 40
 """Bytes of a stub."""
 
+NOT_OURS_CODE = 4095
+"""In place of an errno: this is none of softsgx's, the kernel is to do it."""
+IN_PART_OURS_CODE = 4094
+"""The kernel's too, but what it leads to is ours."""
+NOT_IMPLEMENTED_CODE = 4093
+"""ENOSYS for the program; as an answer that is what nobody gave."""
+
 MEMORY_UP_TO = 1 << 62
 """Call.MEMORY's answer, plus bytes: so many are the kernel's, then comes an enclave."""
 

@@ -13,6 +13,11 @@ from softsgx.driver.uapi import TASK_SIZE
 from softsgx.driver.vepc import VepcFile
 from softsgx.native import abi
 from softsgx.native.abi import MAX_OPS, OpFlag, OpKind
+from softsgx.native.numbers import (
+    IN_PART_OURS_CODE,
+    NOT_IMPLEMENTED_CODE,
+    NOT_OURS_CODE,
+)
 from softsgx.runner.code.enclave_code import EnclaveCode
 from softsgx.runner.task.caller import Caller
 from softsgx.runner.task.process import Process, Where
@@ -22,16 +27,8 @@ TAIL_OFFSET, _TAIL = abi.packer(abi.Context, "nops")
 """Where the operations are announced: the end of a context."""
 
 
-NOT_OURS = 4095
-"""The agent's error for: this is none of softsgx's, let the kernel do it."""
-
-
-IN_PART_OURS = 4094
-"""The kernel's too, but what it leads to is ours."""
-
-
-NOT_IMPLEMENTED = 4093
-"""ENOSYS for the program; as an answer that is what nobody gave."""
+NOT_OURS, IN_PART_OURS = NOT_OURS_CODE, IN_PART_OURS_CODE
+NOT_IMPLEMENTED = NOT_IMPLEMENTED_CODE
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from softsgx.driver.access import access
 from softsgx.driver.driver import Driver
 from softsgx.driver.mm import Vma
 from softsgx.native.numbers import MEMORY_UP_TO, Call
+from softsgx.runner.answers import NOT_OURS
 from softsgx.runner.code.enclave_code import EnclaveCode
-from softsgx.runner.supervisor import NOT_OURS
 from softsgx.runner.task.caller import Caller
 from softsgx.runner.task.threads import tracer_of
 from softsgx.runner.tree import Tree

@@ -6,16 +6,19 @@ from collections.abc import Callable
 
 from softsgx.native import plain
 from softsgx.native.notify import NOTIF, Listener, Notification
-from softsgx.native.numbers import AGENT_BASE, CALL_NR, VDSO_OFFSET, Call
+from softsgx.native.numbers import (
+    AGENT_BASE,
+    CALL_NR,
+    NOT_OURS_CODE,
+    VDSO_OFFSET,
+    Call,
+)
 from softsgx.runner.crew import Employer
 from softsgx.runner.execs import EXECS, Execs
 from softsgx.runner.loop import Loop, is_hung_up
 from softsgx.runner.task.caller import Caller
 from softsgx.runner.task.threads import pid_of
 from softsgx.runner.task.turn import Turn
-
-NOT_OURS = 4095
-"""The agent's error for: this is none of softsgx's, let the kernel do it."""
 
 _OF_DEBUGGERS = frozenset({Call.TRACEME, Call.TRACEE, Call.BORN})
 _OF_MEMORY = frozenset({Call.PEEK, Call.POKE, Call.MEMORY})
@@ -119,7 +122,7 @@ class Supervisor(Employer):
         elif call.args[0] in _OF_DEBUGGERS:
             self._executed(self._execs.debugger(call, self._caller(call)))
         elif call.args[0] in _OF_MEMORY and self._sgx is None:
-            self._listener.answer(call.id, 0, NOT_OURS)
+            self._listener.answer(call.id, 0, NOT_OURS_CODE)
         else:
             self._agent_call(call)
 

@@ -6,7 +6,6 @@ import signal
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
-from select import POLLIN, poll
 
 from softsgx.driver.driver import Driver
 from softsgx.driver.encl import Encl
@@ -20,6 +19,7 @@ from softsgx.runner.task.files import Files
 from softsgx.runner.task.mappings import Mapping, mappings
 from softsgx.runner.task.process import Process
 from softsgx.runner.task.threads import (
+    has_ended,
     is_thread_of,
     memory_mark,
     parent_of,
@@ -88,7 +88,7 @@ class Tree:
         *parent* is what the child says, in its own numbers.
         """
         pid = self._pid_of[caller.tid] = pid_of(caller.tid)
-        if pid in self._pidfds and _is_readable(self._pidfds[pid]):
+        if pid in self._pidfds and has_ended(self._pidfds[pid]):
             self._ended(pid)
         relatives = [parent, *_ancestors(pid)]
         there: list[Mapping] = []
@@ -112,7 +112,7 @@ class Tree:
     def end(self) -> None:
         """Take note that its processes are gone, or no matter of ours any more."""
         for pid, fd in list(self._pidfds.items()):
-            if _is_readable(fd):
+            if has_ended(fd):
                 self._ended(pid)
             else:
                 self._unwatch(pid)
@@ -227,9 +227,3 @@ def _ancestors(pid: int) -> Iterator[int]:
     while pid > 1:
         pid = parent_of(pid)
         yield pid
-
-
-def _is_readable(fd: int) -> bool:
-    waiter = poll()
-    waiter.register(fd, POLLIN)
-    return bool(waiter.poll(0))

@@ -4,7 +4,6 @@ import array
 import errno
 import json
 import os
-import select
 import socket
 import struct
 import sys
@@ -79,13 +78,6 @@ def pidfd_of(sock: socket.socket) -> int:
             raise
         return os.pidfd_open(peer_of(sock).pid)
     return int.from_bytes(raw, sys.byteorder)
-
-
-def is_over(pidfd: int) -> bool:
-    """Say whether a process has ended."""
-    waiter = select.poll()
-    waiter.register(pidfd, select.POLLIN)
-    return bool(waiter.poll(0))
 
 
 class Channel:

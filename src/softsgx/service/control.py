@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 from softsgx.platform.audit import Who
 from softsgx.platform.errors import PlatformError
+from softsgx.runner.task.threads import has_ended
 from softsgx.service import watch
 from softsgx.service.cgroups import get_cgroup, list_cgroups, set_cgroup
-from softsgx.service.channel import Peer, Words, is_over, peer_of, pidfd_of
+from softsgx.service.channel import Peer, Words, peer_of, pidfd_of
 from softsgx.service.places import CONTROL, connect
 
 if TYPE_CHECKING:
@@ -159,7 +160,7 @@ def _asker(sock: socket.socket) -> Asker:
         pidfd = pidfd_of(sock)
         try:
             seen = Who.of(peer.pid)
-            if not is_over(pidfd):
+            if not has_ended(pidfd):
                 who = replace(seen, uid=peer.uid)
         finally:
             os.close(pidfd)

@@ -7,8 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from softsgx.platform.audit import Who
-from softsgx.runner.task.threads import parent_of
-from softsgx.service.channel import Peer, is_over
+from softsgx.runner.task.threads import has_ended, parent_of
+from softsgx.service.channel import Peer
 
 _PROC = Path("/proc")
 
@@ -26,7 +26,7 @@ class Programs:
 
     def kill(self) -> None:
         """Kill them: those that are below the client, and itself."""
-        fds = [] if is_over(self._pidfd) else list(self._below())
+        fds = [] if has_ended(self._pidfd) else list(self._below())
         for fd in (*fds, self._pidfd):
             with suppress(OSError):
                 signal.pidfd_send_signal(fd, signal.SIGKILL)

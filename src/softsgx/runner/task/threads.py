@@ -4,6 +4,7 @@ import errno
 import os
 import re
 import signal
+from select import POLLIN, poll
 
 _MASK = re.compile(r"^(\w+):\t([0-9a-f]{16})$", re.MULTILINE)
 _DROPPED = sum(
@@ -17,6 +18,13 @@ _PLACES = (23, 25, 44)
 """Of a process's code, its stack and its heap, where each of them starts."""
 _NO_STAT = [0] * 64
 _NO_LIMIT = (1 << 63) - 1
+
+
+def has_ended(pidfd: int) -> bool:
+    """Say whether the process of a pidfd has ended."""
+    waiter = poll()
+    waiter.register(pidfd, POLLIN)
+    return bool(waiter.poll(0))
 
 
 def is_thread_of(tid: int, pid: int) -> bool:
