@@ -83,13 +83,29 @@ static size_t put_cpuid(uint8_t *stub)
 	return put(stub, at, tail, sizeof(tail));
 }
 
+/* What stood behind CPUID may be a move or a comparison with a word that it reaches by
+ * its own place; that one is another now. */
+static void reach_again(uint8_t *code, uint64_t moved)
+{
+	uint32_t distance;
+
+	if ((code[0] != 0x89 && code[0] != 0x8b && code[0] != 0x83) ||
+	    (code[1] & 0xc7) != 0x05)
+		return;
+	memcpy(&distance, code + 2, sizeof(distance));
+	distance += (uint32_t)moved;
+	memcpy(code + 2, &distance, sizeof(distance));
+}
+
 /* The stub ends with what stood behind, and the way back. */
 static void make_stub(uint8_t *stub, const struct shortcut *s, const uint8_t *code,
 		      size_t span)
 {
-	size_t at = s->span ? put_cpuid(stub) : put_call(stub);
+	size_t begin = s->span ? put_cpuid(stub) : put_call(stub), at;
 
-	at = put(stub, at, code + CODE_SIZE, span - CODE_SIZE);
+	at = put(stub, begin, code + CODE_SIZE, span - CODE_SIZE);
+	if (s->span)
+		reach_again(stub + begin, s->site + CODE_SIZE - (s->stub + begin));
 	put_jump(stub, at, s->stub + at, s->site + span);
 }
 

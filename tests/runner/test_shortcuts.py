@@ -115,6 +115,9 @@ def test_what_is_no_elf_has_none(tmp_path: Path) -> None:
         ("mov %eax, %r8d\n", 5),
         ("mov %eax, %edx\nand $31, %edx\n", 7),
         ("cmp $0xbe, %edi\nje 1f\n1: nop\n", 8),
+        ("mov %edx, f0(%rip)\n", 8),
+        ("mov f0(%rip), %ecx\nmov %eax, (%rdi)\n", 8),
+        ("cmpl $12, f0(%rip)\njle 1f\n1: nop\n", 9),
     ],
 )
 def test_a_cpuid_gives_way_with_what_touches_registers(
@@ -131,7 +134,9 @@ def test_a_cpuid_gives_way_with_what_touches_registers(
     [
         pytest.param("mov %eax, (%rdi)\nnop\n", id="memory may fault"),
         pytest.param("test %ebx, %ebx\njz 1f\n1: nop\n", id="a jump is relative"),
-        pytest.param("mov f0(%rip), %eax\n", id="so is RIP"),
+        pytest.param("mov %eax, %edx\nmov f0(%rip), %eax\n", id="so is RIP"),
+        pytest.param("mov f0(%rip), %rax\n", id="only one form of it moves"),
+        pytest.param("lea f0(%rip), %eax\n", id="an address"),
         pytest.param("mov %eax, %edx\nret\n", id="the function ends"),
         pytest.param("1: cmp $1, %edi\njne 1b\n", id="a jump between the two"),
         pytest.param("mov %eax, %edx\ncpuid\n", id="another"),

@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:  # what takes long to import is not, here
     from collections.abc import Callable, Mapping
 
-CODE_PLACES = "code-places-4"
+CODE_PLACES = "code-places-5"
 """What of files' code is replaced; another number for another way to find it."""
 
 _LARGEST = 1 << 20

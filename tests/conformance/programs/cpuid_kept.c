@@ -46,6 +46,23 @@ __asm__(".text\n.type kept, @function\n"
 	"ret\n.cfi_endproc\n.size kept, . - kept\n"
 	".local keep, to\n.comm keep, 8, 8\n.comm to, 8, 8\n");
 
+/* Behind it comes what reaches a word by its own place: 1 if the one compared is 5; what
+ * was stored and loaded again is in found, with EDX as it came last. */
+int by_rip(unsigned leaf, unsigned *found);
+__asm__(".text\n.type by_rip, @function\n"
+	"by_rip: .cfi_startproc\n"
+	"push %rbx\n"
+	"mov %rsi, %r8\n"
+	"mov %edi, %eax\nxor %ecx, %ecx\ncpuid\nmov %edx, word(%rip)\n"
+	"mov %edi, %eax\nxor %ecx, %ecx\ncpuid\nmov word(%rip), %esi\n"
+	"mov %edi, %eax\nxor %ecx, %ecx\ncpuid\ncmpl $5, five(%rip)\n"
+	"sete %al\nmovzbl %al, %eax\n"
+	"mov %esi, (%r8)\nmov %edx, 4(%r8)\n"
+	"pop %rbx\n"
+	"ret\n.cfi_endproc\n.size by_rip, . - by_rip\n"
+	".local word\n.comm word, 4, 4\n"
+	".data\nfive: .long 5\n.text\n");
+
 static volatile unsigned ticks;
 
 static void tick(int signo)
@@ -73,6 +90,16 @@ static void check_leaf(unsigned leaf, unsigned subleaf, char *stack)
 	CHECK(s.carry == 1);
 }
 
+static void check_words(unsigned leaf)
+{
+	unsigned a, b, c, d, found[2] = {~0u, ~0u};
+
+	__cpuid_count(leaf, 0, a, b, c, d);
+	CHECK(by_rip(leaf, found) == 1);
+	CHECK(found[0] == d && found[1] == d);
+	(void)a, (void)b, (void)c;
+}
+
 int main(int argc, char **argv)
 {
 	struct itimerval every = {{0, 200}, {0, 200}};
@@ -95,6 +122,8 @@ int main(int argc, char **argv)
 	CHECK(sigaction(SIGALRM, &act, NULL) == 0 && sigaction(SIGFPE, &act, NULL) == 0);
 	CHECK(setitimer(ITIMER_REAL, &every, NULL) == 0);
 	while (ticks < 200) {
+		check_words(0);
+		check_words(7);
 		check_leaf(0, 0, pages + 3 * 4096);
 		check_leaf(1, 0, pages + 3 * 4096);
 		check_leaf(4, 1, pages + 3 * 4096);

@@ -41,6 +41,12 @@ _PAGE = 1 << 12
 _JUMP = 5
 _REGISTERS_ONLY = re.compile(r"(mov|and|or|xor|cmp|test|add|sub|shr|shl|sar|not|neg) ")
 
+_CPUID = 2
+_MOVED = b"\x83\x89\x8b"
+_BY_RIP = 0x05
+"""Opcodes, and a ModRM byte but for its register, of what the host's part moves with
+CPUID though it has a word of memory: one that it reaches by its own place."""
+
 _Instruction = tuple[int, int, str]
 """Address, size and text."""
 
@@ -110,14 +116,20 @@ class _Around:
     def span_of_cpuid(self, at: int) -> int:
         """Return how many bytes can give way from a CPUID on, 0 if too few can."""
         span = 0
-        for _, size, text in self._behind(at):
+        for here, size, text in self._behind(at):
             if span >= _JUMP:
                 break
-            if span and ("[" in text or not _REGISTERS_ONLY.match(text)):
+            if span and not self._can_move(here, text, is_first=span == _CPUID):
                 return 0
             span += size
         is_enough = _JUMP <= span < SHORTCUT_SIZE - 24
         return span if is_enough and self._is_straight(at, span) else 0
+
+    def _can_move(self, here: int, text: str, *, is_first: bool) -> bool:
+        if "[" not in text:
+            return bool(_REGISTERS_ONLY.match(text))
+        opcode, operand = read_at(self._fd, 2, here)
+        return is_first and opcode in _MOVED and operand & 0xC7 == _BY_RIP
 
     def _behind(self, at: int) -> list[_Instruction]:
         """Return what is executed from a place on; nothing if decoding misses it."""
