@@ -7,6 +7,7 @@
 #include <cpuid.h>
 #include <dirent.h>
 #include <sys/auxv.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 
 static char text[1 << 16];
@@ -136,8 +137,25 @@ static void check_maps(void)
 	CHECK(vdso == getauxval(AT_SYSINFO_EHDR));
 }
 
+/* A process of any user's may read of itself where its vDSO is. */
+static void check_vector(void)
+{
+	const uid_t other = 65534;
+	struct stat st;
+
+	if (geteuid() == 0) {
+		CHECK(setresgid(other, other, other) == 0);
+		CHECK(setresuid(other, other, other) == 0);
+		CHECK(prctl(PR_SET_DUMPABLE, 1) == 0);
+	}
+	CHECK(stat("/proc/self/auxv", &st) == 0);
+	CHECK(st.st_uid == geteuid() && st.st_gid == getegid());
+	CHECK(open("/proc/self/auxv", O_RDONLY) >= 0);
+}
+
 int main(void)
 {
+	CHECK(status_of(check_vector) == 0);
 	check_cpuinfo();
 	check_epc();
 	check_class();

@@ -10,6 +10,7 @@ import re
 import stat
 from dataclasses import dataclass
 from functools import cached_property, partial
+from pathlib import Path
 
 from softsgx.runner.task.marks import marked_path
 from softsgx.runner.task.process import UserTask
@@ -299,9 +300,20 @@ class Lookup:
         if not found or int(found[1]) != process.pid:
             return None
         if found[2] == "auxv":
-            text = partial(auxv, process.pid)
-            return View(path=path, kind=Kind.TEXT, mode=0o400, text=text)
-        if not process.mm.vmas:
+            mode, text = 0o400, partial(auxv, process.pid)
+        elif process.mm.vmas:
+            mode, text = 0o444, partial(maps, process.pid, list(process.mm.vmas))
+        else:
             return None
-        text = partial(maps, process.pid, list(process.mm.vmas))
-        return View(path=path, kind=Kind.TEXT, mode=0o444, text=text)
+        try:
+            of = Path(f"/proc/{process.pid}/{found[2]}").stat()
+        except OSError:
+            return None
+        return View(
+            path=path,
+            kind=Kind.TEXT,
+            mode=mode,
+            uid=of.st_uid,
+            gid=of.st_gid,
+            text=text,
+        )
