@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from softsgx.cli.options import default_directory
 from softsgx.cli.platform import command
 from softsgx.platform.errors import PlatformError
 from softsgx.platform.platform import Platform
+from softsgx.service.places import Ownership
 
 
 def platform(*arguments: object) -> Result:
@@ -128,3 +130,14 @@ def test_nobody_to_ask_is_no_leave_to_delete(tmp_path: Path) -> None:
     said = f"{where}: not deleted; --yes deletes without asking"
     assert str(refused.exception) == said
     assert not Platform.open(where).is_on
+
+
+def test_a_platform_that_a_daemon_serves_is_not_deleted(tmp_path: Path) -> None:
+    where = tmp_path / "p"
+    platform("new", where)
+    daemon = Ownership(where)
+    refused = platform("delete", where, "--yes")
+    said = f"{where}: a daemon serves this platform already (pid {os.getpid()})"
+    assert str(refused.exception) == f"{said}; stop it first"
+    daemon.give_up()
+    assert platform("delete", where, "--yes").exception is None

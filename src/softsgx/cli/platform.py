@@ -169,7 +169,10 @@ def delete(*, directory: Path, yes: bool) -> None:
     platform = Platform.open(directory)
     if not (yes or _is_confirmed(f"{directory}: delete {platform.identity}?")):
         raise Failure(f"{directory}: not deleted; --yes deletes without asking")
-    Ownership(directory)
+    try:
+        Ownership(directory)
+    except PlatformError as error:
+        raise Failure(f"{error}; stop it first") from error
     platform.delete()
     print(f"{directory}: deleted")
 
