@@ -168,6 +168,7 @@ static int enter_at_oentry(struct frame *f, struct enclave *e, u8 *tcs)
 	if (cssa >= FIELD(tcs, TCS_NSSA, u32) || !ssa_inside(e, frame) ||
 	    !ssa_usable(e, frame))
 		return 0;
+	curtain_reach(e, frame, e->ssaframesize * 4096ul);
 	if (!save_user_stack(f, gprsgx))
 		return 0;
 	now_inside(f, e, tcs);
@@ -211,6 +212,7 @@ static int resume_in(struct frame *f, struct enclave *e, u8 *tcs)
 	gprsgx = frame + e->ssaframesize * 4096ul - GPRSGX_SIZE;
 	if (!ssa_inside(e, frame) || !ssa_usable(e, frame))
 		return 0;
+	curtain_reach(e, frame, e->ssaframesize * 4096ul);
 	if (agent_copy(gpr, (void *)gprsgx, sizeof(gpr)))
 		return 0;
 	if ((FIELD(tcs, TCS_FLAGS, u64) & TCS_AEXNOTIFY) &&

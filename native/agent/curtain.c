@@ -11,38 +11,46 @@
 
 #define PF_WRITE 2
 #define PF_FETCH 0x10
+#define FEW_RUNS 32 /* are opened at once: a fault for each costs more */
 
 /* ---- what is mapped ---- */
 
+static void open_run(struct run *run)
+{
+	if (run->prot && !run->open)
+		sys(NR_mprotect, run->start, run->end - run->start, run->prot);
+	run->open = 1;
+}
+
 static void open_runs(const struct curtain *c)
 {
-	for (u32 i = 0; i < c->nr_runs; i++) {
-		const struct run *run = &c->runs[i];
-
-		if (run->prot)
-			sys(NR_mprotect, run->start, run->end - run->start, run->prot);
-	}
+	for (u32 i = 0; i < c->nr_runs; i++)
+		open_run(&c->runs[i]);
 }
 
 /* Where nothing lies between them, all at once. */
 static void close_runs(struct enclave *e)
 {
 	struct curtain *c = &e->curtain;
-	const struct run *runs = c->runs;
+	struct run *runs = c->runs;
 	int lets_go = price_closing(&c->price, runs_allowed(c));
 
+	price_begin(&c->price);
 	abort_withdraw(e->base, e->base + e->size);
 	for (u32 i = 0, next; i < c->nr_runs; i = next) {
 		u64 start = runs[i].start;
 
-		for (next = i + 1; next < c->nr_runs; next++)
+		runs[i].open = 0;
+		for (next = i + 1; next < c->nr_runs; next++) {
 			if (runs[next].start != runs[next - 1].end)
 				break;
+			runs[next].open = 0;
+		}
 		if (lets_go)
 			sys(NR_madvise, start, runs[next - 1].end - start, MADV_DONTNEED_);
 		sys(NR_mprotect, start, runs[next - 1].end - start, PROT_NONE_);
 	}
-	price_closed(&c->price);
+	price_end(&c->price);
 }
 
 static void set_state(struct curtain *c, enum curtain_state state)
@@ -72,8 +80,7 @@ void curtain_drop(struct enclave *e)
 /* More runs than can be kept: from now on it stays open. */
 static void give_up(struct curtain *c)
 {
-	if (is_state(c, CURTAIN_CLOSED))
-		open_runs(c);
+	open_runs(c);
 	set_state(c, CURTAIN_NONE);
 	runs_drop(c);
 }
@@ -84,9 +91,11 @@ static void lift(struct enclave *e)
 {
 	struct curtain *c = &e->curtain;
 
-	price_opening(&c->price);
+	price_begin(&c->price);
 	abort_withdraw(e->base, e->base + e->size);
-	open_runs(c);
+	c->waits = c->nr_runs > FEW_RUNS;
+	if (!c->waits)
+		open_runs(c);
 	set_state(c, CURTAIN_OPEN);
 	price_opened(&c->price, runs_allowed(c));
 }
@@ -105,6 +114,44 @@ void curtain_open(struct enclave *e)
 	unlock_enclaves();
 }
 
+/* A run that waited to be touched. */
+static void open_touched(struct curtain *c, struct run *run)
+{
+	price_begin(&c->price);
+	abort_withdraw(run->start, run->end);
+	open_run(run);
+	price_end(&c->price);
+}
+
+/* The agent is about to copy from or to a range; the curtain stays open. */
+void curtain_reach(struct enclave *e, u64 start, u64 length)
+{
+	struct curtain *c = &e->curtain;
+	struct run *run;
+
+	if (!c->waits)
+		return;
+	lock_enclaves();
+	for (u64 at = start; at < start + length; at = run ? run->end : start + length) {
+		run = is_state(c, CURTAIN_OPEN) ? runs_at(c, at) : 0;
+		if (run && !run->open)
+			open_touched(c, run);
+	}
+	unlock_enclaves();
+}
+
+/* Nobody is inside: all is closed, unless somebody comes just now. */
+static void fall(struct enclave *e)
+{
+	struct curtain *c = &e->curtain;
+
+	set_state(c, CURTAIN_CLOSED);
+	if (__atomic_load_n(&e->threads, __ATOMIC_SEQ_CST))
+		set_state(c, CURTAIN_OPEN);
+	else
+		close_runs(e);
+}
+
 /* A thread is inside no more, and not counted. */
 void curtain_leave(struct enclave *e)
 {
@@ -114,13 +161,8 @@ void curtain_leave(struct enclave *e)
 	    !price_is_right(&c->price))
 		return;
 	lock_enclaves();
-	if (is_state(c, CURTAIN_OPEN)) {
-		set_state(c, CURTAIN_CLOSED);
-		if (__atomic_load_n(&e->threads, __ATOMIC_SEQ_CST))
-			set_state(c, CURTAIN_OPEN);
-		else
-			close_runs(e);
-	}
+	if (is_state(c, CURTAIN_OPEN))
+		fall(e);
 	unlock_enclaves();
 }
 
@@ -199,17 +241,49 @@ static u64 needed_by(u64 error)
 	return error & PF_FETCH ? PROT_EXEC_ : PROT_READ_;
 }
 
-/* Enclave code met the curtain of another enclave: 1, it is open now. */
+/* The run that waits to be touched by an access which it allows; NULL. */
+static struct run *waiting(const struct enclave *e, u64 address, u64 error)
+{
+	u64 needed = needed_by(error);
+	struct run *run;
+
+	run = e && is_state(&e->curtain, CURTAIN_OPEN) ? runs_at(&e->curtain, address) : 0;
+	if (!run || run->open || (run->prot & needed) != needed)
+		return 0;
+	return run;
+}
+
+/* Host code met such a run: 1, it is open now; or closed with all others, if nobody is
+ * inside. */
+int curtain_touched(u64 address, u64 error)
+{
+	struct enclave *e = enclave_of(address);
+	struct run *run = waiting(e, address, error);
+
+	if (run && __atomic_load_n(&e->threads, __ATOMIC_SEQ_CST))
+		open_touched(&e->curtain, run);
+	else if (run)
+		fall(e);
+	return run != 0;
+}
+
+/* Enclave code met such a run, or the curtain of another enclave: 1, it is open now. */
 int curtain_met_inside(u64 address, u64 error)
 {
+	struct enclave *e;
+	struct run *run;
 	int hides;
 
 	lock_enclaves();
+	e = enclave_of(address);
 	hides = hidden(address, needed_by(error)) != 0;
 	if (hides)
-		lift(enclave_of(address));
+		lift(e);
+	run = waiting(e, address, error);
+	if (run)
+		open_touched(&e->curtain, run);
 	unlock_enclaves();
-	return hides;
+	return hides || run;
 }
 
 /* ---- changes of mappings ---- */

@@ -10,12 +10,13 @@ struct frame;
 /* Addresses that an enclave's mappings cover, and what they natively allow its code. */
 struct run {
 	u64 start, end;
-	u64 prot;
+	u32 prot;
+	u32 open;	/* since the curtain is */
 };
 
 enum curtain_state {
 	CURTAIN_NONE,	/* what is mapped stays as it is */
-	CURTAIN_OPEN,
+	CURTAIN_OPEN,	/* of many runs, those that were touched */
 	CURTAIN_CLOSED,	/* nothing of the runs can be accessed natively */
 };
 
@@ -33,13 +34,14 @@ struct price {
 struct curtain {
 	struct run *runs;	/* lowest first */
 	u32 nr_runs, state;
+	u32 waits;	/* for runs to be touched: it has many */
 	struct price price;
 };
 
 /* ---- runs.c; whoever calls has the lock of the enclaves ---- */
 HIDDEN int runs_init(struct curtain *c);
 HIDDEN void runs_drop(struct curtain *c);
-HIDDEN const struct run *runs_at(const struct curtain *c, u64 address);
+HIDDEN struct run *runs_at(const struct curtain *c, u64 address);
 /* 0: there is no room for one more. */
 HIDDEN int runs_cut(struct curtain *c, u64 start, u64 end);
 HIDDEN int runs_set(struct curtain *c, u64 start, u64 end, u64 prot);
@@ -51,10 +53,10 @@ HIDDEN u64 clock_ns(u32 which);
 HIDDEN u64 agent_tsc(void); /* entry.S; -EFAULT if the thread may not */
 HIDDEN void price_init(struct price *p);
 HIDDEN void price_of_look(struct price *p);
-HIDDEN void price_opening(struct price *p);
+HIDDEN void price_begin(struct price *p);
+HIDDEN void price_end(struct price *p);
 HIDDEN void price_opened(struct price *p, u64 allowed);
 HIDDEN int price_closing(struct price *p, u64 allowed);
-HIDDEN void price_closed(struct price *p);
 HIDDEN int price_is_right(struct price *p);
 
 /* ---- curtain.c ---- */
@@ -62,7 +64,9 @@ HIDDEN void curtain_init(struct enclave *e);
 HIDDEN void curtain_drop(struct enclave *e);
 HIDDEN void curtain_open(struct enclave *e);
 HIDDEN void curtain_leave(struct enclave *e);
+HIDDEN void curtain_reach(struct enclave *e, u64 start, u64 length);
 HIDDEN int curtain_met_inside(u64 address, u64 error);
+HIDDEN int curtain_touched(u64 address, u64 error);
 HIDDEN const struct run *curtain_met_outside(u64 address, u64 needed);
 HIDDEN int curtain_is_closed(u64 address);
 HIDDEN u64 curtain_rights(u64 address);

@@ -93,7 +93,9 @@ static enum shown behind_curtain(const struct k_sigcontext *mc, u64 *end)
 	u64 page = mc->cr2 & ~(PAGE - 1);
 
 	lock_enclaves();
-	if (mc->err & PF_FETCH) {
+	if (curtain_touched(mc->cr2, mc->err)) {
+		what = SHOWN;
+	} else if (mc->err & PF_FETCH) {
 		what = curtain_met_outside(mc->cr2, PROT_EXEC_) ? FETCHED : NOTHING;
 	} else if (mc->err & PF_WRITE) {
 		run = curtain_met_outside(mc->cr2, PROT_WRITE_);

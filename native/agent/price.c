@@ -73,36 +73,36 @@ static void pay(struct price *p, s64 amount)
 	p->last += amount;
 }
 
-/* Before and after it is opened, which allows so many pages. */
-void price_opening(struct price *p)
+/* Around all that is done. */
+void price_begin(struct price *p)
 {
 	p->begun = worked();
 }
 
+void price_end(struct price *p)
+{
+	pay(p, worked() - p->begun);
+}
+
+/* It is open, which allows so many pages. */
 void price_opened(struct price *p, u64 allowed)
 {
 	p->last = 0;
-	pay(p, worked() - p->begun);
+	price_end(p);
 	p->faults = faults(allowed);
 }
 
-/* Before and after it is closed.  1: the page tables are to let go of their pages. */
+/* It is to be closed.  1: the page tables are to let go of their pages. */
 int price_closing(struct price *p, u64 allowed)
 {
 	s64 came = faults(allowed) - p->faults;
 
-	p->begun = worked();
 	came = came > 0 ? came : 0; /* a child of fork counts anew */
 	pay(p, (came < p->let_go ? came : p->let_go) * TICKS_A_FAULT);
 	p->present += came;
 	p->let_go = p->present > FEW ? p->present : 0;
 	p->present -= p->let_go;
 	return p->let_go != 0;
-}
-
-void price_closed(struct price *p)
-{
-	pay(p, worked() - p->begun);
 }
 
 /* At a last exit.  One that comes long after the one before is always free. */

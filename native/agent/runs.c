@@ -5,7 +5,7 @@
  */
 #include "agent.h"
 
-#define LIST_SIZE 0x10000ul
+#define LIST_SIZE 0x60000ul
 #define MOST_RUNS (LIST_SIZE / sizeof(struct run))
 
 int runs_init(struct curtain *c)
@@ -42,7 +42,7 @@ static u32 first_above(const struct curtain *c, u64 address)
 	return low;
 }
 
-const struct run *runs_at(const struct curtain *c, u64 address)
+struct run *runs_at(const struct curtain *c, u64 address)
 {
 	u32 i = first_above(c, address);
 
@@ -91,7 +91,7 @@ int runs_cut(struct curtain *c, u64 start, u64 end)
 
 int runs_set(struct curtain *c, u64 start, u64 end, u64 prot)
 {
-	struct run run = {start, end, prot}, *next;
+	struct run run = {start, end, (u32)prot, 0}, *next;
 	u32 at;
 
 	if (!runs_cut(c, start, end))
@@ -104,6 +104,7 @@ int runs_set(struct curtain *c, u64 start, u64 end, u64 prot)
 	next = &c->runs[at];
 	if (at < c->nr_runs && next->start == end && next->prot == prot) {
 		next->start = run.start;
+		next->open = 0;
 		return 1;
 	}
 	return insert(c, at, run);

@@ -55,6 +55,7 @@ def test_the_program_sees_the_same_in_exact_mode(
         "evicted",
         "look_from_outside",
         "look_at_large",
+        "many_runs",
         "edmm",
         "fork_shared",
         "parallel",
