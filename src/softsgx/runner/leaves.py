@@ -40,8 +40,8 @@ from softsgx.native.abi import Debug, Outcome
 from softsgx.runner.answers import Answer
 from softsgx.runner.insiders import Insiders
 from softsgx.runner.task.context import Context
+from softsgx.runner.task.copied import CopiedMemory, LookFirst
 from softsgx.runner.task.process import UserTask
-from softsgx.runner.task.seen import LookFirst, Seen
 
 _SIGILL, _SIGSEGV = 4, 11
 _ILL_ILLOPN, _SI_KERNEL = 2, 0x80
@@ -121,14 +121,14 @@ class Leaves:
 
         A leaf that does not get through has changed nothing.
         """
-        seen = Seen(task)
+        copies = CopiedMemory(task)
         while True:
-            lp = self._processor(task, context, seen)
+            lp = self._processor(task, context, copies)
             lp.xsave = xsave
             try:
                 enclu.execute(self._machine, lp, leaf)
             except LookFirst as place:
-                seen.look(place)
+                copies.look(place)
             else:
                 return lp
 
@@ -175,8 +175,10 @@ class Leaves:
 
     # ---- the thread as a processor ----
 
-    def _processor(self, task: UserTask, context: Context, seen: Seen) -> Processor:
-        memory = UserLinear(task.mm, seen, self._machine)
+    def _processor(
+        self, task: UserTask, context: Context, copies: CopiedMemory
+    ) -> Processor:
+        memory = UserLinear(task.mm, copies, self._machine)
         lp = Processor(task.tid, memory, context.regs, xcr0=context.xcr0)
         if context.inside:
             self._put_inside(task, context, lp)
@@ -185,7 +187,7 @@ class Leaves:
     def _inside(self, task: UserTask, context: Context) -> Processor:
         if not context.inside:
             raise Forged("an exit from outside")
-        return self._processor(task, context, Seen(task))
+        return self._processor(task, context, CopiedMemory(task))
 
     def _put_inside(self, task: UserTask, context: Context, lp: Processor) -> None:
         encl = _enclave_of(task, context.tcs)

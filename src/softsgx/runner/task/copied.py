@@ -1,8 +1,8 @@
 """A thread's ordinary memory while a leaf executes: what was copied before.
 
 A leaf is one step for everybody else, and a program can make a copy of its memory
-take as long as it likes.  So a leaf that looks at memory not seen yet is given up, the
-memory is copied while others have their turn, and the leaf is executed from its start.
+take as long as it likes.  So a leaf that looks at memory not copied yet is given up,
+the memory is copied while others have their turn, and the leaf is executed anew.
 """
 
 import errno
@@ -18,23 +18,23 @@ class LookFirst(BaseException):
         self.place = address, size
 
 
-class Seen:
-    """What `UserLinear` asks of a task."""
+class CopiedMemory:
+    """What `UserLinear` asks of a task: memory as it was when it was copied."""
 
     def __init__(self, task: UserTask):
         self._task = task
-        self._seen: dict[tuple[int, int], bytes | OSError] = {}
+        self._copies: dict[tuple[int, int], bytes | OSError] = {}
 
     def look(self, first: LookFirst) -> None:
         """Copy what a leaf needs; that it cannot be read is for the leaf to judge."""
         try:
-            self._seen[first.place] = self._task.copy_from_user(*first.place)
+            self._copies[first.place] = self._task.copy_from_user(*first.place)
         except OSError as error:
-            self._seen[first.place] = error
+            self._copies[first.place] = error
 
     def copy_from_user(self, addr: int, size: int) -> bytes:
         """Return what was copied; OSError(EFAULT)."""
-        found = self._seen.get((addr, size))
+        found = self._copies.get((addr, size))
         if found is None:
             raise LookFirst(addr, size)
         if isinstance(found, OSError):
