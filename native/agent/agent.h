@@ -309,6 +309,7 @@ HIDDEN long call_supervisor(u64 call, u64 a, u64 b, u64 c, u64 d, u64 e);
 struct answer {
 	struct abi_context ctx;
 	struct abi_op ops[MAX_OPS];
+	long memory; /* a descriptor, to map what is to be mapped */
 };
 /* The first errno of the kernel; 0. */
 HIDDEN long carry_out(struct answer *ans);

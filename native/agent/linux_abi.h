@@ -30,6 +30,7 @@
 #define NR_pwrite64 18
 #define NR_sched_yield 24
 #define NR_mremap 25
+#define NR_msync 26
 #define NR_madvise 28
 #define NR_nanosleep 35
 #define NR_getpid 39
@@ -41,6 +42,10 @@
 #define NR_kill 62
 #define NR_fcntl 72
 #define NR_truncate 76
+#define NR_getcwd 79
+#define NR_chdir 80
+#define NR_fchdir 81
+#define NR_statfs 137
 #define NR_rename 82
 #define NR_mkdir 83
 #define NR_rmdir 84
@@ -64,8 +69,15 @@
 #define NR_utimensat 280
 #define NR_renameat2 316
 #define NR_getrusage 98
+#define NR_prlimit64 302
+#define RLIMIT_NOFILE_ 7
 #define NR_ptrace 101
 #define NR_waitid 247
+#define NR_mlock 149
+#define NR_mlockall 151
+#define NR_munlockall 152
+#define NR_remap_file_pages 216
+#define NR_mlock2 325
 #define NR_prctl 157
 #define PR_SET_PDEATHSIG_ 1
 #define PR_GET_PDEATHSIG_ 2
@@ -162,6 +174,7 @@
 #define EACCES_ 13
 #define EFAULT_ 14
 #define ENODEV_ 19
+#define EMFILE_ 24
 #define ENOTDIR_ 20
 #define EINVAL_ 22
 #define ENOSYS_ 38

@@ -13,18 +13,34 @@ enum { MADV_FREE = 8, MADV_REMOVE = 9, MADV_DOFORK = 11, MADV_DODUMP = 17,
        MADV_WIPEONFORK = 18, MADV_COLD = 20, MADV_COLLAPSE = 25 };
 enum { MREMAP_MAYMOVE = 1, MREMAP_FIXED = 2, MREMAP_DONTUNMAP = 4 };
 
-/* An enclave that is no open file: its memory is, until it is mapped. */
+/* What an answer maps is mapped by the descriptor that the call returned: the program's
+ * own leads to no memory. */
 static long map_given(struct answer *ans, long fd)
 {
 	long ret;
 
+	ans->memory = fd;
+	ret = carry_out(ans);
 	if (fd < 0)
 		return fd;
-	for (u32 i = 0; i < ans->ctx.nops && i < MAX_OPS; i++)
-		ans->ops[i].fd = (u32)fd;
-	ret = carry_out(ans);
 	sys(NR_close, fd);
 	return ret;
+}
+
+static int maps(const struct abi_op *op)
+{
+	return op->kind == OPKIND_MAP || op->kind == OPKIND_ENCLAVE;
+}
+
+static long unmap_ours(u64 start, u64 length);
+
+/* The process has no descriptor left: what waited for the enclave goes. */
+static void unmap_waiting(struct answer *ans)
+{
+	for (u32 i = 0; i < ans->ctx.nops && i < MAX_OPS; i++)
+		if (ans->ops[i].kind == OPKIND_MAP)
+			unmap_ours(ans->ops[i].start, ans->ops[i].end - ans->ops[i].start);
+	ans->ctx.nops = 0;
 }
 
 void do_ioctl(struct frame *f)
@@ -45,7 +61,9 @@ void do_ioctl(struct frame *f)
 	/* The descriptor may have come by other ways than open. */
 	become_sgx_user(f);
 	enclaves_changed();
-	if (ans.ctx.nops && (ans.ops[0].flags & OPFLAG_GIVEN)) {
+	if (ans.ctx.nops && maps(&ans.ops[0])) {
+		if (ret < 0)
+			unmap_waiting(&ans);
 		ret = map_given(&ans, ret);
 		kernel = 0;
 	} else {
@@ -144,15 +162,59 @@ static long unmap_ours(u64 start, u64 length)
 	return ret;
 }
 
+static long ask_mapping(const struct k_sigcontext *mc, u64 at, struct answer *ans)
+{
+	ans->ctx.nops = ans->ctx.more = 0;
+	ans->ctx.address = mc->r9;
+	return call_supervisor(CALL_MMAP, at, mc->rsi, mc->rdx | mc->r10 << 32, mc->r8,
+			       (u64)ans);
+}
+
+/* The same where the process has no descriptor left, by one beyond its limit: mmap needs
+ * none.  Asked twice, the place is as if it had been asked once. */
+static long ask_beyond_limit(const struct k_sigcontext *mc, u64 at, struct answer *ans)
+{
+	u64 limit[2], most[2];
+	long fd;
+
+	if (sys(NR_prlimit64, 0, RLIMIT_NOFILE_, 0, limit))
+		return -EMFILE_;
+	most[0] = most[1] = limit[1];
+	sys(NR_prlimit64, 0, RLIMIT_NOFILE_, most, 0);
+	fd = ask_mapping(mc, at, ans);
+	sys(NR_prlimit64, 0, RLIMIT_NOFILE_, limit, 0);
+	return fd;
+}
+
+/* Have a mapping judged and make it, at a place that is free or the program's wish. */
+static long map_at(struct frame *f, u64 at)
+{
+	struct k_sigcontext *mc = &f->uc->mc;
+	struct answer ans;
+	long fd = ask_mapping(mc, at, &ans), ret;
+
+	if (fd == -EMFILE_)
+		fd = ask_beyond_limit(mc, at, &ans);
+	if (fd < 0 && !ans.ctx.nops) {
+		if (!(mc->r10 & MAP_FIXED_))
+			sys(NR_munmap, at, PAGES(mc->rsi));
+		return fd;
+	}
+	become_sgx_user(f);
+	enclaves_changed();
+	ret = map_given(&ans, fd);
+	if (fd < 0) /* no descriptor is left */
+		unmap_ours(at, mc->rsi);
+	return ret ? ret : (long)at;
+}
+
 /* mmap of an enclave's file: find the address, have the rules judged, map. */
 void do_mmap(struct frame *f)
 {
 	struct k_sigcontext *mc = &f->uc->mc;
-	u64 length = PAGES(mc->rsi), flags = mc->r10;
-	struct answer ans;
-	long at, ret;
+	long ret;
 
-	if ((flags & MAP_ANONYMOUS_) || !maybe_enclave(mc->r8)) {
+	if ((mc->r10 & MAP_ANONYMOUS_) || !maybe_enclave(mc->r8)) {
 		mmap_native(f);
 		return;
 	}
@@ -160,27 +222,15 @@ void do_mmap(struct frame *f)
 		mc->rax = (u64)-EINVAL_;
 		return;
 	}
-	ans.ctx.nops = ans.ctx.more = 0;
-	ret = call_supervisor(CALL_MMAP, 0, mc->rsi, mc->rdx | flags << 32, mc->r8, 0);
+	ret = call_supervisor(CALL_MMAP, 0, mc->rsi, mc->rdx | mc->r10 << 32, mc->r8, 0);
 	if (ret == -NOT_OURS_CODE) {
 		mmap_native(f);
 		return;
 	}
-	at = ret < 0 ? ret : place(mc, (u64)ret);
-	ret = at < 0 && at > -4096 ? at : 0;
-	if (ret == 0) {
-		ans.ctx.address = mc->r9;
-		ret = call_supervisor(CALL_MMAP, (u64)at, mc->rsi,
-				      mc->rdx | flags << 32, mc->r8, (u64)&ans);
-		if (ret < 0 && !(flags & MAP_FIXED_))
-			sys(NR_munmap, at, length);
-	}
-	if (ret == 0) {
-		become_sgx_user(f);
-		enclaves_changed();
-		ret = carry_out(&ans);
-		ret = ret ? ret : at;
-	}
+	if (ret >= 0)
+		ret = place(mc, (u64)ret);
+	if (ret >= 0 || ret < -4095)
+		ret = map_at(f, (u64)ret);
 	mc->rax = (u64)ret;
 }
 

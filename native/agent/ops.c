@@ -344,6 +344,7 @@ static long carry_out_all(struct answer *ans)
 	for (;;) {
 		order_keep(ans);
 		for (u32 i = 0; i < ans->ctx.nops && i < MAX_OPS; i++) {
+			ans->ops[i].fd = (u32)ans->memory;
 			ret = carry_out_one(&ans->ops[i], &ans->ctx);
 			if (!first)
 				first = ret;

@@ -33,7 +33,7 @@ def operations(answer: Answer) -> list[tuple[int, int, int, int]]:
 
 def test_a_mapping_is_one_and_is_opened_when_it_is_watched(world: Paged) -> None:
     answer = Answer(Process(1, world.mm), CODE)
-    answer.map(world.driver, 5, START, END)
+    answer.map(world.driver, START, END)
     assert operations(answer) == [(OpKind.MAP, START, END, PROT_NONE)]
     then = Answer(Process(1, world.mm), CODE)
     then.allow(world.driver, [(world.encl, START, END), (world.encl, 0, 0)])
@@ -44,7 +44,7 @@ def test_a_mapping_is_one_and_is_opened_when_it_is_watched(world: Paged) -> None
 def test_a_mapping_from_which_no_page_can_leave_is_open_at_once(world: Paged) -> None:
     world.tables.can_evict = False
     answer = Answer(Process(1, world.mm), CODE)
-    answer.map(world.driver, 5, START, END)
+    answer.map(world.driver, START, END)
     assert operations(answer) == [(OpKind.MAP, START, END, RW)]
 
 

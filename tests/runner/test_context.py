@@ -11,7 +11,7 @@ from softsgx.machine.epc import Epc
 from softsgx.machine.memory import FlatMemory
 from softsgx.machine.processor import Processor, Regs
 from softsgx.native import abi, lib
-from softsgx.native.abi import MAX_OPS, Op, OpKind, Outcome
+from softsgx.native.abi import MAX_OPS, Op, OpFlag, OpKind, Outcome
 from softsgx.runner.answers import TAIL_OFFSET, Answer
 from softsgx.runner.code.enclave_code import EnclaveCode
 from softsgx.runner.task.caller import Caller
@@ -72,16 +72,15 @@ def test_the_processor_is_shown_to_the_thread() -> None:
     st.sampled_from(OpKind),
     st.integers(0, 7),
     *[st.integers(0, (1 << 64) - 1)] * 3,
-    st.tuples(*[st.integers(0, (1 << 32) - 1)] * 2),
+    st.sampled_from([OpFlag(0), *OpFlag]),
 )
 def test_an_operation_is_its_layout(
-    kind: OpKind, prot: int, start: int, end: int, offset: int, file: tuple[int, int]
+    kind: OpKind, prot: int, start: int, end: int, offset: int, flags: OpFlag
 ) -> None:
     answer = Answer(Process(1, Mm(owner=1)), CODE)
-    answer._add(kind, start, end, prot, offset, file)
-    fd, flags = file
+    answer._add(kind, start, end, prot, offset, flags)
     wanted = Op(
-        kind=kind, prot=prot, start=start, end=end, offset=offset, fd=fd, flags=flags
+        kind=kind, prot=prot, start=start, end=end, offset=offset, fd=0, flags=flags
     )
     assert answer.ops == [bytes(wanted)]
 

@@ -93,11 +93,42 @@ def test_opens_of_the_file_that_look_alike_are_counted_each(files: Files) -> Non
 
 def test_a_mapping_keeps_it(files: Files) -> None:
     fd = files.open_enclave(os.O_RDWR)
-    os.ftruncate(fd, PAGE)
-    held = mmap.mmap(fd, PAGE, mmap.MAP_SHARED, mmap.PROT_READ)
+    memory = files.open_memory(file_of(files, fd))
+    os.ftruncate(memory, PAGE)
+    held = mmap.mmap(memory, PAGE, mmap.MAP_SHARED, mmap.PROT_READ)
+    os.close(memory)
     os.close(fd)
     assert not released(files)
     held.close()
+    assert released(files)
+
+
+def test_without_a_mapping_the_descriptor_keeps_it(files: Files) -> None:
+    fd = files.open_enclave(os.O_RDWR)
+    memory = files.open_memory(file_of(files, fd))
+    os.close(memory)
+    assert not released(files)
+    again = files.open_memory(file_of(files, fd))
+    os.close(fd)
+    assert not released(files)
+    os.close(again)
+    assert released(files)
+
+
+@pytest.mark.parametrize("flags", [os.O_RDONLY, os.O_WRONLY, os.O_RDWR])
+def test_the_programs_descriptor_leads_to_no_memory(flags: int) -> None:
+    driver = Driver(make_machine())
+    files = Files(driver)
+    fd = files.open_enclave(flags)
+    encl = file_of(files, fd)
+    create(driver, encl)
+    memory, door = files.open_memory(encl), os.open(f"/proc/self/fd/{fd}", os.O_RDWR)
+    assert os.fstat(memory).st_size > os.fstat(door).st_size == 0
+    for change in (lambda: os.write(door, b"x"), lambda: os.ftruncate(door, PAGE)):
+        with pytest.raises(PermissionError):
+            change()
+    for number in (fd, memory, door):
+        os.close(number)
     assert released(files)
 
 
@@ -206,7 +237,7 @@ def test_all_of_the_epc_comes_back() -> None:
 def test_one_program_cannot_have_all_descriptors_of_ours(
     files: Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(resource, "getrlimit", lambda _: (6, 6))
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (12, 12))
     fds = [files.open_enclave(os.O_RDWR) for _ in range(3)]
     with pytest.raises(OSError, match="too many") as refused:
         files.open_provision(os.O_RDONLY)

@@ -50,11 +50,13 @@ class Grove:
     def enclave(self, pages: int = 2) -> Iterator[tuple[Encl, int]]:
         """Map an enclave's file natively, and have the tree know of it."""
         fd = self.files.open_enclave(os.O_RDWR)
-        os.ftruncate(fd, pages * PAGE)
-        held = mmap.mmap(fd, pages * PAGE, mmap.MAP_SHARED, mmap.PROT_READ)
         encl = self.files.find(Caller(os.getpid()), fd)
         assert isinstance(encl, Encl)
-        inode = os.fstat(fd).st_ino
+        memory = self.files.open_memory(encl)
+        os.ftruncate(memory, pages * PAGE)
+        held = mmap.mmap(memory, pages * PAGE, mmap.MAP_SHARED, mmap.PROT_READ)
+        inode = os.fstat(memory).st_ino
+        os.close(memory)
         start = next(m.start for m in mappings(os.getpid()) if m.inode == inode)
         self.me.mm.add(Vma(start, start + pages * PAGE, RW, encl, 7))
         try:

@@ -81,18 +81,19 @@ class OpKind(IntEnum):
 class OpFlag(IntFlag):
     """Bits of Op.flags."""
 
-    GIVEN = 1
-    """The descriptor is what the call returns; the agent closes it afterwards."""
-    PRIVATE = 2
+    PRIVATE = 1
     """A child of fork does not have it."""
-    OUTSIDE = 4
+    OUTSIDE = 2
     """EPC that no enclave is in: host code always finds ones there."""
-    PLAIN = 8
+    PLAIN = 4
     """Memory that is no enclave's: only the program says what it may do there."""
 
 
 class Op(Layout, size=40):
-    """One operation on the address space; *fd* is the program's own descriptor."""
+    """One operation on the address space.
+
+    *fd* is the agent's: what the call returned, to map memory by.
+    """
 
     kind: int = at(0, 4)
     prot: int = at(4, 4)

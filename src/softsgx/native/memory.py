@@ -9,6 +9,7 @@ import select
 import signal
 import struct
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import cache
 
 from softsgx.arch.addr import PAGE_SHIFT, PAGE_SIZE
@@ -30,9 +31,8 @@ _TOO_MANY = (
 _LOST_EVENTS = -1
 _RECHECKS = 10
 _EVENT = struct.Struct("iIII")
-_UNCHANGED = (
-    fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
-)
+_OF_ITS_SIZE = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+_UNCHANGED = _OF_ITS_SIZE | fcntl.F_SEAL_WRITE
 
 
 @cache
@@ -97,8 +97,7 @@ class SharedMemory:
         mapped = mmap.mmap(
             self.fd, whole, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE
         )
-        seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
-        fcntl.fcntl(self.fd, fcntl.F_ADD_SEALS, seals)
+        fcntl.fcntl(self.fd, fcntl.F_ADD_SEALS, _OF_ITS_SIZE)
         if os.fstat(self.fd).st_size != whole:
             raise OSError(errno.EIO, "the enclave's memory was cut while it was made")
         self._map = mapped
@@ -115,6 +114,10 @@ class SharedMemory:
         os.pwrite(self.fd, content, 0)
         os.fchmod(self.fd, mode)
         fcntl.fcntl(self.fd, fcntl.F_ADD_SEALS, _UNCHANGED)
+
+    def keep_empty(self) -> None:
+        """Let it have no content, ever; who writes to it is refused with EPERM."""
+        fcntl.fcntl(self.fd, fcntl.F_ADD_SEALS, _OF_ITS_SIZE)
 
     def zap(self, offset: int, length: int) -> None:
         """Make a range read zero and give its memory back."""
@@ -191,6 +194,18 @@ def inotify() -> int:
         raise OSError(error.errno, _TOO_MANY) from None
 
 
+@dataclass(eq=False)
+class _Watched:
+    """What is watched as one, and the numbers of its watches."""
+
+    memories: tuple[SharedMemory, ...]
+    numbers: list[int] = field(default_factory=list)
+
+    def is_alone(self) -> bool:
+        """Say whether nobody else has any of it."""
+        return all(memory.is_alone() for memory in self.memories)
+
+
 class Watch:
     """Tells when the last descriptor and mapping of enclave memory are gone.
 
@@ -199,15 +214,22 @@ class Watch:
 
     def __init__(self) -> None:
         self.fd = inotify()
-        self._watched: dict[int, SharedMemory] = {}
+        self._watched: dict[int, _Watched] = {}
         self._suspects: set[int] = set()
         self._rechecks = 0
 
-    def add(self, memory: SharedMemory) -> None:
-        """Watch it, now that somebody else has it open."""
-        path = f"/proc/self/fd/{memory.fd}".encode()
-        number = _checked(_libc().inotify_add_watch(self.fd, path, _IN_CLOSE))
-        self._watched[number] = memory
+    def add(self, *memories: SharedMemory) -> None:
+        """Watch them, as one, now that somebody else has one of them open."""
+        watched = _Watched(memories)
+        try:
+            for memory in memories:
+                path = f"/proc/self/fd/{memory.fd}".encode()
+                number = _libc().inotify_add_watch(self.fd, path, _IN_CLOSE)
+                watched.numbers.append(_checked(number))
+        except OSError:
+            self._forget(watched)
+            raise
+        self._watched.update(dict.fromkeys(watched.numbers, watched))
 
     @property
     def recheck_ms(self) -> int | None:
@@ -221,18 +243,24 @@ class Watch:
         return bool(self._suspects or poll.poll(0))
 
     def gone(self) -> list[SharedMemory]:
-        """Return what nobody else has any more."""
+        """Return what nobody else has any more: the first of those watched as one."""
         closed = self._closed()
         self._rechecks = 0 if closed else self._rechecks + 1
         self._suspects |= closed
-        numbers = {n for n in self._suspects if self._watched[n].is_alone()}
+        suspects = {self._watched[number] for number in self._suspects}
+        found = [watched for watched in suspects if watched.is_alone()]
         # The kernel tells of a close shortly before it counts it: ask again soon.
-        self._suspects -= numbers
+        for watched in found:
+            self._suspects.difference_update(watched.numbers)
+            self._forget(watched)
         if self._rechecks == _RECHECKS:
             self._suspects.clear()
-        for number in numbers:
+        return [watched.memories[0] for watched in found]
+
+    def _forget(self, watched: _Watched) -> None:
+        for number in watched.numbers:
             _libc().inotify_rm_watch(self.fd, number)
-        return [self._watched.pop(number) for number in numbers]
+            self._watched.pop(number, None)
 
     def _closed(self) -> set[int]:
         """Return the numbers of the watches that a file was closed under."""

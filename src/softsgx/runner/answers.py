@@ -25,6 +25,7 @@ from softsgx.runner.task.process import Process, Where
 _, _OP = abi.packer(abi.Op)
 TAIL_OFFSET, _TAIL = abi.packer(abi.Context, "nops")
 """Where the operations are announced: the end of a context."""
+_NO_FLAGS = OpFlag(0)
 
 
 NOT_OURS, IN_PART_OURS = NOT_OURS_CODE, IN_PART_OURS_CODE
@@ -73,11 +74,10 @@ class Answer:
         for extent in self._native(driver, start, end):
             self._add(OpKind.PROTECT, extent.start, extent.end, extent.prot)
 
-    def map(self, driver: Driver, fd: int | None, start: int, end: int) -> None:
-        """Map an enclave's file over a range, each page at its own offset.
+    def map(self, driver: Driver, start: int, end: int) -> None:
+        """Map an enclave's memory, the call's NewFd, over a range, page by page.
 
-        *fd* is the program's; None: the answer's own, a NewFd.  Where pages may leave,
-        nothing is allowed until they are watched: see `allow`.
+        Where pages may leave, nothing is allowed until they are watched: see `allow`.
         """
         waits = self.process.mm.tables.can_evict
         for low, high, prot, encl in self._native(driver, start, end):
@@ -85,7 +85,7 @@ class Answer:
             offset = low - encl.base if inside else 0
             native = prot if inside and not waits else 0
             self._mapped.append((encl, low, high))
-            self._add(OpKind.MAP, low, high, native, offset, _file(encl, fd))
+            self._add(OpKind.MAP, low, high, native, offset, _flags(encl))
 
     def allow(self, driver: Driver, places: Iterable[Where]) -> None:
         """Allow what may be done in mappings that are made, and watched."""
@@ -97,13 +97,13 @@ class Answer:
     def _native(self, driver: Driver, start: int, end: int) -> Iterator[Extent]:
         return self.code.runnable(driver.effective(self.process.mm, start, end))
 
-    def attach(self, driver: Driver, encl: Encl, fd: int | None) -> None:
+    def attach(self, driver: Driver, encl: Encl) -> None:
         """Give the agent a second mapping of an enclave, once, while it maps it."""
         if encl.created and encl not in self.process.aliased:
             self.process.aliased[encl] = encl.base
             self.secs = driver.secs(encl)
             self._mapped.append((encl, 0, 0))
-            self._add(OpKind.ENCLAVE, encl.base, encl.end, file=_file(encl, fd))
+            self._add(OpKind.ENCLAVE, encl.base, encl.end, flags=_flags(encl))
 
     def detach_unmapped(self) -> None:
         """Take it away again when the program maps the enclave no more."""
@@ -115,7 +115,7 @@ class Answer:
     def plain_protect(self, gaps: Iterable[tuple[int, int]], prot: int) -> None:
         """Pass an mprotect on for the parts of a range that are not enclaves."""
         for start, end in gaps:
-            self._add(OpKind.PROTECT, start, end, prot, file=(0, OpFlag.PLAIN))
+            self._add(OpKind.PROTECT, start, end, prot, flags=OpFlag.PLAIN)
 
     def say_again(self, driver: Driver, ops: Iterable[bytes]) -> None:
         """Add operations as they are by now: something that was said later came first.
@@ -169,10 +169,10 @@ class Answer:
         end: int,
         prot: int = 0,
         offset: int = 0,
-        file: tuple[int, int] = (0, 0),
+        flags: OpFlag = _NO_FLAGS,
     ) -> None:
         self.is_mapping |= kind != OpKind.PROTECT
-        self.ops.append(_OP.pack(kind, prot, start, end, offset, *file))
+        self.ops.append(_OP.pack(kind, prot, start, end, offset, 0, flags))
 
 
 def said_ops(caller: Caller, address: int) -> list[bytes]:
@@ -184,8 +184,6 @@ def said_ops(caller: Caller, address: int) -> list[bytes]:
     return [op for op in ops if _OP.unpack(op)[0] == OpKind.PROTECT]
 
 
-def _file(encl: Encl, fd: int | None) -> tuple[int, int]:
-    """Return an operation's descriptor, and its flags."""
-    flags = OpFlag.PRIVATE if encl.by_address else OpFlag(0)
-    flags |= OpFlag.OUTSIDE if isinstance(encl, VepcFile) else OpFlag(0)
-    return fd or 0, flags | (OpFlag.GIVEN if fd is None else 0)
+def _flags(encl: Encl) -> OpFlag:
+    flags = OpFlag.PRIVATE if encl.by_address else _NO_FLAGS
+    return flags | (OpFlag.OUTSIDE if isinstance(encl, VepcFile) else _NO_FLAGS)

@@ -106,13 +106,16 @@ class Calls:
         task.caller.leaving = partial(answer.note_changes, self._driver)
         try:
             result = self._driver_ioctl(file, task, fd, cmd, arg)
-            for encl in self._made(task.mm, had):
-                result = NewFd(self._files.adopt(encl), os.O_CLOEXEC)
-                self._remap(answer, encl, None)
+            made = self._made(task.mm, had)
+            for encl in made:
+                self._files.adopt(encl)
+            if isinstance(file, Encl) and file.created and not was_created:
+                made.append(file)
+            for encl in made:
+                if self._remap(answer, encl):
+                    result = self._memory(encl)
         finally:
             answer.protect_changes(self._driver)
-            if isinstance(file, Encl) and file.created and not was_created:
-                self._remap(answer, file, fd)
             answer.send(task.caller, answer_at)
         return result
 
@@ -143,11 +146,16 @@ class Calls:
         new = mm.encls - had if had is not None else ()
         return [encl for encl in new if not self._files.has(encl)]
 
-    def _remap(self, answer: Answer, encl: Encl, fd: int | None) -> None:
+    def _remap(self, answer: Answer, encl: Encl) -> bool:
         """Give mappings their pages that were made before the enclave had a base."""
-        for vma in answer.process.mm.of(encl):
-            answer.attach(self._driver, encl, fd)
-            answer.map(self._driver, fd, vma.start, vma.end)
+        vmas = answer.process.mm.of(encl)
+        for vma in vmas:
+            answer.attach(self._driver, encl)
+            answer.map(self._driver, vma.start, vma.end)
+        return bool(vmas)
+
+    def _memory(self, file: File) -> NewFd:
+        return NewFd(self._files.open_memory(file), os.O_CLOEXEC)
 
     # ---- mappings ----
 
@@ -166,11 +174,11 @@ class Calls:
             self._driver.mmap(task.mm, file, start, length, prot, flags)
         end = start + -(-length // PAGE_SIZE) * PAGE_SIZE
         if isinstance(file, Encl):
-            answer.attach(self._driver, file, fd & _U32)
-        answer.map(self._driver, fd & _U32, start, end)
+            answer.attach(self._driver, file)
+        answer.map(self._driver, start, end)
         answer.detach_unmapped()
         answer.send(task.caller, answer_at)
-        return 0
+        return self._memory(file)
 
     def _mprotect(self, task: UserTask, args: tuple[int, ...]) -> Result:
         start, length, prot, answer_at = args[:4]
