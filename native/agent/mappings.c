@@ -4,6 +4,7 @@
  * rules; the process carries out what follows for its address space.
  */
 #include "agent.h"
+#include "locks.h"
 #include "order.h"
 
 #define PAGES(length) (((length) + 4095) & ~4095ul)
@@ -11,6 +12,7 @@
 
 enum { MADV_FREE = 8, MADV_REMOVE = 9, MADV_DOFORK = 11, MADV_DODUMP = 17,
        MADV_WIPEONFORK = 18, MADV_COLD = 20, MADV_COLLAPSE = 25 };
+enum { MS_SYNC = 4 };
 enum { MREMAP_MAYMOVE = 1, MREMAP_FIXED = 2, MREMAP_DONTUNMAP = 4 };
 
 /* What an answer maps is mapped by the descriptor that the call returned: the program's
@@ -294,7 +296,7 @@ void do_munmap(struct frame *f)
 
 /* ---- what a mapping of a device refuses ---- */
 
-static int covers_enclave(u64 start, u64 length)
+int covers_enclave(u64 start, u64 length)
 {
 	return overlaps_hull(start, length) &&
 	       call_supervisor(CALL_COVERS, start, length, 0, 0, 0) == 1;
@@ -344,6 +346,28 @@ void do_madvise(struct frame *f)
 	else if (advice == MADV_FREE || advice == MADV_DOFORK || advice == MADV_DODUMP ||
 		 advice == MADV_WIPEONFORK || (advice >= MADV_COLD && advice <= MADV_COLLAPSE))
 		mc->rax = (u64)-EINVAL_;
+	else
+		reissue(f);
+}
+
+/* The device has no fsync. */
+void do_msync(struct frame *f)
+{
+	struct k_sigcontext *mc = &f->uc->mc;
+
+	if (mc->rdx == MS_SYNC && !(mc->rdi & 4095) && covers_enclave(mc->rdi, PAGES(mc->rsi)))
+		mc->rax = (u64)-EINVAL_;
+	else
+		reissue(f);
+}
+
+/* An address of an enclave shows its page wherever in the file it is: nothing changes. */
+void do_remap_file_pages(struct frame *f)
+{
+	struct k_sigcontext *mc = &f->uc->mc;
+
+	if (!mc->rdx && covers_enclave(mc->rdi & ~4095ul, PAGES(mc->rsi)))
+		mc->rax = 0;
 	else
 		reissue(f);
 }

@@ -4,6 +4,7 @@
  * with: only a process can change its own mappings.
  */
 #include "agent.h"
+#include "locks.h"
 #include "order.h"
 #include "tally.h"
 
@@ -74,6 +75,7 @@ static void after_fork(void)
 	abort_forked(torn != 0);
 	curtain_forked(torn != 0);
 	takeover_forked();
+	locks_forked();
 	pages_forked();
 	deferred_forked();
 	if (!A.parent)

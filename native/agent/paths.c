@@ -124,6 +124,8 @@ static int where_of(const struct k_sigcontext *mc, struct where *w)
 	case NR_getxattr:
 	case NR_lgetxattr:
 	case NR_listxattr:
+	case NR_chdir:
+	case NR_statfs:
 	case NR_llistxattr:
 		*w = (struct where){(u64)AT_FDCWD_, mc->rdi, 0,
 				    mc->rax == NR_open || mc->rax == NR_creat};
@@ -208,6 +210,17 @@ static void directory_call(struct frame *f, const struct where *w)
 	mc->rax = (u64)ret;
 }
 
+/* What the supervisor answers is what the call returns, but for those that the kernel must
+ * do to us. */
+static long path_result(const struct k_sigcontext *mc, long ret)
+{
+	if (ret >= 0 && mc->rax == NR_chdir)
+		return enter_view(ret);
+	if (ret >= 0 && mc->rax == NR_statfs)
+		return statfs_near(mc->rdi, mc->rsi);
+	return ret;
+}
+
 static int may_be_fstat(const struct k_sigcontext *mc)
 {
 	u64 flags = mc->rax == NR_newfstatat ? mc->r10 : mc->rdx;
@@ -230,12 +243,19 @@ static void do_path(struct frame *f, const struct where *w)
 	struct k_sigcontext *mc = &f->uc->mc;
 	enum likely likely = is_fstat(mc) ? view_is_open(w->directory) ? A_VIEW : NO_VIEW :
 					    likely_at(w->path);
-	long ret = likely == A_VIEW ? ask_about_path(mc, (int)w->opens) : -NOT_OURS_CODE;
+	int from_view = likely == A_DIRECTORY && starts_in_view(w->directory, w->path);
+	long ret = -NOT_OURS_CODE;
 
-	if (ret != -NOT_OURS_CODE) {
+	if (from_view && w->opens)
+		ret = open_from_view(w->path, open_flags(mc));
+	else if (from_view || likely == A_VIEW)
+		ret = ask_about_path(mc, (int)w->opens);
+	if (from_view && w->opens)
+		mc->rax = (u64)ret;
+	else if (ret != -NOT_OURS_CODE) {
 		if (ret >= 0 && w->opens)
 			views_opened(f, ret, open_flags(mc));
-		mc->rax = (u64)ret;
+		mc->rax = (u64)path_result(mc, ret);
 	} else if (likely == A_DIRECTORY || (w->opens && open_flags(mc) & O_DIRECTORY_)) {
 		directory_call(f, w);
 	} else {
@@ -255,7 +275,7 @@ static int may_be_found(const struct where *w)
 	if (!length)
 		return 0;
 	return sys(NR_readlinkat, w->directory, copy, link, sizeof(link)) > 0 ||
-	       ((int)w->directory >= 0 && view_is_open(w->directory)) ||
+	       ((int)w->directory >= 0 && view_is_open(w->directory)) || starts_in_view(w->directory, w->path) ||
 	       (length > 3 && same_text(copy + length - 3, "/.."));
 }
 
@@ -299,7 +319,7 @@ void path_not_found(struct frame *f)
 		ret = -ENOENT_;
 	else if (ret >= 0 && w.opens)
 		views_opened(f, ret, open_flags(mc));
-	mc->rax = (u64)ret;
+	mc->rax = (u64)path_result(mc, ret);
 }
 
 /* Shells and compilers look for a program by trying one directory after the other: what
@@ -326,6 +346,10 @@ int path_syscall(struct frame *f)
 	}
 	if (mc->rax == NR_getdents64) {
 		do_getdents(f);
+		return 1;
+	}
+	if (mc->rax == NR_getcwd) {
+		do_getcwd(f);
 		return 1;
 	}
 	if (mc->rax == NR_fstat) {

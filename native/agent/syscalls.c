@@ -4,6 +4,7 @@
  */
 #include "agent.h"
 #include "clone.h"
+#include "locks.h"
 
 static int signal_syscall(struct frame *f)
 {
@@ -116,6 +117,42 @@ static int do_prctl(struct frame *f)
 	return 0;
 }
 
+static int memory_syscall(struct frame *f)
+{
+	switch (f->uc->mc.rax) {
+	case NR_mmap:
+		do_mmap(f);
+		return 1;
+	case NR_mprotect:
+		do_mprotect(f);
+		return 1;
+	case NR_munmap:
+		do_munmap(f);
+		return 1;
+	case NR_mremap:
+		do_mremap(f);
+		return 1;
+	case NR_madvise:
+		do_madvise(f);
+		return 1;
+	case NR_msync:
+		do_msync(f);
+		return 1;
+	case NR_remap_file_pages:
+		do_remap_file_pages(f);
+		return 1;
+	case NR_mlock:
+	case NR_mlock2:
+		do_mlock(f);
+		return 1;
+	case NR_mlockall:
+	case NR_munlockall:
+		do_mlockall(f);
+		return 1;
+	}
+	return 0;
+}
+
 static int process_syscall(struct frame *f)
 {
 	switch (f->uc->mc.rax) {
@@ -153,23 +190,8 @@ static int process_syscall(struct frame *f)
 	case WAITED_NR:
 		do_waited(f);
 		return 1;
-	case NR_mmap:
-		do_mmap(f);
-		return 1;
-	case NR_mprotect:
-		do_mprotect(f);
-		return 1;
-	case NR_munmap:
-		do_munmap(f);
-		return 1;
-	case NR_mremap:
-		do_mremap(f);
-		return 1;
-	case NR_madvise:
-		do_madvise(f);
-		return 1;
 	}
-	return 0;
+	return memory_syscall(f);
 }
 
 void trapped_syscall(struct frame *f)

@@ -8,6 +8,7 @@
 #include "shortcut.h"
 #include "curtain.h"
 #include "filter.h"
+#include "locks.h"
 
 #define MADV_DONTNEED_ 4
 #define PASSES 200
@@ -28,6 +29,10 @@ static struct sock_filter sgx_filter[] = {
 	IF_EQ(PR_SET_TSC_, 0, 1),
 	TRAP,
 	ALLOW,
+	IF_EQ(NR_mlock, 16, 0),
+	IF_EQ(NR_mlock2, 15, 0),
+	IF_EQ(NR_msync, 14, 0),
+	IF_EQ(NR_remap_file_pages, 13, 0),
 	IF_EQ(NR_mprotect, 12, 0),
 	IF_EQ(NR_munmap, 11, 0),
 	IF_EQ(NR_mremap, 10, 0),
@@ -201,6 +206,7 @@ void become_sgx_user(struct frame *f)
 	action_own(SIGTRAP, SA_RESTART_);
 	open_masks();
 	action_own(SIGTRAP, A.actions[SIGTRAP].flags);
+	locks_use_sgx();
 	pages_offer();
 	abort_prepare();
 	shortcuts_off = 1;

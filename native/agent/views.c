@@ -21,7 +21,8 @@ enum { ST_DEV = 0, ST_INO = 1, ST_NLINK = 2, ST_MODE = 3 }; /* words of struct s
 
 static struct sock_filter view_filter[] = {
 	FILTER_HEAD(ALLOW),
-	IF_EQ(NR_getdents64, 8, 0),
+	IF_EQ(NR_getdents64, 9, 0),
+	IF_EQ(NR_getcwd, 8, 0),
 	IF_EQ(NR_readlink, 7, 0),
 	IF_EQ(NR_readlinkat, 6, 0),
 	IF_EQ(NR_fstat, 5, 0),

@@ -87,6 +87,9 @@ static struct sock_filter first_filter[] = {
 	TRAP_ALWAYS(__NR_seccomp),
 	/* a child that has no handlers, whose flags no filter can see */
 	TRAP_ALWAYS(NR_clone3),
+	/* memory that is locked, which an enclave's is not */
+	TRAP_ALWAYS(__NR_mlockall),
+	TRAP_ALWAYS(__NR_munlockall),
 	/* paths; fstat in disguise (AT_EMPTY_PATH) is not about one */
 	IF_EQ(__NR_newfstatat, 0, 4),
 	LOAD_LOW(3),
@@ -110,6 +113,8 @@ static struct sock_filter first_filter[] = {
 	TRAP_ALWAYS(__NR_lgetxattr),
 	TRAP_ALWAYS(__NR_listxattr),
 	TRAP_ALWAYS(__NR_llistxattr),
+	TRAP_ALWAYS(__NR_chdir),
+	TRAP_ALWAYS(__NR_statfs),
 	/* names that are made, moved or taken away, and what is at them */
 	TRAP_ALWAYS(__NR_creat),
 	TRAP_ALWAYS(__NR_truncate),

@@ -58,7 +58,7 @@ def test_what_was_overtaken_is_said_as_it_is_by_now(world: Paged) -> None:
     answer = Answer(Process(1, world.mm), CODE)
     answer.protect(world.driver, START, START + 2 * PAGE)
     answer.plain_protect([(0x1000, 0x3000)], RW)
-    answer.map(world.driver, 5, END - PAGE, END)
+    answer.map(world.driver, END - PAGE, END)
     world.driver.mprotect(world.mm, START, PAGE, PROT_READ)
     then = Answer(Process(1, world.mm), CODE)
     then.say_again(world.driver, answer.ops)

@@ -51,6 +51,11 @@ class Asked:
         with self.task.caller.aside():
             return self.lookup.opened(fd)
 
+    def workdir(self) -> View | None:
+        """Return the view that the thread's working directory is."""
+        with self.task.caller.aside():
+            return self.lookup.workdir()
+
     def entries(self, path: str) -> list[View]:
         """Return what a directory has of views that have to be found."""
         with self.task.caller.aside():

@@ -115,7 +115,7 @@ class Lookup:
         start = self._start(directory, path)
         if not path or start is None:
             return None
-        walk = _Walk(start, _parts(path))
+        walk = _Walk(start, _parts(path), passed=self._views.get(start) is not None)
         try:
             while walk.left:
                 link = self._enter(walk, walk.left.pop(0), follow=follow)
@@ -149,7 +149,14 @@ class Lookup:
 
     def opened(self, fd: int) -> View | None:
         """Return the view that a descriptor of the thread is open on."""
-        link = self._link(f"fd/{fd & 0xFFFF_FFFF}")
+        return self._marked(f"fd/{fd & 0xFFFF_FFFF}")
+
+    def workdir(self) -> View | None:
+        """Return the view that its working directory is."""
+        return self._marked("cwd")
+
+    def _marked(self, name: str) -> View | None:
+        link = self._link(name)
         path = marked_path(link) if link else None
         return self._view(path) if path else None
 

@@ -52,6 +52,7 @@ _O_TMPFILE_BIT = 0o20000000
 _U32 = (1 << 32) - 1
 _HOW = Struct("<QQQ")
 """open_how of openat2: flags, mode, resolve."""
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _CREAT = os.O_CREAT | os.O_WRONLY | os.O_TRUNC
 _ACCESS = {os.O_RDONLY: R_OK, os.O_WRONLY: W_OK, os.O_RDWR: R_OK | W_OK}
 
@@ -85,7 +86,10 @@ class Paths:
             332: self._statx,
             437: self._openat2,
             439: lambda a, r: self._access(a, r[0], r[1], r[2], r[3]),
+            79: self._getcwd,
+            80: self._chdir,
             85: lambda a, r: self._open(a, AT_FDCWD, r[0], _CREAT),
+            137: self._statfs,
             165: lambda a, r: self._bind(a, AT_FDCWD, r[0]),
             428: lambda a, r: self._bind(a, r[0], r[1]),
             **Names(views).handlers(),
@@ -284,6 +288,34 @@ class Paths:
             with_inode(view)
         return 0
 
+    def _statfs(self, asked: Asked, args: Args) -> int:
+        """Say whether it is a view; the agent looks at what is near it."""
+        with_inode(asked.at(AT_FDCWD, args[0], follow=True))
+        return 0
+
+    # ---- the working directory ----
+
+    def _chdir(self, asked: Asked, args: Args) -> NewFd:
+        """Open a directory, for the agent to go there."""
+        view = asked.at(AT_FDCWD, args[0], follow=True)
+        if view.kind is not Kind.DIRECTORY:
+            raise OSError(errno.ENOTDIR, "not a directory")
+        if view.number:
+            return NewFd(_open_directory(view), os.O_CLOEXEC)
+        if asked.native(view) is None:
+            raise OSError(NOT_OURS, "no directory")
+        path = f"/proc/{asked.task.tid}/root{view.path}/"
+        with asked.task.caller.aside():
+            return NewFd(os.open(path, _DIRECTORY), os.O_CLOEXEC)
+
+    def _getcwd(self, asked: Asked, args: Args) -> int:
+        buffer, size = args[:2]
+        path = os.fsencode(found(asked.workdir()).path) + b"\0"
+        if len(path) > size:
+            raise OSError(errno.ERANGE, "a small buffer")
+        asked.task.copy_to_user(buffer, path)
+        return len(path)
+
     # ---- list ----
 
     def _getdents(self, asked: Asked, args: Args) -> int:
@@ -340,6 +372,6 @@ def _open_directory(view: View) -> int:
     place = Path(path)
     try:
         place.chmod(0o755)
-        return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        return os.open(path, _DIRECTORY)
     finally:
         place.rmdir()
