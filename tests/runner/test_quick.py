@@ -118,7 +118,7 @@ def ours(tmp_path: Path) -> Path:
 
 def kept_lines(root: Path, checker: Path) -> bytes:
     places = [str(root.parent), "/dev/no such file"]
-    files = ["room", "room/file.py"]
+    files = ["room/file.py", "room/gone.py"]
     word = word_of(b"config", "code", places, str(root), files)
     return f"{key_of(str(checker))} {word}\n".encode()
 
@@ -133,7 +133,7 @@ def test_a_line_holds_while_nothing_changes(ours: Path, tmp_path: Path) -> None:
 
 
 def another_file(ours: Path) -> None:
-    (ours / "room" / "new.py").write_text("")
+    (ours / "room" / "gone.py").write_text("")
 
 
 def another_content(ours: Path) -> None:

@@ -87,7 +87,7 @@ def keep_config(config: bytes, *, rewrite_cpuid: bool) -> None:
     """Keep the agent's configuration of a run without options."""
     root = os.path.dirname(os.path.dirname(__file__))  # noqa: PTH120 -- for speed
     places = [*_DIRECTORIES, "/dev/sgx_enclave", "/proc/self/ns/mnt"]
-    ours = sorted(set(_ourselves(root)))
+    ours = sorted(_ourselves(root))
     files = CODE_PLACES if rewrite_cpuid else ""
     word = kept_config.word_of(config, files, places, root, ours)
     key = kept_config.key_of(_checker())
@@ -104,11 +104,10 @@ def _checker() -> str:
 
 
 def _ourselves(root: str) -> "Iterator[str]":
-    """Yield what changes when a file of ours does, below *root*."""
+    """Yield our files below *root*; one more matters to none that is as it was."""
     yield "__init__.py"
     for room in _ROOMS:
-        yield room
         with os.scandir(f"{root}/{room}") as entries:
             for entry in entries:
-                if not entry.name.startswith("__"):
+                if entry.is_file() and not entry.name.startswith("__"):
                     yield f"{room}/{entry.name}"
