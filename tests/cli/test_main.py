@@ -171,7 +171,8 @@ def test_a_run_without_other_options_comes_the_short_way(
     monkeypatch.setattr(cli_room, "_run_quickly", lambda *what: seen.append(what))
     monkeypatch.setattr(failing_room, "exit_reporting", lambda *_: None)
     main(["run", *words])
-    assert seen == [short]
+    main(["--handed", "7", "run", *words])
+    assert seen == [(None, *short), (7, *short)]
 
 
 @pytest.mark.parametrize(
