@@ -19,19 +19,19 @@ from softsgx.runner.answers import NOT_OURS, NewFd, Result
 from softsgx.runner.task.files import Files
 from softsgx.runner.task.marks import mark_directory, mark_memory
 from softsgx.runner.task.process import UserTask
-from softsgx.runner.vfs.asked import (
+from softsgx.runner.vfs.credentials import R_OK, W_OK, X_OK, Credentials
+from softsgx.runner.vfs.lookup import AT_FDCWD, Lookup, dev_of
+from softsgx.runner.vfs.names import Names
+from softsgx.runner.vfs.path_call import (
     AT_EMPTY_PATH,
     AT_SYMLINK_NOFOLLOW,
     Args,
-    Asked,
     Handler,
+    PathCall,
     found,
     signed,
     with_inode,
 )
-from softsgx.runner.vfs.credentials import R_OK, W_OK, X_OK, Credentials
-from softsgx.runner.vfs.lookup import AT_FDCWD, Lookup, dev_of
-from softsgx.runner.vfs.names import Names
 from softsgx.runner.vfs.stats import (
     dirents,
     dots,
@@ -103,25 +103,25 @@ class Paths:
         handler = self._handlers.get(args[0] >> 32)
         if handler is None:
             raise OSError(NOT_OURS, "no call about paths")
-        return handler(Asked(task, Lookup(self._views, task, self._dev)), args[1:])
+        return handler(PathCall(task, Lookup(self._views, task, self._dev)), args[1:])
 
     # ---- open ----
 
-    def _openat2(self, asked: Asked, args: Args) -> Result:
+    def _openat2(self, call: PathCall, args: Args) -> Result:
         size = min(args[3], _HOW.size)
-        how = asked.task.copy_from_user(args[2], size).ljust(_HOW.size, b"\0")
+        how = call.task.copy_from_user(args[2], size).ljust(_HOW.size, b"\0")
         flags, _, resolve = _HOW.unpack(how)
-        asked = replace(asked, resolve=resolve)
-        return self._open(asked, args[0], args[1], flags)
+        call = replace(call, resolve=resolve)
+        return self._open(call, args[0], args[1], flags)
 
-    def _open(self, asked: Asked, directory: int, address: int, flags: int) -> NewFd:
+    def _open(self, call: PathCall, directory: int, address: int, flags: int) -> NewFd:
         if flags & os.O_CREAT and flags & os.O_DIRECTORY and _kernel_refuses_both():
             raise OSError(errno.EINVAL, "no directory is made so")
         exclusive = flags & os.O_CREAT and flags & os.O_EXCL
         follow = not (flags & os.O_NOFOLLOW or exclusive)
         if flags & os.O_CREAT:
-            asked.check_names_file(directory, address)
-        view = self._at_or_made(asked, directory, address, follow=follow)
+            call.check_names_file(directory, address)
+        view = self._at_or_made(call, directory, address, follow=follow)
         if view.kind is not Kind.TEXT:
             with_inode(view)
         if exclusive:
@@ -129,59 +129,59 @@ class Paths:
         if flags & (os.O_DIRECTORY | _O_TMPFILE_BIT) and view.kind in _NO_DIRECTORY:
             raise OSError(errno.ENOTDIR, "not a directory")
         if flags & os.O_PATH:
-            self._check_not_bound(asked, view, directory, address)
+            self._check_not_bound(call, view, directory, address)
             fd = _open_name(view)
         else:
-            self._check_open(asked, view, flags)
-            self._check_devices_open(asked, view, directory, address)
-            fd = self._open_view(asked, view, flags)
+            self._check_open(call, view, flags)
+            self._check_devices_open(call, view, directory, address)
+            fd = self._open_view(call, view, flags)
         return NewFd(fd, flags & os.O_CLOEXEC)
 
     @staticmethod
     def _check_not_bound(
-        asked: Asked, view: View, directory: int, address: int
+        call: PathCall, view: View, directory: int, address: int
     ) -> None:
         """Leave the name of a mount to the kernel, which says where it is mounted."""
         if view.kind is Kind.NODE:
-            path = asked.native_path(directory, address)
-            with asked.task.caller.aside():
+            path = call.native_path(directory, address)
+            with call.task.caller.aside():
                 if os.path.lexists(path):
                     raise OSError(NOT_OURS, "a mount")
 
     @staticmethod
     def _check_devices_open(
-        asked: Asked, view: View, directory: int, address: int
+        call: PathCall, view: View, directory: int, address: int
     ) -> None:
         """Raise EACCES where a node was mounted so that no devices are opened."""
         if view.kind is Kind.NODE:
-            path = asked.native_path(directory, address)
-            with asked.task.caller.aside(), contextlib.suppress(FileNotFoundError):
+            path = call.native_path(directory, address)
+            with call.task.caller.aside(), contextlib.suppress(FileNotFoundError):
                 if os.statvfs(path).f_flag & os.ST_NODEV:
                     raise OSError(errno.EACCES, "no devices are opened there")
 
-    def _bind(self, asked: Asked, directory: int, address: int) -> int:
+    def _bind(self, call: PathCall, directory: int, address: int) -> int:
         """Say whether what is to be mounted elsewhere is a node of ours."""
-        if asked.at(directory, address, follow=True).kind is not Kind.NODE:
+        if call.at(directory, address, follow=True).kind is not Kind.NODE:
             raise OSError(NOT_OURS, "no node")
         return 0
 
     def _at_or_made(
-        self, asked: Asked, directory: int, address: int, *, follow: bool
+        self, call: PathCall, directory: int, address: int, *, follow: bool
     ) -> View:
         """Return the view at a path, or a device's of which a program made a node."""
         try:
-            return asked.at(directory, address, follow=follow)
+            return call.at(directory, address, follow=follow)
         except OSError as error:
             view = None
             if error.errno == NOT_OURS and follow:
-                path = asked.native_path(directory, address)
-                with asked.task.caller.aside():
+                path = call.native_path(directory, address)
+                with call.task.caller.aside():
                     view = self._views.made(path)
             if view is None:
                 raise
             return view
 
-    def _check_open(self, asked: Asked, view: View, flags: int) -> None:
+    def _check_open(self, call: PathCall, view: View, flags: int) -> None:
         wanted = _ACCESS.get(flags & os.O_ACCMODE, R_OK | W_OK)
         if flags & os.O_TRUNC:
             wanted |= W_OK
@@ -189,7 +189,7 @@ class Paths:
             raise OSError(errno.ELOOP, "a link")
         if view.kind is Kind.DIRECTORY and (wanted & W_OK or flags & os.O_CREAT):
             raise OSError(errno.EISDIR, "a directory")
-        who = Credentials.of(asked.task.tid)
+        who = Credentials.of(call.task.tid)
         if not who.may(wanted, view.mode, view.gid, view.uid):
             raise OSError(errno.EACCES, "the mode forbids it")
         if view.kind is Kind.TEXT and view.file is None and wanted & W_OK:
@@ -197,13 +197,13 @@ class Paths:
         if flags & os.O_DIRECT:
             raise OSError(errno.EINVAL, "nothing that is read directly")
 
-    def _open_view(self, asked: Asked, view: View, flags: int) -> int:
+    def _open_view(self, call: PathCall, view: View, flags: int) -> int:
         if view.kind is Kind.DIRECTORY:
             return _open_directory(view)
         if view.file is not None:
             return view.file.open(flags)
         if view.kind is Kind.TEXT:
-            with asked.task.caller.aside():
+            with call.task.caller.aside():
                 text = os.fsencode(view.text())
             return sealed(mark_memory(view.path), text)
         nodes = {
@@ -213,27 +213,27 @@ class Paths:
         }
         return nodes.get(view.name, self._files.open_provision)(flags)
 
-    def _write(self, asked: Asked, number: int, args: Args) -> int:
-        view = asked.opened(args[0])
+    def _write(self, call: PathCall, number: int, args: Args) -> int:
+        view = call.opened(args[0])
         if view is None or view.file is None:
             raise OSError(NOT_OURS, "nothing that can be written")
-        return view.file.write(asked.task, number, args)
+        return view.file.write(call.task, number, args)
 
     # ---- look ----
 
-    def _stat(self, asked: Asked, view: View, buffer: int) -> int:
-        status = asked.native(view)
+    def _stat(self, call: PathCall, view: View, buffer: int) -> int:
+        status = call.native(view)
         raw = native_stat(status) if status else stat_of(with_inode(view))
-        asked.task.copy_to_user(buffer, raw)
+        call.task.copy_to_user(buffer, raw)
         return 0
 
-    def _newfstatat(self, asked: Asked, args: Args) -> int:
+    def _newfstatat(self, call: PathCall, args: Args) -> int:
         directory, address, buffer, flags = args[:4]
         if flags & _U32 & ~_STAT_FLAGS:
             raise OSError(errno.EINVAL, "no such flag")
-        return self._stat(asked, asked.at_or_open(directory, address, flags), buffer)
+        return self._stat(call, call.at_or_open(directory, address, flags), buffer)
 
-    def _statx(self, asked: Asked, args: Args) -> int:
+    def _statx(self, call: PathCall, args: Args) -> int:
         directory, address, flags, mask, buffer = args[:5]
         sync = flags & _AT_STATX_SYNC
         if (
@@ -242,86 +242,86 @@ class Paths:
             or mask & _STATX_RESERVED
         ):
             raise OSError(errno.EINVAL, "no such flag")
-        view = asked.at_or_open(directory, address, flags)
-        status = asked.native(view)
+        view = call.at_or_open(directory, address, flags)
+        status = call.native(view)
         raw = native_statx(status) if status else statx_of(with_inode(view))
-        asked.task.copy_to_user(buffer, raw)
+        call.task.copy_to_user(buffer, raw)
         return 0
 
     def _access(
-        self, asked: Asked, directory: int, address: int, mode: int, flags: int
+        self, call: PathCall, directory: int, address: int, mode: int, flags: int
     ) -> int:
         if mode & _U32 & ~(R_OK | W_OK | X_OK) or flags & _U32 & ~_ACCESS_FLAGS:
             raise OSError(errno.EINVAL, "no such mode, or flag")
-        view = asked.at_or_open(directory, address, flags)
-        status = asked.native(view)
+        view = call.at_or_open(directory, address, flags)
+        status = call.native(view)
         if status is not None:
             facts = status.st_mode, status.st_gid, status.st_uid
         else:
             facts = with_inode(view).mode, view.gid, view.uid
-        who = Credentials.of(asked.task.tid, real=not flags & _AT_EACCESS)
+        who = Credentials.of(call.task.tid, real=not flags & _AT_EACCESS)
         if not who.may(mode, *facts):
             raise OSError(errno.EACCES, "the mode forbids it")
         return 0
 
     def _readlink(
-        self, asked: Asked, directory: int, address: int, buffer: int, size: int
+        self, call: PathCall, directory: int, address: int, buffer: int, size: int
     ) -> int:
         if signed(size) <= 0:
             raise OSError(errno.EINVAL, "no room")
-        view = asked.at(directory, address, follow=False)
+        view = call.at(directory, address, follow=False)
         if view.kind is not Kind.LINK:
             raise OSError(errno.EINVAL, "not a link")
         target = os.fsencode(view.target)[: size & _U32]
-        asked.task.copy_to_user(buffer, target)
+        call.task.copy_to_user(buffer, target)
         return len(target)
 
-    def _getxattr(self, asked: Asked, address: int, *, follow: bool) -> int:
-        view = asked.at(AT_FDCWD, address, follow=follow)
-        if asked.native(view) is None:
+    def _getxattr(self, call: PathCall, address: int, *, follow: bool) -> int:
+        view = call.at(AT_FDCWD, address, follow=follow)
+        if call.native(view) is None:
             with_inode(view)
         raise OSError(errno.ENODATA, "no attribute")
 
-    def _listxattr(self, asked: Asked, address: int, *, follow: bool) -> int:
-        view = asked.at(AT_FDCWD, address, follow=follow)
-        if asked.native(view) is None:
+    def _listxattr(self, call: PathCall, address: int, *, follow: bool) -> int:
+        view = call.at(AT_FDCWD, address, follow=follow)
+        if call.native(view) is None:
             with_inode(view)
         return 0
 
-    def _statfs(self, asked: Asked, args: Args) -> int:
+    def _statfs(self, call: PathCall, args: Args) -> int:
         """Say whether it is a view; the agent looks at what is near it."""
-        with_inode(asked.at(AT_FDCWD, args[0], follow=True))
+        with_inode(call.at(AT_FDCWD, args[0], follow=True))
         return 0
 
     # ---- the working directory ----
 
-    def _chdir(self, asked: Asked, args: Args) -> NewFd:
+    def _chdir(self, call: PathCall, args: Args) -> NewFd:
         """Open a directory, for the agent to go there."""
-        view = asked.at(AT_FDCWD, args[0], follow=True)
+        view = call.at(AT_FDCWD, args[0], follow=True)
         if view.kind is not Kind.DIRECTORY:
             raise OSError(errno.ENOTDIR, "not a directory")
         if view.number:
             return NewFd(_open_directory(view), os.O_CLOEXEC)
-        if asked.native(view) is None:
+        if call.native(view) is None:
             raise OSError(NOT_OURS, "no directory")
-        path = f"/proc/{asked.task.tid}/root{view.path}/"
-        with asked.task.caller.aside():
+        path = f"/proc/{call.task.tid}/root{view.path}/"
+        with call.task.caller.aside():
             return NewFd(os.open(path, _DIRECTORY), os.O_CLOEXEC)
 
-    def _getcwd(self, asked: Asked, args: Args) -> int:
+    def _getcwd(self, call: PathCall, args: Args) -> int:
         buffer, size = args[:2]
-        path = os.fsencode(found(asked.workdir()).path) + b"\0"
+        path = os.fsencode(found(call.workdir()).path) + b"\0"
         if len(path) > size:
             raise OSError(errno.ERANGE, "a small buffer")
-        asked.task.copy_to_user(buffer, path)
+        call.task.copy_to_user(buffer, path)
         return len(path)
 
     # ---- list ----
 
-    def _getdents(self, asked: Asked, args: Args) -> int:
+    def _getdents(self, call: PathCall, args: Args) -> int:
         """Write what a directory has of ours: all of a view, or what else it has."""
         fd, buffer, size, position = args[:4]
-        view = asked.opened(fd)
+        view = call.opened(fd)
         if view is not None and view.kind is not Kind.DIRECTORY:
             raise OSError(errno.ENOTDIR, "not a directory")
         if view is not None:
@@ -329,9 +329,9 @@ class Paths:
             path = view.path
         else:
             entries = b""
-            link = f"/proc/{asked.task.tid}/fd/{fd & _U32}"
+            link = f"/proc/{call.task.tid}/fd/{fd & _U32}"
             path = os.readlink(link)  # noqa: PTH115 -- a string
-            found = asked.entries(path)
+            found = call.entries(path)
             if not found and path not in self._views.listed:
                 path = self._views.home(os.stat(link)) or ""  # noqa: PTH116 -- same
                 if path not in self._views.listed:
@@ -340,7 +340,7 @@ class Paths:
         entries += dirents(self._views.entries(path), position)
         if len(entries) > size & _U32:
             raise OSError(errno.EINVAL, "a small buffer")
-        asked.task.copy_to_user(buffer, entries)
+        call.task.copy_to_user(buffer, entries)
         return len(entries)
 
 

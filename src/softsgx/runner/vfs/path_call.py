@@ -16,11 +16,11 @@ AT_EMPTY_PATH = 0x1000
 _U32 = (1 << 32) - 1
 
 Args = tuple[int, ...]
-Handler = Callable[["Asked", Args], Result]
+Handler = Callable[["PathCall", Args], Result]
 
 
 @dataclass(frozen=True)
-class Asked:
+class PathCall:
     """One call: the thread that makes it, where and how it looks."""
 
     task: UserTask
