@@ -2,7 +2,7 @@
 
 The program has an empty memfd open that nobody can write, a door.  Its inode tells the
 file, whatever became of the descriptor: dup, fork, a socket.  An enclave's memory is
-another memfd, which the program has mapped and never open.  See decision record 50.
+another memfd, which the program has mapped and never open.  See decision record 51.
 """
 
 import errno
