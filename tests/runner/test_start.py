@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conformance.run import SOFTSGX
+from tests.house.tree import ROOT
 
 COMMAND = Path(SOFTSGX)
 PYTHON = os.path.realpath(sys.executable)
@@ -50,6 +51,11 @@ class Runs:
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     return Runs(tmp_path_factory.mktemp("cache"))
+
+
+def test_the_command_is_the_program_that_was_built() -> None:
+    assert COMMAND.read_bytes() == (ROOT / "build" / "native" / "softsgx").read_bytes()
+    assert "import main" in COMMAND.with_name("softsgx-python").read_text()
 
 
 def test_a_program_without_sgx_has_no_python_above_it(runs: Runs) -> None:
