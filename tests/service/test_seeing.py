@@ -121,10 +121,13 @@ def test_show_maps_pages_and_names_the_thread_inside(served: Served) -> None:
         assert one.end() == 0
 
 
-def enclave_file(pid: int) -> Path:
-    """Return the enclave's memory, as its program has it open."""
-    fds = Path(f"/proc/{pid}/fd").iterdir()
-    return next(fd for fd in fds if "sgx_enclave" in str(fd.readlink()))
+def agents_view(pid: int) -> range:
+    """Return where a program's agent has all of an enclave's memory mapped."""
+    text = Path(f"/proc/{pid}/maps").read_text()
+    (found,) = re.findall(
+        r"^(\w+)-(\w+) rw-s 0+ .*memfd:softsgx:/dev/sgx_enclave", text, re.MULTILINE
+    )
+    return range(int(found[0], 16), int(found[1], 16))
 
 
 def test_a_program_that_writes_over_its_counts_harms_its_own_alone(
@@ -137,11 +140,12 @@ def test_a_program_that_writes_over_its_counts_harms_its_own_alone(
     ):
         rows = {row["counts"]["entries"]: row for row in listed(served)}
         liar, honest = rows[one.entries], rows[two.entries]
-        with enclave_file(liar["pids"][0]).open("r+b") as file:
-            words = liar["size"] // PAGE * 2
-            behind = -(-(liar["size"] + words) // PAGE) * PAGE
-            file.seek(behind)
-            file.write(b"\xff" * (os.fstat(file.fileno()).st_size - behind))
+        pid, words = liar["pids"][0], liar["size"] // PAGE * 2
+        view = agents_view(pid)
+        behind = view.start + -(-(liar["size"] + words) // PAGE) * PAGE
+        with Path(f"/proc/{pid}/mem").open("r+b", buffering=0) as memory:
+            memory.seek(behind)
+            memory.write(b"\xff" * (view.stop - behind))
         rows = {row["eid"]: row for row in listed(served)}
         assert rows[liar["eid"]]["counts"]["entries"] > 1 << 64
         assert rows[honest["eid"]] == honest
