@@ -29,11 +29,20 @@ static u64 verified_slot(u64 tcs)
 	return ((tcs >> 12) * 0x9e3779b97f4a7c15ul) >> 56;
 }
 
-static int is_verified(u64 tcs)
+/* Rises when what this process may do natively in an enclave may be out of date: by a call
+ * of its own, or of another process that shares the enclave. */
+static u64 generation_of(const struct enclave *e)
+{
+	const u32 *era = &tally(e, e->base)->era;
+
+	return A.generation + __atomic_load_n(era, __ATOMIC_RELAXED);
+}
+
+static int is_verified(const struct enclave *e, u64 tcs)
 {
 	u64 i = verified_slot(tcs);
 
-	return verified[i].tcs == tcs && verified[i].generation == A.generation + 1;
+	return verified[i].tcs == tcs && verified[i].generation == generation_of(e) + 1;
 }
 
 static int canonical(u64 address)
@@ -101,7 +110,7 @@ static u8 *usable_tcs(struct frame *f, struct enclave *e)
 	u64 la = f->uc->mc.rbx;
 	u8 *tcs;
 
-	if (!e || (la & 4095) || !canonical(f->uc->mc.rcx) || !is_verified(la) ||
+	if (!e || (la & 4095) || !canonical(f->uc->mc.rcx) || !is_verified(e, la) ||
 	    (e->xfrm & ~xcr0()))
 		return 0;
 	tcs = take_tcs(e, la);
@@ -299,6 +308,15 @@ int edeccssa_native(struct frame *f)
 	return 1;
 }
 
+static u64 generation_at(u64 tcs)
+{
+	struct enclave *e = enclave_hold(tcs);
+	u64 generation = e ? generation_of(e) : A.generation;
+
+	enclave_let_go(e);
+	return generation;
+}
+
 static void remember_verified(struct frame *f, u64 tcs, u64 generation)
 {
 	u64 i = verified_slot(tcs);
@@ -342,7 +360,7 @@ static void at_lifted(struct frame *f)
 void host_enclu(struct frame *f)
 {
 	struct k_sigcontext *mc = &f->uc->mc;
-	u64 at = mc->rip, tcs = mc->rbx, generation = A.generation;
+	u64 at = mc->rip, tcs = mc->rbx, generation;
 	int trapped = f->sig == SIGILL;
 	u32 leaf = (u32)mc->rax;
 
@@ -357,6 +375,7 @@ void host_enclu(struct frame *f)
 	if (trapped)
 		site_patch(at, SITE_ENCLU);
 	if (!crossed_natively(f, leaf)) {
+		generation = generation_at(tcs);
 		ask_enclu(f);
 		if (is_entry(leaf))
 			remember_verified(f, tcs, generation);

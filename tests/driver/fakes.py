@@ -53,6 +53,7 @@ class FakeMemory:
         self.zapped: list[tuple[int, int]] = []
         self.words: dict[int, int] = {}
         self.tallies: dict[int, tuple[int, ...]] = {}
+        self.eras = 0
         self.closed = False
 
     def close(self) -> None:
@@ -81,6 +82,9 @@ class FakeMemory:
     def backing(self) -> "FakeBacking":
         self.store = FakeBacking()
         return self.store
+
+    def new_era(self) -> None:
+        self.eras += 1
 
     def tally(self, page: int) -> tuple[int, ...]:
         return self.tallies.get(page, (0, 0, 0, 0))

@@ -12,6 +12,7 @@ from softsgx.runner.task.caller import Caller
 from softsgx.runner.task.process import Process
 from tests.driver.fakes import BASE, PAGE, RW
 from tests.driver.paged import Paged, evict
+from tests.driver.test_edmm import RESTRICT, call
 from tests.support import changed
 
 CODE = EnclaveCode(Epc(1), cpuid=True)
@@ -124,3 +125,46 @@ def test_what_an_agent_was_told_is_read_back_but_for_mappings(
     assert said_ops(Caller(1), 0) == answer.ops[:count]
     memory = bytes(changed(context, {"nops": 1})) + answer.ops[-1].ljust(1 << 12)
     assert said_ops(Caller(1), 0) == []
+
+
+def test_what_one_process_takes_the_others_hear_of_at_their_next_call(
+    world: Paged,
+) -> None:
+    other = world.mm.fork()
+    world.driver.drain()
+    eras = world.memory.eras
+    call(world, RESTRICT, 5, 1, permissions=1)
+    call(world, RESTRICT, 7, 1, permissions=1)
+    mine = Answer(Process(1, world.mm), CODE)
+    mine.protect_changes(world.driver)
+    page, later = BASE + 5 * PAGE, BASE + 7 * PAGE
+    wanted = [
+        (OpKind.PROTECT, page, page + PAGE, PROT_READ),
+        (OpKind.PROTECT, later, later + PAGE, PROT_READ),
+    ]
+    assert operations(mine) == wanted
+    assert world.memory.eras > eras
+    theirs = Answer(Process(2, other), CODE)
+    theirs.protect_changes(world.driver)
+    between = (OpKind.PROTECT, page + PAGE, later, RW)
+    assert operations(theirs) == [wanted[0], between, wanted[1]]
+    for mm in (world.mm, other):
+        again = Answer(Process(3, mm), CODE)
+        again.protect_changes(world.driver)
+        assert operations(again) == []
+
+
+def test_of_an_enclave_that_nobody_shares_nobody_else_hears(world: Paged) -> None:
+    call(world, RESTRICT, 5, 1, permissions=1)
+    Answer(Process(1, world.mm), CODE).note_changes(world.driver)
+    assert world.memory.eras == 0
+
+
+def test_an_enclave_that_is_gone_is_nothing_to_hear_of(world: Paged) -> None:
+    other = world.mm.fork()
+    other.fall_behind(world.encl, START, END)
+    other.clear()
+    assert other.catch_up() == []
+    world.mm.fall_behind(world.encl, START, END)
+    world.mm.forget(world.encl)
+    assert world.mm.catch_up() == []

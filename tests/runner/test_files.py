@@ -329,3 +329,19 @@ def test_an_open_while_it_is_judged_sends_no_signal() -> None:
     fcntl.fcntl(memory.fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
     assert memory.is_alone()
     memory.close()
+
+
+def test_a_new_era_is_the_next_number_whatever_a_program_wrote_there() -> None:
+    memory = SharedMemory("memory")
+    memory.resize(2 * PAGE)
+    try:
+        seen = []
+        for found in (0, 1, (1 << 32) - 1):
+            at = memory._tallies + 32
+            memory._view[at : at + 4] = found.to_bytes(4, "little")
+            memory.new_era()
+            seen.append(memory.tally(0)[4])
+        assert seen == [1, 2, 0]
+        assert memory.tally(0)[:4] == memory.tally(1)[:4] == (0, 0, 0, 0)
+    finally:
+        memory.close()

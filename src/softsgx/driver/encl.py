@@ -138,11 +138,19 @@ class Encl:
         """Return all that was counted, here and by agents; those may say anything."""
         total = replace(self.counts)
         for index in self.entered:
-            entries, exits, aex, _ = self.memory.tally(index)
+            entries, exits, aex, *_ = self.memory.tally(index)
             total.entries += entries
             total.exits += exits
             total.aex += aex
         return total
+
+    def changed(self, start: int, end: int, by: Mm | None) -> None:
+        """Have all processes but *by* look after their rights in a range."""
+        others = self.mms - {by}
+        for mm in others:
+            mm.fall_behind(self, start, end)
+        if others:
+            self.memory.new_era()
 
     def covers(self, addr: int) -> bool:
         """Say whether an address is inside the enclave's range."""

@@ -43,6 +43,8 @@ class Mm:
         self._by_encl: dict[Encl, set[Vma]] = {}
         self._unmapped: set[Encl] = set()
         self.tables: Tables = NoTables()
+        self._behind: dict[Encl, tuple[int, int]] = {}
+        """Where another process changed rights, and this one has not heard of it."""
 
     def find(self, addr: int) -> Vma | None:
         """Return the enclave mapping that covers an address."""
@@ -69,6 +71,7 @@ class Mm:
         """Forget an enclave that is gone; none of its mappings is left."""
         self.encls.discard(encl)
         self._unmapped.discard(encl)
+        self._behind.pop(encl, None)
         encl.mms.discard(self)
 
     def carve(self, start: int, end: int) -> Iterator[Vma]:
@@ -111,6 +114,17 @@ class Mm:
                 child.add(replace(vma))
         return child
 
+    def fall_behind(self, encl: Encl, start: int, end: int) -> None:
+        """Take note that rights in a range of an enclave may not be what they were."""
+        low, high = self._behind.get(encl, (start, end))
+        self._behind[encl] = min(low, start), max(high, end)
+
+    def catch_up(self) -> list[tuple[int, int]]:
+        """Return the ranges of which that was noted, which it hears of now."""
+        ranges = list(self._behind.values())
+        self._behind.clear()
+        return ranges
+
     def clear(self) -> None:
         """Unmap everything and leave all enclaves, as exec and exit do."""
         for vma in self.vmas:
@@ -119,6 +133,7 @@ class Mm:
         for encl in self.encls:
             encl.mms.discard(self)
         self.encls.clear()
+        self._behind.clear()
 
     def _insert(self, vma: Vma) -> None:
         self.vmas.insert(bisect_left(self.vmas, vma.start, key=_start), vma)

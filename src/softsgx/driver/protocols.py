@@ -66,6 +66,9 @@ class EnclMemory(Protocol):
     def tally(self, page: int) -> tuple[int, ...]:
         """Return what agents counted at a TCS: EENTERs, EEXITs, exits; and a thread."""
 
+    def new_era(self) -> None:
+        """Have agents ask once before they let a thread in by themselves."""
+
     def close(self) -> None:
         """Let go of it: no enclave came of it."""
 

@@ -200,13 +200,15 @@ class Tally(Layout, size=64):
     """What was counted natively at a TCS: EENTERs, EEXITs, asynchronous exits.
 
     *tid* is who was let in last, as the program numbers its threads.  Behind the EPCM
-    words there is one for each page; only those of TCSs are used.
+    words there is one for each page; only those of TCSs are used.  But *era* is of the
+    first page's alone: it rises when processes have rights to look after.
     """
 
     entries:  int = at( 0, 8)
     exits:    int = at( 8, 8)
     aex:     int = at(16, 8)
     tid:      int = at(24, 4)
+    era:      int = at(32, 4)
 
 
 class Bare(Layout, size=40):

@@ -20,6 +20,10 @@ WORD_SIZE = 2
 """Bytes of an EPCM state word, as shown to the agent behind the enclave's pages."""
 
 _, _TALLY = packer(Tally)
+_ERA_AT = packer(Tally, "era")[0]
+_ERA = 4
+"""Which field of a Tally it is."""
+_U32 = (1 << 32) - 1
 
 _FALLOC_FL_KEEP_SIZE = 1
 _FALLOC_FL_PUNCH_HOLE = 2
@@ -147,6 +151,12 @@ class SharedMemory:
             self._view, self._tallies + page * Tally.SIZE
         )
         return counted
+
+    def new_era(self) -> None:
+        """Have agents ask before they let a thread in natively."""
+        era = self.tally(0)[_ERA] + 1 & _U32
+        at = self._tallies + _ERA_AT
+        self._view[at : at + 4] = era.to_bytes(4, "little")
 
     def reopen(self, flags: int) -> int:
         """Open it once more, as the program asked: a file description of its own."""

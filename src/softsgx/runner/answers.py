@@ -59,15 +59,21 @@ class Answer:
 
     def note_changes(self, driver: Driver) -> None:
         """Take note of EPCM entries that this call changed: others come next."""
-        self._changes += driver.drain()
+        changes = driver.drain()
+        for encl, offset, length in changes:
+            start = encl.base + offset
+            encl.changed(start, start + length, self.process.mm)
+        self._changes += changes
 
     def protect_changes(self, driver: Driver) -> None:
-        """Add what follows from EPCM entries that changed."""
+        """Add what follows from EPCM entries that changed, by others' calls too."""
         self.note_changes(driver)
         changes, self._changes = self._changes, []
         for encl, offset, length in changes:
             start = encl.base + offset
             self.protect(driver, start, start + length)
+        for start, end in self.process.mm.catch_up():
+            self.protect(driver, start, end)
 
     def protect(self, driver: Driver, start: int, end: int) -> None:
         """Set the native protections of the enclave mappings in a range."""

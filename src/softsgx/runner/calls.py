@@ -213,7 +213,7 @@ class Calls:
         end = start + min(length, _HIDDEN_AT_MOST)
         at = self._driver.hidden_up_to(task.mm, start, end, writes=bool(writes))
         # Pages that came are published; natively they still have no rights.
-        Answer(task.process, self.sites.code).protect_changes(self._driver)
+        Answer(task.process, self.sites.code).note_changes(self._driver)
         return at - start
 
     def _pages(self, task: UserTask, args: tuple[int, ...]) -> Result:

@@ -106,6 +106,10 @@ class Tree:
         self._inherit(process.mm, there, vmas)
         created = {vma.encl for vma in process.mm.vmas if vma.encl.created}
         process.aliased.update({encl: encl.base for encl in created})
+        for encl in created:
+            # What it may do is what its parent might when it was made.
+            process.mm.fall_behind(encl, encl.base, encl.end)
+            encl.memory.new_era()
         self._add(pid, process)
         return pid
 
