@@ -199,9 +199,8 @@ class Listed(Layout, size=16):
 class Tally(Layout, size=64):
     """What was counted natively at a TCS: EENTERs, EEXITs, asynchronous exits.
 
-    *tid* is who was let in last, as the program numbers its threads.  Behind the EPCM
-    words there is one for each page; only those of TCSs are used.  But *era* is of the
-    first page's alone: it rises when processes have rights to look after.
+    *tid* was let in last, as the program numbers threads.  Each page has one, behind
+    the EPCM words; of the first page's *era* see `SharedMemory.new_era`.
     """
 
     entries:  int = at( 0, 8)
