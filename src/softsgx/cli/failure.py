@@ -11,6 +11,7 @@ from typing import NoReturn
 import click
 
 from softsgx import __version__
+from softsgx.native.images import NotBuilt
 from softsgx.platform.errors import PlatformError
 
 FAILED = 1
@@ -51,7 +52,7 @@ def _report(error: BaseException) -> int:
     match error:
         case SystemExit():
             code = error.code if isinstance(error.code, int) else FAILED
-        case PlatformError():
+        case PlatformError() | NotBuilt():
             _complain(str(error))
         case Failure():
             _complain(str(error))

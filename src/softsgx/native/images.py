@@ -6,7 +6,7 @@ HERE = os.path.dirname(__file__)  # noqa: PTH120 -- pathlib is slow to import
 
 
 class NotBuilt(Exception):  # noqa: N818 -- says what to do
-    """The C part is missing: it was never built, or for another machine."""
+    """The C part is missing: never built, of an older commit, of another machine."""
 
 
 class Images:

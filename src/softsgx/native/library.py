@@ -90,10 +90,13 @@ def _load() -> ctypes.CDLL:
         lib = ctypes.CDLL(f"{HERE}/{LIB_NAME}", use_errno=True)
     except OSError as error:
         raise NotBuilt(f"{LIB_NAME} is not built: run `make build`") from error
-    for name, argtypes in _PROTOTYPES.items():
-        function = getattr(lib, name)
-        function.argtypes = argtypes
-        function.restype = ctypes.c_long
+    try:
+        for name, argtypes in _PROTOTYPES.items():
+            function = getattr(lib, name)
+            function.argtypes = argtypes
+            function.restype = ctypes.c_long
+    except AttributeError as error:
+        raise NotBuilt(f"{LIB_NAME} is out of date: run `make build`") from error
     return lib
 
 
