@@ -5,6 +5,8 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 RUNS   ?= 3
+# How many tests run at once: as many as there are processors; 0: one after another.
+TESTS_AT_ONCE ?= auto
 FUZZ_SECONDS ?= 60
 MINUTES ?= 10
 RUNS_AT_ONCE ?= 1 10 100
@@ -45,6 +47,7 @@ build: venv
 	$(MAKE) -C native PYTHON=$(abspath $(BIN)/python)
 	@cmp -s build/native/softsgx $(BIN)/softsgx || \
 	  { cp build/native/softsgx $(BIN)/softsgx.new && mv $(BIN)/softsgx.new $(BIN)/softsgx; }
+	@$(BIN)/python -m compileall -q src
 
 format: venv
 	$(BIN)/ruff format --check .
@@ -66,7 +69,8 @@ spelling: venv
 	$(BIN)/codespell
 
 unit: build
-	$(BIN)/pytest -q --ignore=tests/house --ignore=tests/acceptance tests
+	$(BIN)/pytest -q -n $(TESTS_AT_ONCE) --maxprocesses 8 \
+	  --ignore=tests/house --ignore=tests/acceptance tests
 
 # One after another, cheapest first: a misplaced comma should not wait for the tests.
 check: build

@@ -8,6 +8,7 @@ import pytest
 
 from softsgx.arch.sigstruct import Sigstruct
 from softsgx.cli.samples import read_samples, softsgx_run
+from tests.conformance.run import PATIENCE_S
 
 pytestmark = [pytest.mark.runner, pytest.mark.slow]
 
@@ -19,7 +20,7 @@ BUILT = shutil.ignore_patterns("build", "*.o", "*.elf", "*.sig", "*.pem")
 def run(*command: object) -> subprocess.CompletedProcess[str]:
     words = [str(word) for word in command]
     return subprocess.run(
-        words, capture_output=True, text=True, check=False, timeout=60
+        words, capture_output=True, text=True, check=False, timeout=PATIENCE_S
     )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conformance.run import SOFTSGX, run, under_softsgx
+from tests.conformance.run import PATIENCE_S, SOFTSGX, run, under_softsgx
 
 pytestmark = pytest.mark.runner
 
@@ -61,7 +61,7 @@ def test_what_cannot_be_executed_is_126(tmp_path: Path) -> None:
         assert len(outcome.stderr.splitlines()) == 1
 
 
-def _read_until(master: int, wanted: bytes, limit_s: float = 20.0) -> bytes:
+def _read_until(master: int, wanted: bytes, limit_s: float = PATIENCE_S) -> bytes:
     seen = b""
     end = time.monotonic() + limit_s
     while wanted not in seen and time.monotonic() < end:
@@ -82,7 +82,7 @@ def _on_terminal(command: list[str], cwd: Path) -> tuple[int, int]:
     return pid, master
 
 
-def _ends(pid: int, limit_s: float = 20.0) -> int:
+def _ends(pid: int, limit_s: float = PATIENCE_S) -> int:
     """Wait for the end of a session and give its code; end it if it hangs."""
     end = time.monotonic() + limit_s
     while time.monotonic() < end:
@@ -129,13 +129,14 @@ def test_ctrl_c_is_the_programs_to_handle(tmp_path: Path) -> None:
 def test_ctrl_z_stops_and_fg_goes_on(tmp_path: Path) -> None:
     pid, master = _on_terminal(["/bin/bash", "--norc", "-i"], tmp_path)
     _read_until(master, b"$ ")
-    inner = f"{SOFTSGX} run -- sh -c 'echo rea''dy; sleep 0.5; read x; echo got-$x'\n"
+    inner = f"{SOFTSGX} run -- sh -c 'echo rea''dy; read x; echo got-$x'\n"
     os.write(master, inner.encode())
     assert b"ready" in _read_until(master, b"ready")
     os.write(master, b"\x1a")
     assert b"Stopped" in _read_until(master, b"Stopped")
     os.write(master, b"fg\n")
-    time.sleep(1)
+    # Its line, as bash says whom it lets go on; the terminal is given before that.
+    assert b"got-$x" in _read_until(master, b"got-$x")
     os.write(master, b"word\n")
     assert b"got-word" in _read_until(master, b"got-word")
     os.write(master, b"exit\n")
@@ -194,7 +195,7 @@ def _state(pid: int) -> str:
     return stat.rpartition(")")[2].split()[0]
 
 
-def _gone(pid: int, limit_s: float = 10.0) -> bool:
+def _gone(pid: int, limit_s: float = PATIENCE_S) -> bool:
     end = time.monotonic() + limit_s
     while time.monotonic() < end:
         if _state(pid) in {"", "Z", "X"}:
@@ -213,7 +214,7 @@ def test_killing_softsgx_leaves_no_stopped_and_no_hung_program(
         assert softsgx.stdout is not None
         program = int(softsgx.stdout.readline())
         softsgx.send_signal(signo)
-        softsgx.wait(timeout=20)
+        softsgx.wait(timeout=PATIENCE_S)
         gone = _gone(program)
         if not gone:
             state = _state(program)

@@ -1,10 +1,14 @@
 """Compiles the SGX conformance programs and signs the enclaves that they load."""
 
+import fcntl
 import os
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from tests.conformance.run import SOFTSGX
@@ -28,6 +32,11 @@ ENCLAVES = {
 LOADER = [HELLO / name for name in ("load.c", "isgx.c", "vdso.c")]
 """Sources of what builds an enclave, on either device."""
 
+SHARED = [*LOADER, HERE / "host" / "host.c", HERE / "host" / "own.S"]
+"""Sources that every program has."""
+
+SHARED_FROM = (HERE / "host", HERE / "enclave", HELLO)
+SOURCES = {".c", ".h", ".S", ".lds"}
 FLAGS = ["-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", "-pthread"]
 CODE = (
     "entry.S",
@@ -53,6 +62,14 @@ LINKS = {
     "musl-dynamic": ("musl-gcc", _MUSL),
 }
 EVERY_LINK = re.compile(r"^ \* link: all", re.MULTILINE)
+IN_BOTH_MODES = frozenset({"dynamic", "static", "static-pie"})
+"""The links of which programs run in exact mode too.
+
+How musl starts a program, finds the vDSO and takes signals is the same in either mode.
+"""
+
+SMALL_EPC = re.compile(r"^ \* Meant for an EPC of 1 MiB", re.MULTILINE)
+"""Has a program run with such an EPC in both modes, with another in normal mode."""
 
 
 def _newest(*folders: Path) -> float:
@@ -60,8 +77,22 @@ def _newest(*folders: Path) -> float:
         path.stat().st_mtime
         for folder in folders
         for path in folder.iterdir()
-        if path.suffix in {".c", ".h", ".S", ".lds"}
+        if path.suffix in SOURCES
     )
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Let one process at a time make what several processes use."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def is_older(made: Path, than: float) -> bool:
+    """Say whether something has to be made, out of sources of a time."""
+    return not made.exists() or made.stat().st_mtime <= than
 
 
 def _run(*command: str | Path) -> None:
@@ -71,14 +102,16 @@ def _run(*command: str | Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@cache
 def enclave(name: str) -> None:
     """Build and sign one enclave, if a source is newer than it."""
     folder = BUILT / "enclave"
-    signed = folder / f"{name}.sig"
-    sources = (HERE / "enclave", HELLO)
-    if signed.exists() and signed.stat().st_mtime > _newest(*sources):
-        return
-    folder.mkdir(parents=True, exist_ok=True)
+    with alone(folder):
+        if is_older(folder / f"{name}.sig", _newest(HERE / "enclave", HELLO)):
+            _make_enclave(name, folder)
+
+
+def _make_enclave(name: str, folder: Path) -> None:
     key, mine = folder / "key.pem", f"{name}.{os.getpid()}"
     if not key.exists():
         fresh = folder / f"key.{os.getpid()}"
@@ -92,7 +125,29 @@ def enclave(name: str) -> None:
     _run("gcc", *flags, *linker, *code, HELLO / "runtime.c", "-o", elf)
     _run(SOFTSGX, "sign", elf, "--key", key, "--out", sig)
     elf.replace(folder / f"{name}.elf")
-    sig.replace(signed)
+    sig.replace(folder / f"{name}.sig")
+
+
+def _compile(link: str, *words: str | Path, out: Path) -> None:
+    """Compile and put the result in its place, whole."""
+    compiler, options = LINKS[link]
+    fresh = out.with_name(f"{out.name}.{os.getpid()}")
+    include = f"-I{HERE / 'host'}"
+    _run(compiler, *FLAGS, include, *options, *words, "-o", fresh)
+    fresh.replace(out)
+
+
+@cache
+def shared(link: str) -> list[Path]:
+    """Return the objects that every program of a link has, compiled."""
+    folder = BUILT / link / "shared"
+    made = {source: folder / f"{source.stem}.o" for source in SHARED}
+    newest = _newest(*SHARED_FROM)
+    with alone(folder):
+        for source, out in made.items():
+            if is_older(out, newest):
+                _compile(link, "-c", source, out=out)
+    return list(made.values())
 
 
 @dataclass(frozen=True)
@@ -108,19 +163,11 @@ class Program:
         for name in ENCLAVES:
             enclave(name)
         binary = BUILT / self.link / self.name
-        if binary.exists() and binary.stat().st_mtime > _newest(
-            self.folder, HERE / "host", HERE / "enclave", HELLO
-        ):
-            return binary
-        binary.parent.mkdir(parents=True, exist_ok=True)
-        compiler, options = LINKS[self.link]
-        fresh = binary.with_name(f"{self.name}.{os.getpid()}")
-        shared = [*LOADER]
-        shared += [HERE / "host" / "host.c", HERE / "host" / "own.S"]
         source = self.folder / f"{self.name}.c"
-        include = f"-I{HERE / 'host'}"
-        _run(compiler, *FLAGS, include, *options, source, *shared, "-o", fresh)
-        fresh.replace(binary)
+        own = [source, *self.folder.glob("*.h")]
+        newest = max(path.stat().st_mtime for path in own)
+        if is_older(binary, max(newest, _newest(*SHARED_FROM))):
+            _compile(self.link, source, *shared(self.link), out=binary)
         return binary
 
 
@@ -133,3 +180,9 @@ def programs() -> list[Program]:
         for link in links
         if link == "dynamic" or EVERY_LINK.search(source.read_text())
     ]
+
+
+def is_for_both_modes(program: Program) -> bool:
+    """Say whether a program runs in exact mode as well, with an ordinary EPC."""
+    is_small = SMALL_EPC.search((PROGRAMS / f"{program.name}.c").read_text())
+    return program.link in IN_BOTH_MODES and not is_small

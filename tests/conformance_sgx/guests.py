@@ -4,18 +4,14 @@ import json
 import subprocess
 from pathlib import Path
 
+from tests.conformance import here
+from tests.conformance.here import softsgx
 from tests.conformance.run import SOFTSGX, Outcome, run
 from tests.conformance_sgx.build import BUILT, Program
 
 KEYS = Program("report_key", "dynamic")
 EPC_SIZE = "/sys/devices/system/node/node0/x86/sgx_total_bytes"
 SIG = BUILT / "enclave" / "3.sig"
-
-
-def softsgx(*words: str | Path) -> str:
-    done = run([SOFTSGX, *map(str, words)], BUILT)
-    assert done.code == 0, done.stderr
-    return done.stdout
 
 
 def on(place: Path, *words: str | Path) -> str:
@@ -34,9 +30,7 @@ def started(place: Path, name: str, *options: str) -> None:
 
 def new_platform(place: Path, *words: str) -> Path:
     KEYS.binary()
-    softsgx("platform", "new", place, *words)
-    softsgx("platform", "enable", place)
-    return place
+    return here.new_platform(place, *words)
 
 
 def under(place: Path, *words: str | Path, name: str = "one") -> list[str]:

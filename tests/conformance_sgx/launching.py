@@ -11,6 +11,8 @@ from softsgx.arch.errors import SgxError
 from softsgx.arch.secs import AttributeFlags
 from softsgx.arch.sigstruct import Sigstruct
 from softsgx.crypto.sha256 import sha256
+from tests.conformance import here
+from tests.conformance.here import softsgx
 from tests.conformance.run import SOFTSGX, Outcome, run
 from tests.conformance_sgx.build import BUILT, enclave
 from tests.house.tree import ROOT
@@ -19,11 +21,6 @@ LAUNCH = ROOT / "examples" / "launch"
 SIG, ELF = BUILT / "enclave" / "3.sig", BUILT / "enclave" / "3.elf"
 PROVIDER = b"\xcd" * 384
 """The modulus of a signer who may have PROVISIONKEY; nobody has its key."""
-
-
-def softsgx(*words: str | Path) -> None:
-    done = run([SOFTSGX, *map(str, words)], ROOT)
-    assert done.code == 0, done.stderr
 
 
 @dataclass(frozen=True)
@@ -78,8 +75,7 @@ def new_platform(place: Path, launch_enclave: Path, *, locked: bool = False) -> 
     """Make one where the launch enclave counts: by the list, or by its key."""
     sig = launch_enclave / "enclave.sig"
     cpu = ("--cpu", "skylake-client", "--launch-key", sig) if locked else ()
-    softsgx("platform", "new", place, *cpu)
-    softsgx("platform", "enable", place)
+    here.new_platform(place, *cpu)
     if not locked:
         softsgx("policy", "allow", "launch", sig, "--platform", place)
     return place

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conformance.here import new_platform, softsgx
 from tests.conformance.run import SOFTSGX, Outcome, run
 from tests.conformance_sgx.build import HERE, Program
 
@@ -44,11 +45,9 @@ def test_one_that_takes_no_more_keeps_its_pages_in_the_epc() -> None:
 
 
 def test_the_audit_log_has_a_line(tmp_path: Path) -> None:
-    place = tmp_path / "platform"
-    for words in (("new", str(place), "--epc", "1M"), ("enable", str(place))):
-        assert run([SOFTSGX, "platform", *words], tmp_path).code == 0
+    place = new_platform(tmp_path / "platform", "--epc", "1M")
     binary = Program("backing", "dynamic", HERE / "paging").binary()
     under = [SOFTSGX, "run", "--platform", str(place), "--", str(binary), "flip"]
     assert run(under, binary.parent).code == 0
-    found = run([SOFTSGX, "audit", "tail", "--platform", str(place)], tmp_path)
-    assert found.stdout.count("MAC_COMPARE_FAIL") == 1, found.stdout
+    found = softsgx("audit", "tail", "--platform", place)
+    assert found.count("MAC_COMPARE_FAIL") == 1, found

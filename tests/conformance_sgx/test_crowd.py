@@ -3,18 +3,19 @@
 import os
 import subprocess
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from tests.conformance.run import SOFTSGX
+from tests.conformance.run import PATIENCE_S, SOFTSGX
 from tests.conformance_sgx.build import Program
 
 pytestmark = [pytest.mark.runner, pytest.mark.slow]
 
 PROCESSES = int(os.environ.get("SOFTSGX_CROWD", "16"))
 """At once; 200 take minutes."""
-ROUNDS = 3
+ROUNDS = 4
 _KIB_A_ROUND = 2048
 """What Python may keep of a crowd that is gone; a leaked enclave is more."""
 
@@ -28,14 +29,16 @@ def resident_kib(pid: int) -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:"))
 
 
-def settled(pid: int) -> int:
-    """Return how many descriptors softsgx has when it has noticed the last end."""
-    count, end = descriptors(pid), time.monotonic() + 5
-    while time.monotonic() < end:
+def settled(pid: int, most: int) -> int:
+    """Return how many descriptors softsgx has when it has noticed the last end.
+
+    It may take its time to come to *most*, but for the first crowd.
+    """
+    end = time.monotonic() + PATIENCE_S
+    before, count = 0, descriptors(pid)
+    while (count != before or 0 < most < count) and time.monotonic() < end:
         time.sleep(0.1)
         before, count = count, descriptors(pid)
-        if before == count:
-            break
     return count
 
 
@@ -47,16 +50,17 @@ def test_nothing_is_left_of_a_crowd() -> None:
     ) as run:
         assert run.stdin
         assert run.stdout
-        seen = []
+        fds, kib = [0], []
         for _ in range(ROUNDS):
             assert run.stdout.readline() == b"\n"
-            seen.append((settled(run.pid), resident_kib(run.pid)))
+            fds.append(settled(run.pid, fds[-1]))
+            kib.append(resident_kib(run.pid))
             run.stdin.write(b"\n")
             run.stdin.flush()
         assert run.wait() == 0
-    (_, _), (fds, kib), (fds_after, kib_after) = seen
-    assert fds_after == fds, seen
-    assert kib_after - kib < _KIB_A_ROUND, seen
+    assert fds[-1] <= fds[1], fds
+    # By chance more of a crowd is there at once than before; not each time.
+    assert min(after - before for before, after in pairwise(kib[1:])) < _KIB_A_ROUND
 
 
 def test_a_crowd_gets_on_in_an_epc_that_is_far_too_small() -> None:
@@ -64,6 +68,6 @@ def test_a_crowd_gets_on_in_an_epc_that_is_far_too_small() -> None:
     binary = Program("crowd", "dynamic").binary()
     command = [SOFTSGX, "run", "--epc", "1M", "--", str(binary), "31"]
     done = subprocess.run(
-        command, capture_output=True, check=False, timeout=300, cwd=binary.parent
+        command, capture_output=True, check=False, timeout=900, cwd=binary.parent
     )
     assert done.returncode == 0, done.stderr

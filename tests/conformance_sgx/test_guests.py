@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conformance.here import softsgx
 from tests.conformance.run import run
 from tests.conformance_sgx.build import BUILT, Program
 from tests.conformance_sgx.guests import (
@@ -15,7 +16,6 @@ from tests.conformance_sgx.guests import (
     at_once,
     guest,
     new_platform,
-    softsgx,
     under,
     within,
 )

@@ -26,7 +26,7 @@ SIZES = {"small": 2, "middle": 6, "big": 32}
 HELD = {"small": 2, "middle": 6, "big": 4}
 """MiB that they believe in, and that they have of the platform's 16."""
 PROGRAMS = ("report_key", "more_than_epc", "evicted", "fork_shared")
-PATIENCE_S = 60
+PATIENCE_S = 300
 
 
 @pytest.fixture
@@ -114,7 +114,9 @@ def test_guests_that_are_killed_lose_no_epc(place: Path) -> None:
         else:
             kill_run(place, name, choose)
         assert held(place) == HELD, f"GUEST_SEED={SEED}"
-    assert processes(place) == [], f"GUEST_SEED={SEED}"
+    latest = time.monotonic() + PATIENCE_S
+    while left := processes(place):
+        assert time.monotonic() < latest, f"GUEST_SEED={SEED}: {left}"
     for name in SIZES:
         binary = Program("more_than_epc", "dynamic").binary()
         done = run(under(place, "--", binary, name=name), binary.parent)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conformance.here import new_platform
 from tests.conformance.run import SOFTSGX, Outcome, run
 from tests.conformance_sgx.build import BUILT, HERE, LINKS, PROGRAMS, Program
 
@@ -32,10 +33,7 @@ def locked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("platform") / "locked"
     Program("ioctls", "dynamic", ISGX).binary()
     cpu = ("--cpu", "skylake-client", "--launch-key", str(SIG))
-    for words in (("new", str(place), *cpu), ("enable", str(place))):
-        done = run([SOFTSGX, "platform", *words], BUILT)
-        assert done.code == 0, done.stderr
-    return place
+    return new_platform(place, *cpu)
 
 
 def under(place: Path, program: Program, mode: tuple[str, ...]) -> Outcome:

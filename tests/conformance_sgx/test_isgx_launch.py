@@ -9,7 +9,7 @@ import pytest
 
 from softsgx.arch.errors import SgxError
 from softsgx.arch.secs import AttributeFlags
-from tests.conformance.run import SOFTSGX, run
+from tests.conformance.here import softsgx
 from tests.conformance_sgx.launching import (
     PROVIDER,
     SIG,
@@ -20,9 +20,7 @@ from tests.conformance_sgx.launching import (
     edited,
     new_platform,
     signer,
-    softsgx,
 )
-from tests.house.tree import ROOT
 
 pytestmark = [pytest.mark.runner, pytest.mark.slow]
 MODE = pytest.mark.parametrize("mode", [(), ("--exact",)], ids=["normal", "exact"])
@@ -39,8 +37,8 @@ def ours(tmp_path_factory: pytest.TempPathFactory) -> Launcher:
 
 def events(platform: Path, count: int = 2) -> list[dict[str, str]]:
     """What the audit log says last of INITs."""
-    told = run([SOFTSGX, "audit", "tail", "--json", "--platform", str(platform)], ROOT)
-    records = [json.loads(line) for line in told.stdout.splitlines()]
+    told = softsgx("audit", "tail", "--json", "--platform", platform)
+    records = [json.loads(line) for line in told.splitlines()]
     return [one for one in records if one["event"] in {"init", "einit"}][-count:]
 
 

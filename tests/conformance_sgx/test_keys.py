@@ -6,19 +6,13 @@ import pytest
 
 from softsgx.arch.report import Report
 from softsgx.crypto.cmac import aes_cmac
+from tests.conformance.here import new_platform
 from tests.conformance.run import SOFTSGX, run
 from tests.conformance_sgx.build import Program
 
 pytestmark = [pytest.mark.runner, pytest.mark.slow]
 PROGRAM = Program("report_key", "dynamic")
 MAC_COVERS = 384
-
-
-def new_platform(where: Path) -> Path:
-    for command in ("new", "enable"):
-        done = run([SOFTSGX, "platform", command, str(where)], where.parent)
-        assert done.code == 0, done.stderr
-    return where
 
 
 def on(platform: Path, *words: str) -> dict[str, bytes]:

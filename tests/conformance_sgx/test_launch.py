@@ -14,6 +14,7 @@ from softsgx.arch.secs import AttributeFlags, Attributes
 from softsgx.arch.sigstruct import Sigstruct
 from softsgx.crypto.cmac import aes_cmac
 from softsgx.crypto.sha256 import sha256
+from tests.conformance.here import softsgx
 from tests.conformance.run import SOFTSGX, run
 from tests.conformance_sgx.launching import (
     LAUNCH,
@@ -26,7 +27,6 @@ from tests.conformance_sgx.launching import (
     edited,
     new_platform,
     signer,
-    softsgx,
 )
 from tests.house.tree import ROOT
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from softsgx.launch.memory import PERMISSIONS
+from tests.conformance.here import new_platform, softsgx
 from tests.conformance.run import SOFTSGX, run
 from tests.conformance_sgx.build import BUILT, HERE, Program
 
@@ -29,19 +30,15 @@ BROKEN = {
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    place = tmp_path_factory.mktemp("memory") / "p"
-    for word in ("new", "enable"):
-        assert run([SOFTSGX, "platform", word, str(place)], BUILT.parent).code == 0
-    return place
+    return new_platform(tmp_path_factory.mktemp("memory") / "p")
 
 
 def apply(place: Path, memory: str) -> None:
-    told = run([SOFTSGX, "policy", "show", "--toml", "--platform", str(place)], place)
-    head = told.stdout.partition("[memory]")[0]
+    told = softsgx("policy", "show", "--toml", "--platform", place)
+    head = told.partition("[memory]")[0]
     file = place.with_suffix(".toml")
     file.write_text(f"{head}\n[memory]\n{memory}\n")
-    done = run([SOFTSGX, "policy", "apply", str(file), "--platform", str(place)], place)
-    assert done.code == 0, done.stderr
+    softsgx("policy", "apply", file, "--platform", place)
 
 
 def tried(place: Path, *options: str, link: str = "dynamic") -> dict[str, int]:

@@ -1,6 +1,7 @@
 """SGX programs see under softsgx what SGX hardware and Linux would show them.
 
 Each is written for hardware and checks itself; normal and exact mode must agree.
+`build.py` says which ways of linking and which modes a program runs in.
 """
 
 from functools import cache
@@ -8,21 +9,23 @@ from pathlib import Path
 
 import pytest
 
+from tests.conformance.here import new_platform
 from tests.conformance.run import SOFTSGX, Outcome, run
-from tests.conformance_sgx.build import Program, programs
+from tests.conformance_sgx.build import Program, is_for_both_modes, programs
 
 pytestmark = [pytest.mark.runner, pytest.mark.slow]
-ALL = pytest.mark.parametrize("program", programs(), ids=lambda p: f"{p.name}-{p.link}")
+ALL = programs()
+BOTH = [program for program in ALL if is_for_both_modes(program)]
+
+
+def name(program: Program) -> str:
+    return f"{program.name}-{program.link}"
 
 
 @pytest.fixture(scope="module")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One platform for both modes: what depends on its fuses must agree too."""
-    where = tmp_path_factory.mktemp("platform") / "ours"
-    for command in ("new", "enable"):
-        done = run([SOFTSGX, "platform", command, str(where)], where.parent)
-        assert done.code == 0, done.stderr
-    return where
+    return new_platform(tmp_path_factory.mktemp("platform") / "ours")
 
 
 @cache
@@ -32,13 +35,13 @@ def outcome(program: Program, platform: Path, *options: str) -> Outcome:
     return run([*run_on, str(binary)], binary.parent)
 
 
-@ALL
+@pytest.mark.parametrize("program", ALL, ids=name)
 def test_the_program_passes(program: Program, platform: Path) -> None:
     normal = outcome(program, platform)
     assert (normal.code, normal.stderr) == (0, "")
 
 
-@ALL
+@pytest.mark.parametrize("program", BOTH, ids=name)
 def test_the_program_sees_the_same_in_exact_mode(
     program: Program, platform: Path
 ) -> None:

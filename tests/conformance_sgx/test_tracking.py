@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from tests.conformance.run import PATIENCE_S
 from tests.conformance_sgx.build import Program
 
 pytestmark = [pytest.mark.runner, pytest.mark.slow]
@@ -39,7 +40,7 @@ def test_etrack_and_interrupts_come_before_ewb_where_threads_are_inside() -> Non
         cwd=binary.parent,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -16,9 +16,7 @@ def fuzzer() -> Path:
     """Return the fuzzer, compiled if a source is newer than it."""
     build.enclave("3")
     binary = BUILT / "fuzz"
-    sources = sorted(PROGRAM.glob("*.c"))
-    sources += build.LOADER
-    sources += [build.HERE / "host" / "host.c", build.HERE / "host" / "own.S"]
+    sources = [*sorted(PROGRAM.glob("*.c")), *build.SHARED]
     headers = [
         PROGRAM / "fuzz.h",
         HOSTILE / "hostile.h",

@@ -33,7 +33,7 @@ from softsgx.runner.tree import Tree
 from tests.driver.invariants import assert_sound
 from tests.fuzz.build import fuzzer
 
-PATIENCE_S = 10.0
+PATIENCE_S = 60.0
 GROWTH_KIB = 64 * 1024
 """Most memory that the supervisor may gain after its second quiet moment."""
 ROUNDS = 1_000_000

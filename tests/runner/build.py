@@ -21,10 +21,9 @@ def program(name: str) -> Path:
         return binary
     BUILT.mkdir(parents=True, exist_ok=True)
     fresh = binary.with_name(f"{name}.{os.getpid()}")
-    shared = [*build.LOADER]
-    shared += [build.HERE / "host" / "host.c", build.HERE / "host" / "own.S"]
     flags = [*build.FLAGS, f"-I{build.HERE / 'host'}"]
-    command = ["gcc", *flags, *map(str, (sources[0], *shared)), "-o", str(fresh)]
+    own = (sources[0], *build.shared("dynamic"))
+    command = ["gcc", *flags, *map(str, own), "-o", str(fresh)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     fresh.replace(binary)

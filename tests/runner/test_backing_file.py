@@ -39,7 +39,7 @@ def file(fd: int) -> Iterator[BackingFile]:
 
 
 def soon(is_so: Callable[[], bool]) -> None:
-    latest = time.monotonic() + 10
+    latest = time.monotonic() + 120
     while not is_so():
         assert time.monotonic() < latest
         time.sleep(0.001)

@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from softsgx.runner.crew import Crew, Employer, Places
 from softsgx.runner.loop import Loop
 from softsgx.runner.task.turn import Turn
 
-SOON = 10.0
+SOON = 120.0
 
 
 class Errands(Employer):
@@ -67,12 +68,15 @@ def crew(errands: Errands) -> Crew:
 
 def test_short_errands_meet_no_other_thread(errands: Errands) -> None:
     ours = crew(errands)
-    for count in range(1, 200):
-        errands.send(0)
-        errands.await_(count)
+    for _ in range(50):
+        for _ in range(20):
+            errands.send(0)
+            errands.await_(len(errands.by) + 1)
+        if len(set(errands.by[-20:])) == 1:
+            break  # a busy machine may make one late
+    else:
+        pytest.fail(f"others served: {Counter(errands.by)}")
     assert ours.leave()
-    # A busy machine may make one late.
-    assert max(map(errands.by.count, errands.by)) > 100
 
 
 def test_nobody_waits_for_what_waits_aside(errands: Errands) -> None:

@@ -26,7 +26,7 @@ from tests.driver.invariants import assert_sound
 from tests.support import make_machine
 
 PAGE = 4096
-PATIENCE_S = 5.0
+PATIENCE_S = 120.0
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def test_a_copy_of_the_descriptor_keeps_it(files: Files, flags: int) -> None:
 
 def test_opens_of_the_file_that_look_alike_are_counted_each(files: Files) -> None:
     fd = files.open_enclave(os.O_RDWR)
-    others = [os.open(f"/proc/self/fd/{fd}", os.O_RDWR) for _ in range(5)]
+    others = [os.open(f"/proc/self/fd/{fd}", os.O_RDWR) for _ in range(2)]
     os.close(fd)
     for other in others:
         assert not released(files)

@@ -14,7 +14,7 @@ from tests.runner.build import program
 
 pytestmark = [pytest.mark.runner, pytest.mark.slow]
 
-PATIENCE_S = 20.0
+PATIENCE_S = 120.0
 MARK = "SOFTSGX_TEST_TREE"
 SHELL = "while :; do /bin/true; (exit 0); done"
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from tests.conformance.run import SOFTSGX, run
+from tests.conformance.here import softsgx
 from tests.conformance_sgx.build import Program
 from tests.service.scraping import Samples, scraped
 from tests.service.serving import PATIENCE_S, Served
@@ -49,10 +49,7 @@ def holding(
 
 
 def say(served: Served, *words: str) -> str:
-    on = ["--platform", str(served.directory)]
-    done = run([SOFTSGX, words[0], *on, *words[1:]], served.directory)
-    assert (done.code, done.stderr) == (0, "")
-    return done.stdout
+    return softsgx(words[0], "--platform", served.directory, *words[1:])
 
 
 def listed(served: Served) -> list[dict[str, Any]]:

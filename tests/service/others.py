@@ -3,6 +3,7 @@
 import os
 import pwd
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,8 +27,8 @@ def as_nobody(*words: str | Path) -> tuple[int, str, str]:
 @contextmanager
 def a_reachable_place() -> Iterator[Path]:
     """Give a place that everybody can get to."""
-    place = Path("/tmp", f"softsgx-test-{os.getpid()}")  # noqa: S108 -- see above
-    place.mkdir(mode=0o755)
+    # Not below pytest's own, which is closed to others.
+    place = Path(tempfile.mkdtemp(prefix="softsgx-test-", dir="/tmp"))
     place.chmod(0o755)
     shutil.copy(KEYS.binary(), place / "keys")
     shutil.copytree(KEYS.binary().parents[1] / "enclave", place / "enclave")

@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from softsgx.platform.platform import Platform
-from tests.conformance.run import SOFTSGX, Outcome, run
+from softsgx.service.control import Operator
+from tests.conformance.here import new_platform
+from tests.conformance.run import PATIENCE_S, SOFTSGX, Outcome, run
 
-PATIENCE_S = 60.0
+__all__ = ["PATIENCE_S", "new_platform"]
 
 
 def wait_for(text: str, file: Path) -> None:
@@ -47,17 +48,19 @@ class Served:
         self.process.kill()
         self.process.wait()
 
+    def is_at_rest(self) -> bool:
+        """Wait until it knows of no program: a run ends before it has tidied up."""
+        end = time.monotonic() + PATIENCE_S
+        with Operator(self.directory) as operator:
+            while operator.ask("ping")["programs"]:
+                if time.monotonic() > end:
+                    return False
+                time.sleep(0.02)
+        return True
+
     def end(self) -> int:
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(PATIENCE_S)
-
-
-def new_platform(directory: Path, *options: str) -> Path:
-    for words in (["new", str(directory), *options], ["enable", str(directory)]):
-        done = run([SOFTSGX, "platform", *words], directory.parent)
-        assert done.code == 0, done.stderr
-    assert Platform.open(directory).is_on
-    return directory
 
 
 @contextmanager

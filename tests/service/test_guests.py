@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conformance import here
 from tests.conformance.run import SOFTSGX, Outcome, run
 from tests.conformance_sgx.build import Program
 from tests.conformance_sgx.guests import EPC_SIZE, KEYS
@@ -25,9 +26,7 @@ def softsgx(place: Path, *words: str) -> Outcome:
 
 
 def guest(place: Path, *words: str) -> str:
-    done = softsgx(place, "guest", *words)
-    assert (done.code, done.stderr) == (0, "")
-    return done.stdout
+    return here.softsgx("guest", *words, "--platform", place)
 
 
 def with_guests(place: Path, *names: str, epc: str = "4M", all_of: str = "32M") -> Path:
@@ -129,7 +128,7 @@ def test_a_reset_ends_a_guests_programs_and_no_others(served: Served) -> None:
         talking(served.command(*command)) as host,
         talking(
             served.command(
-                "sh", "-c", "echo idle; sleep 99", options=("--guest", "one")
+                "sh", "-c", "echo idle; exec sleep 9999", options=("--guest", "one")
             )
         ) as idle,
     ):
@@ -151,8 +150,7 @@ def test_a_reset_of_the_platform_is_the_end_of_its_guests(served: Served) -> Non
             served.command(POWER_LOSS.binary(), options=("--guest", "one"))
         ) as talk:
             talk.hear("inside")
-            words = ["platform", "reset", str(served.directory), *options]
-            assert run([SOFTSGX, *words], served.directory).code == 0
+            here.softsgx("platform", "reset", served.directory, *options)
             assert talk.killed() == -signal.SIGKILL
         shown = guest(served.directory, "list").splitlines()
         assert [line.split()[1] for line in shown] == ["off,", "off,"]
@@ -241,7 +239,7 @@ def test_a_run_that_was_in_a_guest_before_the_daemon_keeps_it(place: Path) -> No
     with subprocess.Popen(
         [
             *(SOFTSGX, "run", "--platform", str(place), "--guest", "two"),
-            *("--", "sh", "-c", "echo there; exec sleep 60"),
+            *("--", "sh", "-c", "echo there; exec sleep 9999"),
         ],
         stdout=subprocess.PIPE,
     ) as before:
@@ -262,7 +260,7 @@ def test_a_run_that_was_in_a_guest_before_the_daemon_keeps_it(place: Path) -> No
 
 
 def test_a_platform_that_is_off_gives_its_guests_nothing(place: Path) -> None:
-    run([SOFTSGX, "platform", "disable", str(place)], place)
+    here.softsgx("platform", "disable", place)
     with daemon(place) as served:
         assert within(served, "one", "test", "-c", "/dev/sgx_enclave").code == 1
         assert guest(place, "stop", "one") == "one: off, 4096 KiB of EPC\n"

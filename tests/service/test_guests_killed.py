@@ -17,6 +17,7 @@ from typing import IO
 
 import pytest
 
+from tests.conformance.here import softsgx
 from tests.conformance.run import SOFTSGX, run
 from tests.service.holding import COUNTED, listed, metrics
 from tests.service.serving import PATIENCE_S, Served, daemon, new_platform
@@ -138,8 +139,7 @@ def test_no_page_is_lost_whoever_is_killed(tmp_path: Path) -> None:
     place = new_platform(tmp_path / "p", "--epc", f"{WHOLE}M")
     for name in GUESTS:
         for words in (["new", name, "--epc", f"{PART}M"], ["start", name]):
-            done = run([SOFTSGX, "guest", *words, "--platform", str(place)], place)
-            assert done.code == 0, done.stderr
+            softsgx("guest", *words, "--platform", place)
     crowd = Crowd(place, Random(SEED))  # noqa: S311 -- as above
     binary("keeper"), COUNTED.binary()
     latest = time.monotonic() + SECONDS

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conformance.here import softsgx
 from tests.conformance.run import SOFTSGX, run
 from tests.conformance_sgx.build import Program
 from tests.service.serving import Served, daemon, new_platform
@@ -46,9 +47,7 @@ def test_enclaves_are_gone_with_the_daemon_and_new_ones_work_with_the_next(
 
 
 def reset(platform: Path, *options: str) -> str:
-    done = run([SOFTSGX, "platform", "reset", str(platform), *options], platform)
-    assert (done.code, done.stderr) == (0, "")
-    return done.stdout
+    return softsgx("platform", "reset", platform, *options)
 
 
 @pytest.mark.parametrize("options", [(), ("--exact",)])
@@ -77,12 +76,10 @@ def test_a_reset_ends_all_enclaves_and_a_kexec_leaves_a_dirty_epc(
 
 def test_a_reset_opens_locks_and_a_kexec_does_not(platform: Path) -> None:
     def locked() -> bool:
-        shown = run([SOFTSGX, "policy", "show", "--platform", str(platform)], platform)
-        return "locked" in shown.stdout
+        return "locked" in softsgx("policy", "show", "--platform", platform)
 
     with daemon(platform):
-        lock = [SOFTSGX, "policy", "lock", "launch", "--platform", str(platform)]
-        assert run(lock, platform).code == 0
+        softsgx("policy", "lock", "launch", "--platform", platform)
         assert locked()
         reset(platform, "--kexec")
         assert locked()

@@ -32,7 +32,7 @@ EPC = "1280K"
 """Each keeper has 2 MiB of pages, and the others some."""
 
 LIFE_S = "8"
-PATIENCE_S = 120.0
+PATIENCE_S = 300.0
 ROUND_S = 45.0
 """Between two ends of everybody."""
 
@@ -116,7 +116,7 @@ class Soak:
 
     def check_nothing_is_left(self) -> None:
         """Hold that the EPC is as it was in the beginning."""
-        end = time.monotonic() + 20
+        end = time.monotonic() + PATIENCE_S
         while True:
             left = json.loads(self.ask("ps"))
             seen = json.loads(self.ask("top", "-n", "1", "--delay", "0.1"))

@@ -175,7 +175,7 @@ static void to_another_thread(int i)
 		usleep(500);
 	block(SIG_BLOCK);
 	CHECK(by_process() == 0);
-	for (int n = 0; n < 5000 && count == before; n++)
+	for (int n = 0; n < 60000 && count == before; n++)
 		usleep(1000);
 	CHECK(count == before + 1 && seen_by == other);
 	CHECK(memcmp(&seen, &sent, 48) == 0);

@@ -5,7 +5,7 @@
 #include <sys/stat.h>
 #include <sys/time.h>
 
-#define ROUNDS 4000
+#define ROUNDS 1000
 
 static volatile sig_atomic_t ticks;
 

@@ -63,7 +63,8 @@ int main(void)
 	CHECK(read(pipe_ends[0], &byte, 1) == 1 && alarms == 1);
 	catch_signal(SIGALRM, feeds, 0);
 	arm();
-	CHECK_FAILS(read(pipe_ends[0], &byte, 1), EINTR);
-	CHECK(alarms == 2);
+	while (read(pipe_ends[0], &byte, 1) == 1)
+		arm();	/* the alarm came before the call */
+	CHECK(errno == EINTR && alarms >= 2);
 	return 0;
 }

@@ -70,8 +70,9 @@ static void on_alarm(int signo, siginfo_t *info, void *context)
 	(void)signo;
 	(void)info;
 	(void)context;
-	/* A call that will be made again comes from where it came from. */
-	CHECK(GREG(context, RSI) == (greg_t)data);
+	/* A call that will be made again comes from where it came from; this is before it. */
+	if (GREG(context, RSI) != (greg_t)data)
+		return;
 	if (++rings == 2 && ends_it)
 		CHECK(write(pipes[1], "x", 1) == 1);
 }
@@ -90,6 +91,7 @@ static void interrupted(int flags)
 	else
 		CHECK_FAILS(read(pipes[0], (void *)data, 8), EINTR);
 	CHECK(setitimer(ITIMER_REAL, &never, NULL) == 0);
+	CHECK(rings > 0);
 }
 
 static void all(void)

@@ -36,8 +36,12 @@ static uint64_t add(uint64_t offset)
 		.secinfo = (uint64_t)&secinfo,
 		.flags = SGX_PAGE_MEASURE,
 	};
+	int done;
 
-	CHECK(ioctl(e.fd, SGX_IOC_ENCLAVE_ADD_PAGES, &args) == 0);
+	do
+		done = ioctl(e.fd, SGX_IOC_ENCLAVE_ADD_PAGES, &args);
+	while (done && errno == EINTR);	/* it came before the first page */
+	CHECK(done == 0);
 	CHECK(args.count > 0 && args.count % PAGE == 0 && args.count <= args.length);
 	return args.count;
 }

@@ -63,7 +63,7 @@ static void is_free_again(unsigned int number)
 	struct sgx_enclave_run run;
 	struct op op = { .what = DO_NOTHING };
 
-	for (int tries = 0; tries < 1000; tries++) {
+	for (int tries = 0; tries < 60000; tries++) {
 		CHECK(vdso_call(host_tcs(&e, number), EENTER, &op, &run) == 0);
 		if (run.function == EEXIT)
 			break;

@@ -5,6 +5,7 @@
 #include "host.h"
 
 #define MOST 16
+#define ROUNDS 5
 
 static struct enclave e;
 static volatile uint64_t met;
@@ -14,7 +15,7 @@ static void *meet(void *argument)
 {
 	uint64_t tcs = host_tcs(&e, (unsigned int)(uint64_t)argument);
 
-	for (int round = 1; round <= 20; round++)
+	for (int round = 1; round <= ROUNDS; round++)
 		vdso_ask(tcs, DO_MEET, (uint64_t)&met, number * (uint64_t)round, 0);
 	return NULL;
 }
@@ -30,7 +31,7 @@ int main(void)
 			CHECK(!pthread_create(&threads[i], NULL, meet, (void *)i));
 		for (uint64_t i = 0; i < number; i++)
 			CHECK(!pthread_join(threads[i], NULL));
-		CHECK(met == number * 20);
+		CHECK(met == number * ROUNDS);
 	}
 	return 0;
 }

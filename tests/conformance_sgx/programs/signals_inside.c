@@ -18,7 +18,7 @@ static sigset_t waited;
 
 static void settle(volatile int *what, int until)
 {
-	for (int i = 0; i < 20000 && *what < until; i++)
+	for (int i = 0; i < 200000 && *what < until; i++)
 		usleep(500);
 	CHECK(*what == until);
 }
