@@ -49,7 +49,7 @@ def holding(
 
 
 def say(served: Served, *words: str) -> str:
-    return softsgx(words[0], "--platform", served.directory, *words[1:])
+    return softsgx(words[0], "--platform", served.directory, *words[1:], is_silent=True)
 
 
 def listed(served: Served) -> list[dict[str, Any]]:

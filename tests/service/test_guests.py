@@ -26,7 +26,7 @@ def softsgx(place: Path, *words: str) -> Outcome:
 
 
 def guest(place: Path, *words: str) -> str:
-    return here.softsgx("guest", *words, "--platform", place)
+    return here.softsgx("guest", *words, "--platform", place, is_silent=True)
 
 
 def with_guests(place: Path, *names: str, epc: str = "4M", all_of: str = "32M") -> Path:

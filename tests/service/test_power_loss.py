@@ -47,7 +47,7 @@ def test_enclaves_are_gone_with_the_daemon_and_new_ones_work_with_the_next(
 
 
 def reset(platform: Path, *options: str) -> str:
-    return softsgx("platform", "reset", platform, *options)
+    return softsgx("platform", "reset", platform, *options, is_silent=True)
 
 
 @pytest.mark.parametrize("options", [(), ("--exact",)])
