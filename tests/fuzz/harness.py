@@ -53,9 +53,10 @@ class Census:
 class Inspector:
     """Waits for quiet moments and compares them with the first."""
 
-    def __init__(self, news: int, go_on: int, end: float):
+    def __init__(self, news: int, go_on: int, end: float, patience: float):
         self._news = os.fdopen(news)
         self._go_on = go_on
+        self._patience = patience
         self._end = end
         self._first: Census | None = None
         self._memory: list[int] = []
@@ -118,7 +119,7 @@ class Inspector:
 
     def _eventually(self, check: Callable[[], None]) -> None:
         """The kernel tells of ends a little later than they happen."""
-        end = time.monotonic() + PATIENCE_S
+        end = time.monotonic() + self._patience
         while True:
             try:
                 check()
@@ -184,7 +185,8 @@ def main() -> int:
     os.dup2(tell, 1)
     os.close(tell)
     os.close(answers)
-    inspector = Inspector(news, go_on, time.monotonic() + asked.seconds)
+    end = time.monotonic() + asked.seconds
+    inspector = Inspector(news, go_on, end, 1.0 if asked.breaks else PATIENCE_S)
     if asked.breaks:
         type.__setattr__(Driver, "release", _forget)
     _observe(inspector)
