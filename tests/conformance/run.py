@@ -11,6 +11,9 @@ from pathlib import Path
 PATIENCE_S = 300.0
 """Ten times what the longest takes on a machine that is busy with other things."""
 SOFTSGX = str(Path(sys.executable).with_name("softsgx"))
+ANYBODYS = f"{SOFTSGX}-python"
+"""The command for other users, who could not begin without Python and turn to it then:
+it may lie in a place of root's, where root's execve finds it and theirs does not."""
 
 
 @dataclass(frozen=True)

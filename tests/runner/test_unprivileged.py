@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conformance.run import SOFTSGX, Outcome, run
+from tests.conformance.run import ANYBODYS, SOFTSGX, Outcome, run
 from tests.conformance_sgx.build import BUILT, Program
 from tests.runner.build import program
 
@@ -28,13 +28,13 @@ def anywhere() -> Iterator[Path]:
     """A directory that nobody may enter too."""
     with tempfile.TemporaryDirectory() as name:
         os.chmod(name, 0o755)  # noqa: PTH101 -- a directory of this test
-        if run([*NOBODY, SOFTSGX, "--version"], Path(name)).code:
+        if run([*NOBODY, ANYBODYS, "--version"], Path(name)).code:
             pytest.skip("nobody may not run this softsgx")
         yield Path(name)
 
 
 def as_nobody(where: Path, *command: str, options: tuple[str, ...] = ()) -> Outcome:
-    return run([*NOBODY, *options, SOFTSGX, "run", "--", *command], where)
+    return run([*NOBODY, *options, ANYBODYS, "run", "--", *command], where)
 
 
 def test_a_program_that_may_not_be_read_ends_and_its_parent_goes_on(
@@ -67,7 +67,7 @@ def test_guests_are_anybodys(anywhere: Path) -> None:
     shutil.chown(mine, 65534, 65534)
 
     def softsgx(*words: str) -> Outcome:
-        done = run([*NOBODY, SOFTSGX, *words], BUILT)
+        done = run([*NOBODY, ANYBODYS, *words], BUILT)
         assert done.code == 0, done.stderr
         return done
 

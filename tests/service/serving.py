@@ -76,7 +76,9 @@ def daemon(
         )
     served = Served(directory, process, said)
     try:
-        wait_for("serving", said)
+        while "serving" not in said.read_text():
+            assert process.poll() is None, said.read_text()
+            time.sleep(0.02)
         yield served
     finally:
         served.kill()

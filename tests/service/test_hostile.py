@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from softsgx.service.places import CONTROL, DATA, connect
-from tests.conformance.run import SOFTSGX, run
+from tests.conformance.run import ANYBODYS, SOFTSGX, run
 from tests.conformance_sgx.build import Program
 from tests.service.others import KEYS, a_reachable_place, as_nobody, is_root
 from tests.service.serving import PATIENCE_S, Served, daemon, new_platform
@@ -272,7 +272,7 @@ def test_a_daemon_without_privileges_serves_nobody_else(reachable: Path) -> None
     for path in directory.rglob("*"):
         os.chown(path, 65534, 65534)
     user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
-    with daemon(directory, "--group", "all", command=(*user, SOFTSGX)) as served:
+    with daemon(directory, "--group", "all", command=(*user, ANYBODYS)) as served:
         done = served.run("/bin/true")
         said = "the daemon runs as nobody and may not look at programs of root: "
         assert done.code == 125
