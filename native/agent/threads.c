@@ -9,7 +9,9 @@
 #define THREAD_MAGIC 0x7367786772746864ul
 #define BLOCKS_BASE (AGENT_BASE + BLOCKS_OFFSET)
 #define BLOCKS_END (BLOCKS_BASE + (u64)BLOCKS * BLOCK_SIZE)
-#define BLOCK_HEAD 1024
+#define BLOCK_HEAD 4096
+#define GUARD 4096
+#define FRAME_SIZE 1024 /* at least, and the state behind it is aligned */
 
 u32 block_owner[BLOCKS];
 
@@ -93,6 +95,9 @@ static struct thread *fresh_block(u32 tid)
 			block_owner[i] = 0;
 			return 0;
 		}
+		/* Where the stack ends: near its last bytes the kernel begins it anew, and
+		 * a fault that has no end, in a process that broke us, would have none. */
+		sys(NR_mprotect, (u64)th + BLOCK_HEAD, GUARD, PROT_NONE_);
 		th->tid = tid;
 		th->magic = THREAD_MAGIC;
 		return th;
@@ -132,7 +137,7 @@ struct k_ucontext *thread_keep_frame(struct thread *th, const struct k_ucontext 
 	*to = *uc;
 	to->mc.fpstate = 0;
 	if (size) {
-		to->mc.fpstate = (u8 *)th + BLOCK_SIZE / 4 + BLOCK_HEAD;
+		to->mc.fpstate = (u8 *)th + BLOCK_SIZE / 4 + FRAME_SIZE;
 		memcpy(to->mc.fpstate, uc->mc.fpstate, size);
 	}
 	return to;
