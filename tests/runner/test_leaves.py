@@ -8,10 +8,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from softsgx.arch.faults import PFEC_SGX, GeneralProtection, InvalidOpcode, PageFault
+from softsgx.arch.faults import (
+    PFEC_SGX,
+    GeneralProtection,
+    InvalidOpcode,
+    PageFault,
+)
 from softsgx.arch.leaves import Enclu
 from softsgx.arch.secinfo import PageType, Secinfo, SecinfoFlags
 from softsgx.driver.fault import SEGV_ACCERR
+from softsgx.driver.protocols import NotYetError
 from softsgx.machine.epc import Epc
 from softsgx.machine.processor import RFLAGS_TF
 from softsgx.native import abi, lib
@@ -23,6 +29,7 @@ from softsgx.runner.task.caller import Caller
 from softsgx.runner.task.context import Context
 from softsgx.runner.task.process import Process, UserTask
 from tests.driver.fakes import BASE, PAGE, RW, SIZE, World
+from tests.driver.test_edmm import RESTRICT, call
 from tests.support import changed
 
 TCS_AT = BASE
@@ -223,6 +230,33 @@ def test_a_page_that_eaccept_lacks_is_added_within_the_call() -> None:
         abi.Op.zero(),
         {"kind": OpKind.PROTECT, "prot": RW, "start": missing, "end": missing + PAGE},
     )
+
+
+def test_what_changed_before_a_wait_is_said_after_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bench = Bench()
+    leaves, page = bench.leaves, BASE + 5 * PAGE
+
+    def resolve(_: UserTask, context: Context, answer: Answer) -> None:
+        """Get through with one operand; the other is waited for."""
+        call(bench.world, RESTRICT, 5, 1, permissions=1)
+        answer.note_changes(bench.world.driver)
+        context.outcome = Outcome.RETRY
+        monkeypatch.setattr(leaves, "_enclu", wait)
+
+    def wait(*_: object) -> None:
+        monkeypatch.setattr(leaves, "_enclu", lambda *_: None)
+        raise NotYetError(lambda: None)
+
+    monkeypatch.setattr(leaves, "_enclu", resolve)
+    context = bench.context(inside=1, tcs=TCS_AT)
+    with pytest.raises(NotYetError):
+        leaves.enclu(bench.task, context, Answer(bench.process, CODE))
+    context.outcome = Outcome.LOAD
+    answer = Answer(bench.process, CODE)
+    leaves.enclu(bench.task, context, answer)
+    assert [abi.Op.from_bytes(op).start for op in answer.ops] == [page]
 
 
 def test_the_sgx_bit_can_be_taken_away_for_a_test() -> None:

@@ -65,6 +65,13 @@ class Answer:
             encl.changed(start, start + length, self.process.mm)
         self._changes += changes
 
+    def put_off(self) -> None:
+        """Leave what was noted to the process's next answer: this one is not given."""
+        changes, self._changes = self._changes, []
+        for encl, offset, length in changes:
+            start = encl.base + offset
+            self.process.mm.fall_behind(encl, start, start + length)
+
     def protect_changes(self, driver: Driver) -> None:
         """Add what follows from EPCM entries that changed, by others' calls too."""
         self.note_changes(driver)

@@ -31,6 +31,7 @@ from softsgx.driver.fault import (
     Signal,
     Wait,
 )
+from softsgx.driver.protocols import NotYetError
 from softsgx.driver.user_linear import UserLinear
 from softsgx.machine.aex import asynchronous_exit
 from softsgx.machine.crossing import STAGE_ACTIVE, Frame
@@ -69,11 +70,18 @@ class Leaves:
         self._mask = PFEC_SGX if mask_pf_sgx else 0
 
     def enclu(self, task: UserTask, context: Context, answer: Answer) -> None:
-        """Execute the ENCLU at the context's RIP, again after each fault resolved."""
-        for _ in range(_MOST_OPERANDS):
-            self._enclu(task, context, answer)
-            if context.outcome != Outcome.RETRY:
-                break
+        """Execute the ENCLU at the context's RIP, again after each fault resolved.
+
+        NotYetError.
+        """
+        try:
+            for _ in range(_MOST_OPERANDS):
+                self._enclu(task, context, answer)
+                if context.outcome != Outcome.RETRY:
+                    break
+        except NotYetError:
+            answer.put_off()
+            raise
         # Others came between: what is said is what holds in the end.
         answer.protect_changes(self._driver)
 
