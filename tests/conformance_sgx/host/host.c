@@ -50,6 +50,24 @@ uint64_t vdso_ask(uint64_t tcs, uint64_t what, uint64_t address, uint64_t value,
 	return op.result;
 }
 
+void host_fill(const struct enclave *e, uint64_t tcs, uint64_t pages)
+{
+	void *first = (void *)host_spare(e, 0);
+
+	CHECK(mmap(first, pages * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
+		   e->fd, 0) == first);
+	for (uint64_t n = 0; n < pages; n++) {
+		struct op op = { .what = DO_ENCLU, .address = host_spare(e, n),
+				 .value = EACCEPT,
+				 .size = SECINFO_REG | SECINFO_R | SECINFO_W |
+					 SECINFO_PENDING };
+
+		vdso_do(tcs, &op);
+		CHECK(op.result == 0);
+		vdso_ask(tcs, DO_STORE, host_spare(e, n), n + 1, 0);
+	}
+}
+
 static void *inside_thread(void *argument)
 {
 	struct inside *in = argument;

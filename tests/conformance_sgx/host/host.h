@@ -27,6 +27,13 @@ static inline uint64_t host_tcs(const struct enclave *e, unsigned int n)
 	return e->base + n * PAGE;
 }
 
+/* A page of what is spare.  host_fill adds so many, and stores n + 1 in each. */
+static inline uint64_t host_spare(const struct enclave *e, uint64_t n)
+{
+	return e->base + SPARE + n * PAGE;
+}
+void host_fill(const struct enclave *e, uint64_t tcs, uint64_t pages);
+
 /* Through the vDSO: its return value; the run is zero but for its TCS. */
 int vdso_call(uint64_t tcs, uint32_t function, struct op *op,
 	      struct sgx_enclave_run *run);

@@ -3,7 +3,6 @@
  */
 #include "host.h"
 
-#define RW (SECINFO_R | SECINFO_W)
 #define PAGES 512ul /* all that may be spare */
 #define CALLS 300
 
@@ -11,21 +10,7 @@ static struct enclave e;
 
 static uint64_t page(uint64_t n)
 {
-	return e.base + SPARE + n * PAGE;
-}
-
-static void fill(uint64_t tcs)
-{
-	CHECK(mmap((void *)page(0), PAGES * PAGE, PROT_READ | PROT_WRITE,
-		   MAP_SHARED | MAP_FIXED, e.fd, 0) == (void *)page(0));
-	for (uint64_t n = 0; n < PAGES; n++) {
-		struct op op = { .what = DO_ENCLU, .address = page(n), .value = EACCEPT,
-				 .size = SECINFO_REG | RW | SECINFO_PENDING };
-
-		vdso_do(tcs, &op);
-		CHECK(op.result == 0);
-		vdso_ask(tcs, DO_STORE, page(n), n + 1, 0);
-	}
+	return host_spare(&e, n);
 }
 
 int main(void)
@@ -37,7 +22,7 @@ int main(void)
 	tcs = host_tcs(&e, 0);
 	other.tcs = host_tcs(&e, 1);
 	inside_start(&other); /* it is all in use at once */
-	fill(tcs);
+	host_fill(&e, tcs, PAGES);
 	other.op.stop = 1;
 	inside_wait(&other);
 	for (int i = 0; i < CALLS; i++)

@@ -3,7 +3,6 @@
  */
 #include "host.h"
 
-#define RW (SECINFO_R | SECINFO_W)
 #define PAGES 200ul
 #define CALLS 100
 
@@ -11,21 +10,12 @@ static struct enclave e;
 
 static uint64_t page(uint64_t n)
 {
-	return e.base + SPARE + n * PAGE;
+	return host_spare(&e, n);
 }
 
 static void fill(uint64_t tcs)
 {
-	CHECK(mmap((void *)page(0), PAGES * PAGE, PROT_READ | PROT_WRITE,
-		   MAP_SHARED | MAP_FIXED, e.fd, 0) == (void *)page(0));
-	for (uint64_t n = 0; n < PAGES; n++) {
-		struct op op = { .what = DO_ENCLU, .address = page(n), .value = EACCEPT,
-				 .size = SECINFO_REG | RW | SECINFO_PENDING };
-
-		vdso_do(tcs, &op);
-		CHECK(op.result == 0);
-		vdso_ask(tcs, DO_STORE, page(n), n + 1, 0);
-	}
+	host_fill(&e, tcs, PAGES);
 	for (uint64_t n = 0; n < PAGES; n += 2)
 		CHECK(mprotect((void *)page(n), PAGE, PROT_READ) == 0);
 }
