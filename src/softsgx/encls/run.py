@@ -16,10 +16,8 @@ from softsgx.arch.faults import Fault
 from softsgx.arch.pageinfo import Pageinfo
 from softsgx.arch.secinfo import PageType
 from softsgx.encls.eadd import eadd
-from softsgx.encls.eextend import eextend
 from softsgx.machine.epcm import EpcmBits, EpcmEntry, has_address
 from softsgx.machine.machine import Machine
-from softsgx.machine.measurement import CHUNK
 from softsgx.machine.memory import FlatMemory, epc_address
 from softsgx.machine.processor import Processor
 
@@ -80,7 +78,7 @@ class _Adding:
     measured: bool
 
     def one(self, page: int, linaddr: int) -> None:
-        """Add a page by the leaves."""
+        """Add a page by the leaf."""
         memory = FlatMemory(self.machine.epc.limit)
         lp = Processor.kernel(memory)
         secs = epc_address(self.secs_page)
@@ -92,15 +90,14 @@ class _Adding:
         memory.put(_PAGEINFO, bytes(pageinfo))
         lp.regs.rbx, lp.regs.rcx = _PAGEINFO, epc_address(page)
         eadd(self.machine, lp)
-        if not self.measured:
-            return
-        lp.regs.rbx = secs
-        for chunk in range(0, PAGE_SIZE, CHUNK):
-            lp.regs.rcx = epc_address(page) + chunk
-            eextend(self.machine, lp)
+        if self.measured:
+            # What EEXTEND checks is true of what EADD has just added.
+            enclave = self.machine.enclaves[self.secs_page]
+            offset = linaddr - enclave.secs.baseaddr
+            enclave.measurement.eextend_page(offset, self.machine.epc.page(page))
 
     def each(self, first: int, count: int, linaddr: int) -> int:
-        """Add pages by the leaves until one faults; return how many were added."""
+        """Add pages by the leaf until one faults; return how many were added."""
         for done in range(count):
             try:
                 self.one(first + done, linaddr + done * PAGE_SIZE)

@@ -75,6 +75,12 @@ class Measurement:
         record = TAG_EEXTEND + offset.to_bytes(8, "little")
         self._update(record.ljust(_RECORD, b"\0") + bytes(data))
 
+    def eextend_page(self, offset: int, page: memoryview) -> None:
+        """Measure a whole page: the sixteen EEXTENDs of its chunks."""
+        stream = bytearray(PAGE_STREAM_SIZE)
+        lay_out(stream, offset, bytes(_RECORD), page)
+        self._update(memoryview(stream)[_RECORD:])
+
     def eadd_run(self, offset: int, count: int, secinfo: bytes) -> None:
         """Measure *count* EADDs of pages that follow each other."""
         tail = secinfo[:48]
