@@ -10,7 +10,8 @@ from tests.conformance.run import PATIENCE_S
 from tests.house.tree import ROOT
 
 pytestmark = [pytest.mark.runner, pytest.mark.slow]
-ROUNDS = 8
+ROUNDS = 2
+"""`make fuzz` goes on for a minute."""
 
 
 def fuzz(*options: str) -> subprocess.CompletedProcess[str]:
