@@ -24,7 +24,7 @@ from tests.conformance.run import SOFTSGX
 from tests.conformance_sgx.build import HELLO, Program, programs
 from tests.house.tree import ROOT
 from tests.service.serving import Served, daemon, new_platform
-from tests.soak.programs import descendants
+from tests.soak.programs import descendants, say
 
 PATIENCE_S = 180.0
 """The longest takes some seconds, and ten times that on a machine that is busy."""
@@ -117,7 +117,7 @@ class Chaos:
     def _fail(self, what: str) -> None:
         with self._lock:
             self.failures.append(what)
-        _say(f"chaos: FAILED: {what}")
+        say(f"chaos: FAILED: {what}")
 
 
 def ended(command: Sequence[str], cwd: Path, place: Path) -> str:
@@ -193,17 +193,12 @@ def main() -> int:
     names = os.environ.get("CHAOS_PROGRAMS", "").split()
     default = Path(tempfile.gettempdir()) / f"softsgx-chaos-{seed}"
     directory = Path(os.environ.get("CHAOS_DIRECTORY", default))
-    _say(f"chaos: CHAOS_SEED={seed} CHAOS_MINUTES={minutes:g}")
+    say(f"chaos: CHAOS_SEED={seed} CHAOS_MINUTES={minutes:g}")
     found = binaries(names) if names else all_binaries()
     done = chaos(found, seed, directory, seconds=minutes * 60)
     said = f"{done.runs} runs, the daemon took {done.evictions} pages"
-    _say(f"chaos: {said}, {len(done.failures)} failures")
+    say(f"chaos: {said}, {len(done.failures)} failures")
     return 1 if done.failures else 0
-
-
-def _say(what: str) -> None:
-    sys.stdout.write(f"{time.strftime('%H:%M:%S')} {what}\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -102,7 +102,7 @@ class Soak:
     def fail(self, what: str) -> None:
         """Note what must not be; the others work on."""
         self.failures.append(what)
-        _say(f"soak: FAILED: {what}")
+        say(f"soak: FAILED: {what}")
 
     def ask(self, *words: str) -> str:
         """Ask the daemon something."""
@@ -273,7 +273,7 @@ def _trouble(soak: Soak, end: float, *, daemon_dies: bool) -> None:
             while soak.running:
                 time.sleep(0.1)
             soak.check_nothing_is_left()
-            _say(f"soak: daemons came and went {soak.lives} times, {_told(soak)}")
+            say(f"soak: daemons came and went {soak.lives} times, {_told(soak)}")
             soak.pausing.clear()
             quiet_at = time.monotonic() + ROUND_S
 
@@ -293,15 +293,16 @@ def main() -> int:
     """Do it, and tell what came of it."""
     seed = int(os.environ.get("SOAK_SEED") or time.time_ns() & 0xFFFF_FFFF)
     minutes = float(os.environ.get("SOAK_MINUTES", "10"))
-    _say(f"soak: SOAK_SEED={seed} SOAK_MINUTES={minutes:g}")
+    say(f"soak: SOAK_SEED={seed} SOAK_MINUTES={minutes:g}")
     done = soak(minutes, seed)
     for outcome, count in sorted(done.outcomes.items()):
-        _say(f"{outcome:28} {count:6}")
-    _say(f"soak: {len(done.failures)} failures")
+        say(f"{outcome:28} {count:6}")
+    say(f"soak: {len(done.failures)} failures")
     return 1 if done.failures else 0
 
 
-def _say(what: str) -> None:
+def say(what: str) -> None:
+    """Print a line, with the time of day."""
     sys.stdout.write(f"{time.strftime('%H:%M:%S')} {what}\n")
     sys.stdout.flush()
 
